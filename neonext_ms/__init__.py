@@ -1,0 +1,21 @@
+"""NeoNeXt in MindSpore: the NeoCell operator, the models built on it, their training and their deployment.
+
+Importing this package loads nothing heavy; MindSpore is imported when a network is first touched.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "NeoCell": "neonext_ms.ops",
+    "create_model": "neonext_ms.models",
+    "list_models": "neonext_ms.models",
+}
+__all__ = ["__version__", *_LAZY]
+
+
+def __getattr__(name):
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,9 @@
+"""The one exception type for mistakes of the user."""
+
+
+class UserError(ValueError):
+    """What was asked for cannot be done as asked.
+
+    The message is one line that names the value given, what is expected, and how to fix it. The command line prints
+    it without a traceback; library callers can catch it as a ValueError.
+    """

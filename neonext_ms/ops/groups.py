@@ -59,9 +59,11 @@ class Group:
         names = set(fields)
         if {"kernel", "channels"} <= names <= {"kernel", "channels", "shift"}:
             return cls.square(fields["kernel"], fields["channels"], fields.get("shift", 0))
-        if {"h_in", "h_out", "w_in", "w_out", "channels"} <= names <= {
-            *("h_in", "h_out", "w_in", "w_out", "channels", "shift")
-        }:
+        if (
+            {"h_in", "h_out", "w_in", "w_out", "channels"}
+            <= names
+            <= {*("h_in", "h_out", "w_in", "w_out", "channels", "shift")}
+        ):
             left, right = (fields["h_out"], fields["h_in"]), (fields["w_in"], fields["w_out"])
             shift = fields.get("shift", 0)
             return cls(fields["channels"], left, right, (shift, shift))

@@ -45,7 +45,9 @@ def _patches_product(x: Tensor, left: Tensor, right: Tensor, s: int, t: int, h_o
     count_h, count_w = -(-(h_out + top) // h_block), -(-(w_out + side) // w_block)
     x = _window(x, -top, count_h * h_in, -side, count_w * w_in)
     x = ops.transpose(ops.reshape(x, (-1, c, count_h, h_in, count_w, w_in)), (0, 1, 2, 4, 3, 5))
-    x = matmul(matmul(ops.reshape(left, (1, c, 1, 1, h_block, h_in)), x), ops.reshape(right, (1, c, 1, 1, w_in, w_block)))
+    x = matmul(
+        matmul(ops.reshape(left, (1, c, 1, 1, h_block, h_in)), x), ops.reshape(right, (1, c, 1, 1, w_in, w_block))
+    )
     x = ops.reshape(ops.transpose(x, (0, 1, 2, 4, 3, 5)), (-1, c, count_h * h_block, count_w * w_block))
     return x[:, :, top : top + h_out, side : side + w_out]
 

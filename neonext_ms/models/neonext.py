@@ -10,8 +10,7 @@ from neonext_ms.models.drop_path import drop_path_rates
 from neonext_ms.models.layers import Block, Downsample, Head, Stem, check_input_size
 from neonext_ms.ops import parse_spec
 
-
-# A constant of the graph: an input that does not fit is refused when it is compiled, by name and not by a failed reshape.
+# A constant of the graph: an input that does not fit is refused by name when it is compiled, not by a failed reshape.
 _check_input_size = ops.constexpr(check_input_size)
 
 
@@ -73,7 +72,7 @@ class NeoNeXt(nn.Cell):
         (N, num_classes); with num_classes=0 (N, dims[-1]); with features_only a tuple of (N, dims[i], H_i, W_i).
 
     Raises:
-        UserError (a ValueError): a size that the network cannot take, with the stage that fails and the sizes that work.
+        UserError (a ValueError): a size that the network cannot take; names the stage and the sizes that work.
     """
 
     def __init__(

@@ -6,9 +6,9 @@ import numpy as np
 def averaging_identity(rows: int, cols: int) -> np.ndarray:
     """The "skewed identity" of NeoInit: pooling over the area that input and output cells share.
 
-    Down-sampling (the contracted side is the longer one): every output is the average of the inputs under it. Up-sampling: every input
-    is spread over the outputs above it, with weights that sum to 1. Square: the identity. Fractional ratios share cells
-    in proportion to their overlap, which for an integer ratio r is 1/r each.
+    Down-sampling: every output is the average of the inputs under it. Up-sampling: every input is spread over the
+    outputs above it, with weights that sum to 1. Square: the identity. Cells are shared in proportion to their
+    overlap, so fractional ratios work too; for an integer ratio r every weight is 1/r.
 
     Args:
         rows, cols: shape of the block; the matrix and its transpose are used alike on the left and the right.

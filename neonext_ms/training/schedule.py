@@ -6,10 +6,10 @@ import math
 def learning_rate(step: int, total_steps: int, warmup_steps: int, lr: float, min_lr: float) -> float:
     """Learning rate of a step (0-based).
 
-    Warm-up rises linearly and reaches lr in its last step; the cosine falls from lr, and reaches min_lr in the last
-    step of all.
+    Warm-up rises linearly and reaches lr in its last step; the cosine falls from lr, and would reach min_lr in the
+    step after the last.
     """
     if step < warmup_steps:
         return lr * (step + 1) / warmup_steps
-    progress = (step + 1 - warmup_steps) / max(1, total_steps - warmup_steps)
-    return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+    progress = (step - warmup_steps) / (total_steps - warmup_steps)
+    return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * progress)) / 2

@@ -69,7 +69,8 @@ class Preprocess:
     def resize(self, image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
         """The box (left, top, right, bottom; pixels, may be fractional) of an image, resized: (S, S, 3) uint8.
 
-        Only the pixels that are kept get computed; the values are those of resizing the whole image, then cropping.
+        Only the pixels that are kept get computed. The values are those of resizing the whole image, then cropping, but
+        for the rounding between Pillow's two passes, whose order it chooses by size.
         """
         side = self.image_size
         if image.shape[:2] == (side, side) and box == (0, 0, side, side):
@@ -161,6 +162,7 @@ class TrainTransform:
 def shift(image: np.ndarray, down: int, right: int) -> np.ndarray:
     """The image moved by whole pixels, black where nothing is left; the same as padding and cropping."""
     height, width = image.shape[:2]
+    down, right = max(-height, min(down, height)), max(-width, min(right, width))
     moved = np.zeros_like(image)
     moved[max(down, 0) : height + down, max(right, 0) : width + right] = image[
         max(-down, 0) : height - down, max(-right, 0) : width - right

@@ -182,7 +182,7 @@ def assign_weights(network, parameters: dict[str, np.ndarray], source: str):
     own = {p.name: p for p in network.get_parameters()}
     differences = [f"{name} is missing" for name in own if name not in parameters]
     differences += [f"{name} is not part of the network" for name in parameters if name not in own]
-    for name in own.keys() & parameters.keys():
+    for name in (name for name in own if name in parameters):
         value, target = parameters[name], own[name].asnumpy()
         if value.shape != target.shape or value.dtype != target.dtype:
             differences.append(f"{name} is {value.shape} {value.dtype}, expected {target.shape} {target.dtype}")

@@ -52,6 +52,23 @@ def validate(
     return result
 
 
+def profile(models: list[str] | None = None, image_size: int | None = None, num_classes: int = 1000):
+    """Show parameters and multiply-accumulates of the models beside the paper's Table 1.
+
+    Args:
+        models: names, as in --models '[neonext_t, neonext_s]'; all of them if null.
+        image_size: side of the image in pixels; 224 and 384 if null.
+        num_classes: outputs of the classifier.
+    """
+    from neonext_ms.analysis.profile import profile_rows, profile_table
+    from neonext_ms.models import list_models
+
+    sizes = (224, 384) if image_size is None else (image_size,)
+    rows = [row for size in sizes for row in profile_rows(models or list_models(), size, num_classes)]
+    print(profile_table(rows))
+    return rows
+
+
 def env():
     """Show versions, devices and which NeoCell backend is in use and why."""
     from neonext_ms.analysis.environment import environment
@@ -63,7 +80,7 @@ def env():
     return result
 
 
-COMMANDS = {"train": train, "validate": validate, "env": env}
+COMMANDS = {"train": train, "validate": validate, "profile": profile, "env": env}
 
 
 def build_parser():
@@ -140,18 +157,17 @@ def _parse(arguments: list[str]) -> tuple[dict, str]:
     try:
         parsed = build_parser().parse_args(arguments)
     except ArgumentError as error:
-        command = f" {arguments[0]}" if arguments[0] in COMMANDS else ""
-        raise UserError(f"{_one_line(error)}; see neonext{command} --help") from None
+        message = " ".join(str(error).split()).rstrip(".")
+        if arguments[0] not in COMMANDS:
+            raise UserError(f"{message}; see neonext --help") from None
+        message = message.replace(f"{arguments[0]}.", "--")  # required options are named with their command
+        raise UserError(f"{message}; see neonext {arguments[0]} --help") from None
     name = parsed.command
     options = parsed[name].as_dict()
     options.pop("debug")
     if name == "train":
         return {"config": TrainConfig.from_namespace(parsed.train), "json": options["json"]}, name
     return options, name
-
-
-def _one_line(error) -> str:
-    return " ".join(str(error).split()).rstrip(".")
 
 
 def _quiet_mindspore():

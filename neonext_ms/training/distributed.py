@@ -3,6 +3,7 @@
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -33,10 +34,24 @@ class Ranks:
         if self.world == 1:
             return values
         from mindspore import Tensor
-        from mindspore.communication.comm_func import all_reduce
 
-        result = all_reduce(Tensor(values))
-        return (result[0] if isinstance(result, tuple) else result).asnumpy()
+        return _sum_over_ranks()(Tensor(values)).asnumpy()
+
+
+@cache
+def _sum_over_ranks():
+    """A Cell, because the eager AllReduce has no CPU kernel and the one in a graph has."""
+    from mindspore import nn, ops
+
+    class SumOverRanks(nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.all_reduce = ops.AllReduce()
+
+        def construct(self, x):
+            return self.all_reduce(x)
+
+    return SumOverRanks()
 
 
 def ascend_available() -> bool:

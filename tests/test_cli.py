@@ -1,0 +1,101 @@
+"""The command line: results, exit codes, and one line for each mistake."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from neonext_ms.cli import COMMANDS, main
+
+
+def run(capsys, *arguments):
+    """(exit code, stdout, stderr) of a command, in this process."""
+    with pytest.raises(SystemExit) as end:
+        main(list(arguments))
+    captured = capsys.readouterr()
+    return end.value.code or 0, captured.out, captured.err
+
+
+def test_profile_sets_ours_beside_the_papers(capsys):
+    code, out, _ = run(capsys, "profile", "--models", "[neonext_t]", "--image_size", "224")
+    assert code == 0
+    assert "27.683" in out and "4.378" in out and "4.40" in out
+
+
+def test_json_is_all_there_is_on_stdout(capsys):
+    code, out, err = run(capsys, "profile", "--json")
+    rows = json.loads(out)
+    assert code == 0 and "GMACs" in err
+    assert {row["model"] for row in rows} >= {"neonext_t", "neonext_xl_v2", "neonext_pico"}
+
+
+def test_env_names_the_backend(capsys):
+    code, out, _ = run(capsys, "env")
+    assert code == 0 and "mindspore" in out and "NeoCell backend" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_every_option(capsys, command):
+    code, out, _ = run(capsys, command, "--help")
+    assert code == 0 and COMMANDS[command].__doc__.split()[0] in out
+    assert "--json" in out and "--debug" in out
+
+
+MISTAKES = {
+    "no such command": (["trian"], ["trian", "train"]),
+    "unknown model": (["train", "--model", "neonext_q"], ["neonext_q", "neonext_t"]),
+    "unknown option": (["train", "--learning_rate", "1"], ["--learning_rate", "train --help"]),
+    "wrong type": (["train", "--epochs", "ten"], ["epochs", "int", "ten"]),
+    "wrong choice": (["train", "--optimizer", "lamb"], ["optimizer", "lamb", "adamw"]),
+    "no config file": (["train", "--config", "none.yaml"], ["none.yaml"]),
+    "missing data folder": (["train", "--dataset", "folder", "--data_dir", "none"], ["none", "not a folder"]),
+    "no data folder": (["train", "--dataset", "cifar10"], ["cifar10", "data_dir"]),
+    "image too small": (["train", "--image_size", "28"], ["28 x 28", "stage 4", "at least 32"]),
+    "image not divisible": (["train", "--image_size", "50"], ["50 x 50", "stem", "multiples of 4"]),
+    "batch larger than the data": (["train", "--batch_size", "2000"], ["2000", "1437"]),
+    "zero batch": (["train", "--batch_size", "0"], ["batch_size", "at least 1"]),
+    "negative workers": (["train", "--num_workers", "-1"], ["num_workers", "-1"]),
+    "odd batch with mixup": (["train", "--batch_size", "31", "--mixup", "0.8"], ["even", "31"]),
+    "no NPU": (["train", "--device", "Ascend"], ["Ascend", "CPU"]),
+    "no checkpoint": (["validate", "--checkpoint", "none.ckpt"], ["none.ckpt"]),
+    "checkpoint left out": (["validate"], ["--checkpoint", "required"]),
+    "unknown model in profile": (["profile", "--models", "[neonext_q]"], ["neonext_q"]),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, mistake):
+    monkeypatch.chdir(tmp_path)
+    arguments, words = MISTAKES[mistake]
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert err.startswith("neonext: error: ") and err.count("\n") == 1, err
+    assert all(word in err for word in words), err
+    assert out == "" and list(tmp_path.iterdir()) == [], "nothing was begun"
+
+
+def test_unknown_and_mistyped_keys_of_a_config_file(capsys, tmp_path):
+    config = tmp_path / "c.yaml"
+    for text, words in [("epochz: 3\n", ["epochz"]), ("epochs: three\n", ["epochs", "three"]), ("[1\n", ["config", "line 1"])]:
+        config.write_text(text)
+        code, _, err = run(capsys, "train", "--config", str(config))
+        assert code == 2 and err.count("\n") == 1
+        assert all(word in err for word in words), err
+
+
+def test_folder_without_classes_or_with_an_empty_one(capsys, tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split / "cats").mkdir(parents=True)
+    code, _, err = run(capsys, "train", "--dataset", "folder", "--data_dir", str(tmp_path))
+    assert code == 2 and "cats" in err and err.count("\n") == 1
+
+
+def test_the_module_runs_as_a_program(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "neonext_ms", "train", "--epochs", "0"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr == "neonext: error: epochs must be at least 1, got 0\n"
+    done = subprocess.run([sys.executable, "-m", "neonext_ms", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("neonext_ms ")

@@ -1,0 +1,50 @@
+"""A rank of a data-parallel job, for test_distributed.py: trains a few steps and rank 0 saves the weights.
+
+Usage: python rank_worker.py BATCH_SIZE STEPS FREEZE OUTPUT.npz
+FREEZE=1 lets BatchNorm use its running statistics: those of a batch differ between one large and two small batches.
+"""
+
+import sys
+
+import numpy as np
+from mindspore import Tensor, nn
+
+from neonext_ms import create_model
+from neonext_ms.models.drop_path import drop_path_masks
+from neonext_ms.training import distributed
+from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.evaluation import evaluate
+from neonext_ms.training.inputs import eval_loader, open_sources, preprocess, train_loader
+from neonext_ms.training.optimizer import AdamW
+from neonext_ms.training.step import EvalStep, TrainStep
+
+
+def main(batch_size: int, steps: int, freeze: bool, output: str):
+    config = TrainConfig(batch_size=batch_size, random_crop="pad", hflip=0.5, mixup=0.8, drop_path_rate=0.3, seed=3)
+    ranks = distributed.start("CPU")
+    train_source, val_source = open_sources(config)
+    network = create_model("neonext_pico", 10, seed=1, drop_path_rate=config.drop_path_rate)
+    distributed.check_same_weights(network, ranks)
+    for _, cell in network.cells_and_names():
+        if freeze and isinstance(cell, nn.BatchNorm2d):
+            cell.use_batch_statistics = False
+    optimizer = AdamW(network.trainable_params(), 0.05)
+    step = TrainStep(network, optimizer, distributed.gradient_reducer(optimizer.parameters, ranks))
+    step.set_train(True)
+    losses = []
+    for i, batch in zip(range(steps), train_loader(config, train_source, ranks).epoch(0)):
+        masks = Tensor(drop_path_masks(network.drop_path_rates, batch.positions, config.seed, i))
+        inputs = Tensor(batch.images), Tensor(batch.targets), masks, Tensor(np.float32(1e-3))
+        losses.append(float(step(*inputs)[0].asnumpy()))
+    losses = ranks.total(losses) / ranks.world
+    distributed.average_batch_statistics(network, ranks)
+    # 360 images over two ranks in batches of 7: the last batches are padded.
+    loader = eval_loader(val_source, preprocess(config, train_source), 7, 0, ranks)
+    metrics = evaluate(EvalStep(network), loader, ranks)
+    if ranks.first:
+        weights = {p.name: p.asnumpy() for p in network.get_parameters()}
+        np.savez(output, losses=losses, world=ranks.world, metrics=[metrics["accuracy"], metrics["images"]], **weights)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "1", sys.argv[4])

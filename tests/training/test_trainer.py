@@ -1,0 +1,106 @@
+"""Training runs: what they write, and that they repeat to the bit."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import yaml
+
+from neonext_ms.errors import UserError
+from neonext_ms.training.checkpoint import load_weights
+from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.progress import Progress, duration
+from neonext_ms.training.run_folder import RunFolder
+from neonext_ms.training.trainer import train
+
+SHORT = dict(epochs=2, batch_size=256, eval_batch_size=180, random_crop="pad", mixup=0.5, drop_path_rate=0.2)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs of one configuration, except for the number of loader threads."""
+    folder = tmp_path_factory.mktemp("runs")
+    summaries = [
+        train(TrainConfig(**SHORT, num_workers=n, output_dir=str(folder / name))) for name, n in (("a", 1), ("b", 2))
+    ]
+    return folder / "a", folder / "b", summaries
+
+
+def test_the_same_seed_gives_the_same_weights_to_the_bit(runs):
+    a, b, _ = runs
+    for name in ("neonext_pico_best.ckpt", "neonext_pico-2_10.ckpt"):
+        first, second = load_weights(a / "checkpoints" / name)[0], load_weights(b / "checkpoints" / name)[0]
+        assert all(np.array_equal(first[key], second[key]) for key in first)
+
+
+def test_run_folder(runs):
+    a, _, (summary, _) = runs
+    assert {p.name for p in a.iterdir()} == {"config.yaml", "metrics.jsonl", "summary.json", "checkpoints"}
+    assert json.loads((a / "summary.json").read_text()) == summary
+    events = [json.loads(line) for line in (a / "metrics.jsonl").read_text().splitlines()]
+    assert [e["event"] for e in events] == ["compile", "train", "eval", "train", "eval"]
+    assert [e["step"] for e in events if "step" in e] == [5, 5, 10, 10]
+    assert summary["final"]["images"] == 360 and summary["parameters"] == 935_402
+    best = max((e for e in events if e["event"] == "eval"), key=lambda e: e["accuracy"])
+    assert summary["best"]["accuracy"] == best["accuracy"]
+    assert summary["compile_seconds"] > 0 and summary["milliseconds_per_step"] > 0
+    config = TrainConfig.from_yaml(a / "config.yaml")
+    assert config == TrainConfig(**SHORT, num_workers=1, output_dir=str(a))
+    assert set(yaml.safe_load((a / "config.yaml").read_text())) == set(TrainConfig.__dataclass_fields__)
+
+
+def test_a_second_run_never_touches_the_first(runs):
+    a, _, _ = runs
+    before = {p: p.stat().st_mtime_ns for p in a.rglob("*")}
+    with pytest.raises(UserError, match="holds a training run already"):
+        train(TrainConfig(**SHORT, output_dir=str(a)))
+    assert before == {p: p.stat().st_mtime_ns for p in a.rglob("*")}
+
+
+def test_a_diverged_run_stops_and_says_so(tmp_path):
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+"):
+        train(TrainConfig(epochs=1, batch_size=64, optimizer="sgd", lr=1e30, warmup_epochs=0, output_dir=str(tmp_path)))
+
+
+def test_only_the_newest_and_the_best_checkpoints_stay(tmp_path):
+    from neonext_ms import create_model
+
+    folder = RunFolder(tmp_path / "run", "neonext_pico", keep=2)
+    network = create_model("neonext_pico", 10, seed=0)
+    for epoch in (1, 2, 3, 4):
+        folder.save(network, {"epoch": epoch, "step": 10 * epoch, **_META}, is_best=epoch == 1)
+    names = {p.name for p in folder.checkpoints.glob("*.ckpt")}
+    assert names == {"neonext_pico-3_30.ckpt", "neonext_pico-4_40.ckpt", "neonext_pico_best.ckpt"}
+    assert load_weights(folder.best)[1]["epoch"] == 1
+
+
+_META = {"model": {}, "preprocess": {}, "class_names": []}
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"batch_size": 0}, ["batch_size", "at least 1", "0"]),
+        ({"lr": 0.0}, ["lr", "above 0"]),
+        ({"lr": 1e-3, "min_lr": 1e-2}, ["min_lr", "0.01"]),
+        ({"epochs": 2, "warmup_epochs": 3}, ["warmup_epochs", "3", "2"]),
+        ({"drop_path_rate": 1.0}, ["drop_path_rate", "below 1"]),
+        ({"seed": -1}, ["seed", "-1"]),
+    ],
+)
+def test_impossible_configurations(wrong, words):
+    with pytest.raises(UserError) as error:
+        TrainConfig(**wrong)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_progress_counts_steps_and_evaluations():
+    progress = Progress(steps=10, evaluations=2, images_per_step=32)
+    progress.begin()
+    rate = progress.steps(5)
+    assert rate > 0 and progress.images_per_second == pytest.approx(rate)
+    progress.begin()
+    progress.evaluation()
+    assert re.fullmatch(r"\d+:\d\d", progress.left)
+    assert (duration(59.6), duration(125), duration(3723)) == ("1:00", "2:05", "1:02:03")

@@ -77,7 +77,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, mi
 
 def test_unknown_and_mistyped_keys_of_a_config_file(capsys, tmp_path):
     config = tmp_path / "c.yaml"
-    for text, words in [("epochz: 3\n", ["epochz"]), ("epochs: three\n", ["epochs", "three"]), ("[1\n", ["config", "line 1"])]:
+    cases = {"epochz: 3\n": ["epochz"], "epochs: three\n": ["epochs", "three"], "[1\n": ["config", "line 1"]}
+    for text, words in cases.items():
         config.write_text(text)
         code, _, err = run(capsys, "train", "--config", str(config))
         assert code == 2 and err.count("\n") == 1

@@ -1,22 +1,13 @@
 """The data of a run, as its configuration describes it."""
 
 from neonext_ms.data import Loader, Mixing, Preprocess, Source, TrainTransform, open_source
-from neonext_ms.errors import UserError
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.distributed import Ranks
 
 
 def open_sources(config: TrainConfig) -> tuple[Source, Source]:
-    """Training and validation split.
-
-    Raises:
-        UserError: they cannot be opened, or have different classes.
-    """
-    train, val = (open_source(config.dataset, config.data_dir, split) for split in ("train", "val"))
-    if train.class_names != val.class_names:
-        odd = sorted(set(train.class_names) ^ set(val.class_names))
-        raise UserError(f"{train.name} and {val.name} have different classes: {', '.join(odd[:5])} only in one of them")
-    return train, val
+    """Training and validation split; UserError when they cannot be opened."""
+    return tuple(open_source(config.dataset, config.data_dir, split) for split in ("train", "val"))
 
 
 def preprocess(config: TrainConfig, source: Source) -> Preprocess:

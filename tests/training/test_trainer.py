@@ -14,7 +14,8 @@ from neonext_ms.training.progress import Progress, duration
 from neonext_ms.training.run_folder import RunFolder
 from neonext_ms.training.trainer import train
 
-SHORT = dict(epochs=2, batch_size=256, eval_batch_size=180, random_crop="pad", mixup=0.5, drop_path_rate=0.2)
+SHORT = {"epochs": 2, "batch_size": 256, "eval_batch_size": 180, "random_crop": "pad", "mixup": 0.5}
+SHORT["drop_path_rate"] = 0.2
 
 
 @pytest.fixture(scope="module")

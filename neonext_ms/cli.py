@@ -69,6 +69,75 @@ def profile(models: list[str] | None = None, image_size: int | None = None, num_
     return rows
 
 
+def export(
+    checkpoint: str,
+    output: str,
+    batch_size: int | None = 1,
+    image_size: int | None = None,
+    device: Literal["auto", "CPU", "Ascend"] = "auto",
+):
+    """Write a checkpoint as MindIR, verified in a new process on real images before it is kept, and a card beside it.
+
+    Args:
+        checkpoint: .ckpt file of a run.
+        output: .mindir file to write; must not exist.
+        batch_size: images in a batch, which every use of the file must then have; null for any number.
+        image_size: side of the input in pixels; the checkpoint's own if null.
+        device: where to compare; auto takes an Ascend NPU if there is one.
+    """
+    from neonext_ms.deploy import export_mindir
+    from neonext_ms.training import distributed
+
+    distributed.start(device)
+    card = export_mindir(Path(checkpoint), Path(output), batch_size=batch_size, image_size=image_size)
+    proof = card["verification"]
+    print(
+        f"{output}: {card['file']['bytes'] / 1e6:.2f} MB; largest difference from the checkpoint "
+        f"{proof['largest_difference']:.2g} (limit {proof['limit']:.2g}) on {proof['images']} images of {proof['source']}"
+    )
+    return card
+
+
+def infer(
+    model: str,
+    images: list[str],
+    top_k: int = 3,
+    count: int = 0,
+    dataset: Literal["digits", "cifar10", "cifar100", "folder"] | None = None,
+    data_dir: str | None = None,
+    device: Literal["auto", "CPU", "Ascend"] = "auto",
+):
+    """Classify image files, or validation images of a data set, with a checkpoint or an exported model.
+
+    Args:
+        model: .ckpt or .mindir file.
+        images: image files or folders of them.
+        top_k: classes to show for each image.
+        count: validation images to classify, spread over the split, instead of files.
+        dataset: to take them from; the model's own if null.
+        data_dir: where that data set is; the model's own if dataset is null.
+        device: where to run; auto takes an Ascend NPU if there is one.
+    """
+    from neonext_ms.deploy import Predictor, image_paths
+    from neonext_ms.training import distributed
+
+    if bool(images) == bool(count):
+        raise UserError("infer needs image files or folders, or --count for validation images: give one of them")
+    paths = image_paths(images)
+    distributed.start(device)
+    predictor = Predictor.open(model)
+    if count:
+        results = predictor.predict_validation(count, dataset, data_dir, top_k)
+    else:
+        results = ((str(path), None, best) for path, best in predictor.predict_files(paths, top_k))
+    rows = []
+    for image, label, best in results:
+        classes = ", ".join(f"{p.name} {100 * p.probability:.1f} %" for p in best)
+        print(f"{image}: {classes}" + (f"  (label: {label})" if label is not None else ""))
+        rows.append({"image": image, "label": label, "classes": [p._asdict() for p in best]})
+    return rows
+
+
 def env():
     """Show versions, devices and which NeoCell backend is in use and why."""
     from neonext_ms.analysis.environment import environment
@@ -80,7 +149,14 @@ def env():
     return result
 
 
-COMMANDS = {"train": train, "validate": validate, "profile": profile, "env": env}
+COMMANDS = {
+    "train": train,
+    "validate": validate,
+    "profile": profile,
+    "export": export,
+    "infer": infer,
+    "env": env,
+}
 
 
 def build_parser():
@@ -100,6 +176,9 @@ def build_parser():
         if name == "train":
             command.add_argument("--config", action="config", help="YAML file with any of the options below")
             command.add_class_arguments(TrainConfig, as_group=False)
+        elif name == "infer":
+            command.add_argument("images", nargs="*", help="image files or folders of them")
+            command.add_function_arguments(function, as_group=False, skip={"images"})
         else:
             command.add_function_arguments(function, as_group=False)
         command.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else on stdout")
@@ -127,7 +206,8 @@ def main(arguments: list[str] | None = None):
     except Exception as error:
         if debug:
             raise
-        _fail(f"{type(error).__name__}: {error} (run again with --debug for the traceback)", 1)
+        first_line = str(error).strip().partition("\n")[0]
+        _fail(f"{type(error).__name__}: {first_line} (run again with --debug for the traceback)", 1)
 
 
 def _run(arguments: list[str]) -> int:

@@ -113,8 +113,9 @@ class TrainConfig:
         return {} if self.shifts is None else {"shifts": list(self.shifts)}
 
     def to_yaml(self) -> str:
-        """A complete configuration file that `--config` reads back."""
+        """A complete configuration file that `--config` reads back; it leaves output_dir open, for a run of its own."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        values["output_dir"] = None
         return "# Complete configuration of this run: neonext train --config <this file>\n" + yaml.safe_dump(
             values, sort_keys=False
         )

@@ -1,0 +1,143 @@
+"""Checkpoint to MindIR: one file that runs without this package's network code, and a card that describes it."""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from neonext_ms.data import Preprocess, open_source
+from neonext_ms.deploy.verify import verify
+from neonext_ms.errors import UserError
+from neonext_ms.training.checkpoint import load_network, manifest_path, publish, versions, write_atomically
+
+log = logging.getLogger(__name__)
+
+CARD_FORMAT = 1
+# MindSpore splits anything larger into several files.
+LARGEST = 1 << 30
+
+
+def export_mindir(checkpoint: Path, output: Path, *, batch_size: int | None = 1, image_size: int | None = None) -> dict:
+    """Export a checkpoint's network as MindIR, and keep the file only if it computes what the checkpoint does.
+
+    The graph has nothing but MindSpore's own operators in it. The file is written under a temporary name in the
+    output's folder, reloaded in a new process, and compared on validation images of the checkpoint's data set, or on
+    the built-in digits where that is out of reach. Sets graph mode.
+
+    Args:
+        checkpoint: .ckpt file with its manifest.
+        output: .mindir file, which must not exist; its card is <output>.json.
+        batch_size: images in a batch, which every use of the file must then have; None for any number.
+        image_size: side of the input in pixels; None for the one that the checkpoint's preprocessing has.
+
+    Returns:
+        the card: format, file {name, bytes, sha256}, model, preprocess, class_names, input {shape, dtype} (a batch
+        dimension of None is any), checkpoint {name, sha256, epoch, metrics}, verification {source, images,
+        largest_difference, limit}, versions.
+
+    Raises:
+        UserError: what was asked for is not possible, or the file's outputs differ; nothing is left behind.
+    """
+    import mindspore as ms
+
+    from neonext_ms.models.layers import check_input_size
+
+    checkpoint, output = Path(checkpoint), Path(output)
+    _check_output(output)
+    if batch_size is not None and batch_size < 1:
+        raise UserError(f"batch_size must be at least 1, or none for any number of images, got {batch_size}")
+    ms.set_context(mode=ms.GRAPH_MODE)
+    network, manifest = load_network(checkpoint, backend="dense")
+    weights = sum(p.nbytes for p in network.get_parameters())
+    if weights >= LARGEST:
+        raise UserError(
+            f"{checkpoint} has {weights / LARGEST:.2f} GiB of weights, but one MindIR file holds less than 1 GiB: "
+            "export a smaller model"
+        )
+    preprocess = Preprocess.from_dict(manifest["preprocess"])
+    if image_size is not None:
+        preprocess = replace(preprocess, image_size=image_size)
+    side = preprocess.image_size
+    check_input_size(side, side, len(network.spec.dims))
+    batches = [1, 2, 5] if batch_size is None else [batch_size] * -(-8 // batch_size)
+    source, images = _real_images(manifest, preprocess, sum(batches))
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
+    except OSError as error:
+        raise UserError(f"cannot write in {output.parent} ({error.strerror}): choose another output") from None
+    with folder as name:
+        part = Path(name) / "network.mindir"
+        log.info("exporting %s for %s images of %d x %d", checkpoint, batch_size or "any number of", side, side)
+        shape = [batch_size, 3, side, side]
+        ms.export(network, ms.Tensor(shape=shape, dtype=ms.float32), file_name=str(part), file_format="MINDIR")
+        os.chmod(part, 0o600)  # MindSpore leaves it read-only
+        log.info("comparing the file with the checkpoint in a new process, on %d images of %s", len(images), source)
+        logits = _logits(network, images, batch_size)
+        verification = verify(part, images, logits, batches, ms.get_context("device_target"))
+        card = {
+            "format": CARD_FORMAT,
+            "file": {"name": output.name, **_fingerprint(part)},
+            "model": manifest["model"],
+            "preprocess": preprocess.to_dict(),
+            "class_names": manifest["class_names"],
+            "input": {"shape": shape, "dtype": "float32"},
+            "checkpoint": {
+                "name": checkpoint.name,
+                "sha256": manifest["file"]["sha256"],
+                **{key: manifest[key] for key in ("epoch", "metrics") if key in manifest},
+            },
+            "verification": {"source": source, **verification},
+            "versions": versions(),
+        }
+        _check_output(output)  # it may have appeared in the meantime
+        # The card first: a file under its final name always has one.
+        write_atomically(manifest_path(output), json.dumps(card, indent=1))
+        publish(part, output)
+    return card
+
+
+def _check_output(output: Path):
+    if output.suffix != ".mindir":
+        raise UserError(f"the output must end in .mindir, got {output}")
+    if not output.parent.is_dir():
+        raise UserError(
+            f"there is no folder {output.parent} to write {output.name} in: make it or choose another output"
+        )
+    for path in (output, manifest_path(output)):
+        if path.exists():
+            raise UserError(f"{path} exists already and is not overwritten: choose another output or remove it")
+
+
+def _real_images(manifest: dict, preprocess: Preprocess, count: int) -> tuple[str, np.ndarray]:
+    """Name of the source, and (count, 3, S, S) float32: images spread over the validation split, from the start again
+    when it has fewer."""
+    dataset = manifest.get("dataset") or {"name": "digits", "data_dir": None}
+    try:
+        source = open_source(dataset["name"], dataset["data_dir"], "val")
+    except UserError as error:
+        log.info("%s; the built-in digits are used to compare", error)
+        source = open_source("digits", None, "val")
+    spread = max(1, len(source) // count)
+    return source.name, np.stack([preprocess(source.image(i * spread % len(source))) for i in range(count)])
+
+
+def _logits(network, images: np.ndarray, batch_size: int | None) -> np.ndarray:
+    """(n, K) float32 of the checkpoint's network."""
+    import mindspore as ms
+
+    size = batch_size or len(images)
+    chunks = [images[i : i + size] for i in range(0, len(images), size)]
+    return np.concatenate([network(ms.Tensor(chunk)).asnumpy() for chunk in chunks])
+
+
+def _fingerprint(path: Path) -> dict:
+    """Bytes and SHA-256 of a file, once it is safely on disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        data = file.read()
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

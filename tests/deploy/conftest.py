@@ -1,0 +1,76 @@
+"""A small checkpoint with trained-like statistics, and its exports."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+from neonext_ms import create_model
+from neonext_ms.data import Preprocess, open_source
+from neonext_ms.deploy import export_mindir
+from neonext_ms.training.checkpoint import save_weights
+
+MODEL = {
+    "name": "neonext_pico",
+    "num_classes": 10,
+    "overrides": {"depths": [1, 1], "dims": [8, 16], "kernels": ["4+7", "7"], "shifts": [1, 0], "layer_scale": 0.5},
+}
+PREPROCESS = {
+    "image_size": 32,
+    "mean": [0.3, 0.3, 0.3],
+    "std": [0.35, 0.35, 0.35],
+    "crop_pct": 0.875,
+    "interpolation": "bicubic",
+}
+
+
+def _save(path, spoil=None):
+    """Save the model with every parameter and statistic drawn anew; spoil(network) may change it before."""
+    network = create_model(MODEL["name"], MODEL["num_classes"], seed=1, **MODEL["overrides"])
+    rng = np.random.default_rng(2)
+    for parameter in network.get_parameters():
+        if parameter.ndim == 1:
+            parameter.set_data(ms.Tensor(rng.uniform(0.5, 1.5, parameter.shape).astype(np.float32)))
+    if spoil:
+        spoil(network)
+    meta = {
+        "model": MODEL,
+        "preprocess": PREPROCESS,
+        "class_names": [f"digit {i}" for i in range(10)],
+        "dataset": {"name": "digits", "data_dir": None},
+        "epoch": 3,
+        "step": 30,
+        "metrics": {"accuracy": 0.5},
+    }
+    save_weights(path, network, meta)
+    return path
+
+
+@pytest.fixture(scope="session")
+def save_checkpoint():
+    return _save
+
+
+@pytest.fixture(scope="session")
+def preprocess():
+    """What the checkpoint carries."""
+    return Preprocess.from_dict(PREPROCESS)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    return _save(tmp_path_factory.mktemp("run") / "pico.ckpt")
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint, tmp_path_factory):
+    """{batch size: (path, card)} for the batch sizes 2 and None."""
+    folder = tmp_path_factory.mktemp("exported")
+    paths = {2: folder / "two.mindir", None: folder / "any.mindir"}
+    return {size: (path, export_mindir(checkpoint, path, batch_size=size)) for size, path in paths.items()}
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Three real images of different shapes, (H, W, 3) uint8."""
+    source = open_source("digits", None, "val")
+    return [source.image(0), source.image(1)[:24], source.image(2)[:, 4:30]]

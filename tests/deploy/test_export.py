@@ -1,0 +1,156 @@
+"""Export to MindIR: what is written, that it is compared, and that nothing is left when it fails."""
+
+import hashlib
+import json
+import os
+import stat
+
+import mindspore as ms
+import numpy as np
+import pytest
+from PIL import Image
+
+from neonext_ms.deploy import Predictor, export_mindir
+from neonext_ms.deploy.export import _real_images
+from neonext_ms.deploy.verify import verify
+from neonext_ms.errors import UserError
+from neonext_ms.training.checkpoint import load_network
+
+
+@pytest.mark.parametrize("batch_size", [2, None])
+def test_the_card_describes_the_file(exported, checkpoint, preprocess, batch_size):
+    path, card = exported[batch_size]
+    data = path.read_bytes()
+    assert json.loads((path.parent / f"{path.name}.json").read_text()) == card
+    assert card["file"] == {"name": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    assert card["input"] == {"shape": [batch_size, 3, 32, 32], "dtype": "float32"}
+    assert card["preprocess"] == preprocess.to_dict()
+    assert card["class_names"][3] == "digit 3"
+    assert card["checkpoint"]["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert card["verification"]["source"] == "digits/val"
+    assert card["verification"]["images"] == 8
+    assert card["verification"]["largest_difference"] <= 1e-5
+
+
+def test_nothing_but_files_and_cards_is_written_and_they_follow_the_umask(exported):
+    folder = exported[2][0].parent
+    assert sorted(os.listdir(folder)) == ["any.mindir", "any.mindir.json", "two.mindir", "two.mindir.json"]
+    umask = os.umask(0)
+    os.umask(umask)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o666 & ~umask}
+
+
+def test_the_file_gives_the_logits_of_the_checkpoint(exported, checkpoint):
+    """Run by MindSpore alone, for the batch sizes that the file takes."""
+    network, _ = load_network(checkpoint, backend="dense")
+    x = np.random.default_rng(0).standard_normal((4, 3, 32, 32)).astype(np.float32)
+    expected = network(ms.Tensor(x)).asnumpy()
+    assert np.abs(expected).max() > 0.1
+    for size, counts in ((2, [2]), (None, [1, 3, 4])):
+        graph = ms.nn.GraphCell(ms.load(str(exported[size][0])))
+        for n in counts:
+            logits = graph(ms.Tensor(x[:n])).asnumpy()
+            assert logits.shape == (n, 10)
+            assert np.abs(logits - expected[:n]).max() <= 1e-5
+
+
+def test_another_image_size(checkpoint, preprocess, tmp_path):
+    card = export_mindir(checkpoint, tmp_path / "large.mindir", batch_size=1, image_size=40)
+    assert card["input"]["shape"] == [1, 3, 40, 40]
+    assert card["preprocess"] == {**preprocess.to_dict(), "image_size": 40}
+    assert Predictor.open(tmp_path / "large.mindir").preprocess.image_size == 40
+
+
+def test_a_file_that_does_not_agree_is_not_kept(save_checkpoint, tmp_path):
+    """Weights that are not numbers: no comparison with their outputs can succeed."""
+
+    def spoil(network):
+        bias = network.head.fc.bias
+        bias.set_data(ms.Tensor(np.full(bias.shape, np.nan, np.float32)))
+
+    checkpoint = save_checkpoint(tmp_path / "x.ckpt", spoil)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match="logits differ from the checkpoint's by nan"):
+        export_mindir(checkpoint, tmp_path / "out" / "x.mindir")
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_a_difference_is_noticed(exported, tmp_path):
+    mindir = tmp_path / "x.mindir"
+    mindir.write_bytes(exported[None][0].read_bytes())
+    x = np.random.default_rng(0).standard_normal((3, 3, 32, 32)).astype(np.float32)
+    logits = ms.nn.GraphCell(ms.load(str(mindir)))(ms.Tensor(x)).asnumpy()
+    result = verify(mindir, x, logits, [1, 2], "CPU")
+    assert result["limit"] == pytest.approx(1e-5 * np.abs(logits).max())
+    changed = logits.copy()
+    changed[2, 1] += 3 * result["limit"]
+    with pytest.raises(UserError, match="logits differ"):
+        verify(mindir, x, changed, [1, 2], "CPU")
+
+
+def test_a_file_that_does_not_load_is_noticed(tmp_path):
+    (tmp_path / "x.mindir").write_bytes(b"not a graph")
+    x = np.zeros((1, 3, 32, 32), np.float32)
+    with pytest.raises(UserError, match="does not load and run in a new process") as error:
+        verify(tmp_path / "x.mindir", x, np.zeros((1, 10), np.float32), [1], "CPU")
+    assert "\n" not in str(error.value)
+
+
+def test_images_come_from_the_data_set_of_the_run_while_it_can_be_reached(preprocess, tmp_path):
+    for split in ("train", "val"):
+        for label, value in (("a", 40), ("b", 200)):
+            (tmp_path / split / label).mkdir(parents=True)
+            Image.new("RGB", (50, 40), (value, value, value)).save(tmp_path / split / label / "0.png")
+    manifest = {"dataset": {"name": "folder", "data_dir": str(tmp_path)}}
+    source, images = _real_images(manifest, preprocess, 4)
+    assert source == "folder/val"
+    expected = [(value / 255 - 0.3) / 0.35 for value in (40, 200, 40, 200)]
+    np.testing.assert_allclose(images, np.broadcast_to(np.reshape(expected, (4, 1, 1, 1)), (4, 3, 32, 32)), rtol=1e-5)
+    manifest["dataset"]["data_dir"] = str(tmp_path / "gone")
+    source, images = _real_images(manifest, preprocess, 4)
+    assert source == "digits/val"
+    assert images.shape == (4, 3, 32, 32)
+    assert images.std(axis=(1, 2, 3)).min() > 0.1
+    assert len(np.unique(images, axis=0)) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x.onnx", "must end in .mindir, got .*x.onnx"),
+        ("gone/x.mindir", "no folder .*gone"),
+        ("old.mindir", "old.mindir exists already"),
+        ("card.mindir", "card.mindir.json exists already"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_first(checkpoint, tmp_path, name, message):
+    (tmp_path / "old.mindir").write_text("mine")
+    (tmp_path / "card.mindir.json").write_text("mine")
+    with pytest.raises(UserError, match=message):
+        export_mindir(checkpoint, tmp_path / name)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "old.mindir": "mine",
+        "card.mindir.json": "mine",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, .* got 0"),
+        ({"image_size": 30}, "30 x 30"),
+        ({"image_size": 4}, "cannot halve"),
+    ],
+)
+def test_sizes_that_do_not_work_are_refused(checkpoint, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        export_mindir(checkpoint, tmp_path / "x.mindir", **options)
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_not_a_checkpoint_is_refused(tmp_path):
+    (tmp_path / "x.ckpt").write_bytes(b"?")
+    for name, message in (("x.ckpt", "no manifest"), ("gone.ckpt", "there is no checkpoint")):
+        with pytest.raises(UserError, match=message):
+            export_mindir(tmp_path / name, tmp_path / "x.mindir")
+    assert os.listdir(tmp_path) == ["x.ckpt"]

@@ -1,0 +1,133 @@
+"""Inference from a checkpoint and from exported files: the same answers, from the same preprocessing."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+from PIL import Image
+
+from neonext_ms.deploy import Predictor, image_paths
+from neonext_ms.errors import UserError
+from neonext_ms.training.checkpoint import load_network
+
+
+@pytest.fixture(scope="session")
+def by_checkpoint(checkpoint):
+    return Predictor.open(checkpoint)
+
+
+def expected_probabilities(checkpoint, preprocess, images):
+    """(n, 10) float64, from the network by hand."""
+    network, _ = load_network(checkpoint)
+    logits = network(ms.Tensor(np.stack([preprocess(image) for image in images]))).asnumpy().astype(np.float64)
+    return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", 2, None])
+def test_probabilities_are_those_of_the_network(kind, checkpoint, exported, by_checkpoint, preprocess, images):
+    """Three images: one more than the file with a batch of 2 takes at once."""
+    predictor = by_checkpoint if kind == "checkpoint" else Predictor.open(exported[kind][0])
+    expected = expected_probabilities(checkpoint, preprocess, images)
+    results = predictor.predict(images, top_k=10)
+    assert len(results) == 3
+    for result, probabilities in zip(results, expected):
+        assert [p.index for p in result] == list(np.argsort(-probabilities))
+        np.testing.assert_allclose([p.probability for p in result], -np.sort(-probabilities), rtol=1e-4)
+        assert [p.name for p in result] == [f"digit {p.index}" for p in result]
+
+
+def test_more_images_than_a_batch_keep_their_order(by_checkpoint, images):
+    one_by_one = [by_checkpoint.predict([image], 1)[0] for image in images]
+    assert len({result[0].probability for result in one_by_one}) == 3
+    many = by_checkpoint.predict(images * 13, 1)
+    assert len(many) == 39
+    np.testing.assert_allclose(
+        [result[0].probability for result in many], [r[0].probability for r in one_by_one] * 13, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "count", "sizes"),
+    [(2, 3, [2, 2]), (None, 3, [4]), (None, 1, [1]), (None, 39, [32, 8]), (40, 3, [40])],
+)
+def test_the_network_gets_the_batch_sizes_that_it_was_compiled_for(preprocess, images, batch_size, count, sizes):
+    seen = []
+
+    def network(x):
+        seen.append(len(x))
+        return np.stack([x.mean((1, 2, 3)), np.zeros(len(x))], 1)
+
+    predictor = Predictor(network, preprocess, ["bright", "dark"], batch_size)
+    inputs = (images * 13)[:count]
+    results = predictor.predict(inputs, 2)
+    assert seen == sizes
+    means = [preprocess(image).mean() for image in inputs]
+    assert [result[0].name for result in results] == ["bright" if mean > 0 else "dark" for mean in means]
+
+
+def test_top_k_is_at_most_all_classes(by_checkpoint, images):
+    assert [len(by_checkpoint.predict(images[:1], k)[0]) for k in (1, 5, 10, 11)] == [1, 5, 10, 10]
+    assert by_checkpoint.predict([]) == []
+    with pytest.raises(UserError, match="top_k must be at least 1, got 0"):
+        by_checkpoint.predict(images, 0)
+
+
+def test_files_are_classified_like_their_pixels(by_checkpoint, images, tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path, image in zip(paths, images):
+        Image.fromarray(image).save(path)
+    results = list(by_checkpoint.predict_files(paths, 2))
+    assert [path for path, _ in results] == paths
+    assert [result for _, result in results] == by_checkpoint.predict(images, 2)
+
+
+def test_a_file_that_is_not_an_image_is_named(by_checkpoint, tmp_path):
+    (tmp_path / "x.png").write_text("not an image")
+    with pytest.raises(UserError, match="x.png"):
+        list(by_checkpoint.predict_files([tmp_path / "x.png"]))
+
+
+def test_image_paths_lists_folders_and_keeps_files(tmp_path):
+    for name in ("b/2.PNG", "b/1.jpg", "b/notes.txt", "a.bin"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert image_paths([tmp_path / "a.bin", str(tmp_path / "b")]) == [
+        tmp_path / "a.bin",
+        tmp_path / "b" / "1.jpg",
+        tmp_path / "b" / "2.PNG",
+    ]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no image in the folder .*empty"):
+        image_paths([tmp_path / "empty"])
+    with pytest.raises(UserError, match="no file or folder .*gone"):
+        image_paths([tmp_path / "gone"])
+
+
+def test_a_changed_file_is_refused(exported, tmp_path):
+    data = exported[2][0].read_bytes()
+    (tmp_path / "two.mindir.json").write_bytes((exported[2][0].parent / "two.mindir.json").read_bytes())
+    flipped = bytearray(data)
+    flipped[len(data) // 2] ^= 1
+    for changed in (data[:-1], bytes(flipped)):
+        (tmp_path / "two.mindir").write_bytes(changed)
+        with pytest.raises(UserError, match="two.mindir is not the file that its card describes"):
+            Predictor.open(tmp_path / "two.mindir")
+
+
+@pytest.mark.parametrize(
+    ("name", "card", "message"),
+    [
+        ("x.mindir", None, "no card x.mindir.json beside it"),
+        ("x.mindir", "{", "x.mindir.json cannot be read"),
+        ("x.mindir", '{"format": 1}', "x.mindir.json is not a card of format 1"),
+        ("gone.mindir", None, "no exported model .*gone.mindir"),
+        ("gone.ckpt", None, "no checkpoint .*gone.ckpt"),
+        ("x.onnx", None, "cannot run .*x.onnx: expected a checkpoint"),
+    ],
+)
+def test_what_cannot_be_opened_is_refused_in_one_line(tmp_path, name, card, message):
+    (tmp_path / "x.mindir").write_bytes(b"?")
+    if card:
+        (tmp_path / "x.mindir.json").write_text(card)
+    with pytest.raises(UserError, match=message) as error:
+        Predictor.open(tmp_path / name)
+    assert "\n" not in str(error.value)

@@ -91,9 +91,10 @@ def export(
     distributed.start(device)
     card = export_mindir(Path(checkpoint), Path(output), batch_size=batch_size, image_size=image_size)
     proof = card["verification"]
+    difference, limit = f"{proof['largest_difference']:.2g}", f"{proof['limit']:.2g}"
     print(
-        f"{output}: {card['file']['bytes'] / 1e6:.2f} MB; largest difference from the checkpoint "
-        f"{proof['largest_difference']:.2g} (limit {proof['limit']:.2g}) on {proof['images']} images of {proof['source']}"
+        f"{output}: {card['file']['bytes'] / 1e6:.2f} MB; largest difference from the checkpoint {difference} "
+        f"(limit {limit}) on {proof['images']} images of {proof['source']}"
     )
     return card
 

@@ -60,6 +60,11 @@ MISTAKES = {
     "no NPU": (["train", "--device", "Ascend"], ["Ascend", "CPU"]),
     "no checkpoint": (["validate", "--checkpoint", "none.ckpt"], ["none.ckpt"]),
     "checkpoint left out": (["validate"], ["--checkpoint", "required"]),
+    "no exported model": (["infer", "--model", "none.mindir", __file__], ["none.mindir"]),
+    "no image": (["infer", "--model", "none.mindir", "none.png"], ["none.png"]),
+    "neither images nor count": (["infer", "--model", "none.mindir"], ["--count"]),
+    "export of nothing": (["export", "--checkpoint", "none.ckpt", "--output", "a.mindir"], ["none.ckpt"]),
+    "export to another format": (["export", "--checkpoint", "none.ckpt", "--output", "a.onnx"], [".mindir", "a.onnx"]),
     "unknown model in profile": (["profile", "--models", "[neonext_q]"], ["neonext_q"]),
 }
 

@@ -36,8 +36,8 @@ def export_mindir(checkpoint: Path, output: Path, *, batch_size: int | None = 1,
         image_size: side of the input in pixels; None for the one that the checkpoint's preprocessing has.
 
     Returns:
-        the card: format, file {name, bytes, sha256}, model, preprocess, class_names, input {shape, dtype} (a batch
-        dimension of None is any), checkpoint {name, sha256, epoch, metrics}, verification {source, images,
+        the card: format, file {name, bytes, sha256}, model, preprocess, class_names, dataset, input {shape, dtype} (a
+        batch dimension of None is any), checkpoint {name, sha256, epoch, metrics}, verification {source, images,
         largest_difference, limit}, versions.
 
     Raises:
@@ -85,6 +85,7 @@ def export_mindir(checkpoint: Path, output: Path, *, batch_size: int | None = 1,
             "model": manifest["model"],
             "preprocess": preprocess.to_dict(),
             "class_names": manifest["class_names"],
+            "dataset": manifest.get("dataset"),
             "input": {"shape": shape, "dtype": "float32"},
             "checkpoint": {
                 "name": checkpoint.name,
@@ -114,16 +115,14 @@ def _check_output(output: Path):
 
 
 def _real_images(manifest: dict, preprocess: Preprocess, count: int) -> tuple[str, np.ndarray]:
-    """Name of the source, and (count, 3, S, S) float32: images spread over the validation split, from the start again
-    when it has fewer."""
+    """Name of the source, and (count, 3, S, S) float32 of images spread over the validation split."""
     dataset = manifest.get("dataset") or {"name": "digits", "data_dir": None}
     try:
         source = open_source(dataset["name"], dataset["data_dir"], "val")
     except UserError as error:
         log.info("%s; the built-in digits are used to compare", error)
         source = open_source("digits", None, "val")
-    spread = max(1, len(source) // count)
-    return source.name, np.stack([preprocess(source.image(i * spread % len(source))) for i in range(count)])
+    return source.name, np.stack([preprocess(source.image(i)) for i in source.spread(count)])
 
 
 def _logits(network, images: np.ndarray, batch_size: int | None) -> np.ndarray:

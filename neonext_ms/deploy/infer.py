@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neonext_ms.data import Preprocess, read_image
+from neonext_ms.data import Preprocess, open_source, read_image
 from neonext_ms.data.sources import EXTENSIONS
 from neonext_ms.deploy.export import CARD_FORMAT
 from neonext_ms.errors import UserError
@@ -35,6 +35,7 @@ class Predictor:
         preprocess: from an image to the network's input.
         class_names: K names.
         batch_size: the only n that the network takes; None for any.
+        dataset: {name, data_dir} that the network was trained on, if known.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Predictor:
         preprocess: Preprocess,
         class_names: Sequence[str],
         batch_size: int | None = None,
+        dataset: dict | None = None,
     ):
         self.network = network
         self.preprocess = preprocess
         self.class_names = list(class_names)
         self.batch_size = batch_size
+        self.dataset = dataset
 
     @classmethod
     def open(cls, path: str | Path) -> "Predictor":
@@ -61,7 +64,7 @@ class Predictor:
             raise UserError(f"cannot run {path}: expected a checkpoint (.ckpt) or an exported model (.mindir)")
         network, facts, batch_size = _OPENERS[path.suffix](path)
         preprocess = Preprocess.from_dict(facts["preprocess"])
-        return cls(_on_arrays(network), preprocess, facts["class_names"], batch_size)
+        return cls(_on_arrays(network), preprocess, facts["class_names"], batch_size, facts.get("dataset"))
 
     def predict(self, images: Iterable[np.ndarray], top_k: int = 5) -> list[list[Prediction]]:
         """Classify images.
@@ -89,6 +92,27 @@ class Predictor:
         paths = iter(paths)
         while chunk := list(islice(paths, self.batch_size or BATCH_SIZE)):
             yield from zip(chunk, self.predict(map(read_image, chunk), top_k))
+
+    def predict_validation(
+        self, count: int, dataset: str | None = None, data_dir: str | None = None, top_k: int = 5
+    ) -> Iterator[tuple[str, str, list[Prediction]]]:
+        """Classify `count` images spread over a validation split, by default of the data set that was trained on.
+
+        Yields (where the image comes from, name of its true class, what `predict` gives for it).
+
+        Raises:
+            UserError: the data set cannot be opened, or the model does not say what it was trained on.
+        """
+        if count < 1:
+            raise UserError(f"count must be at least 1, got {count}")
+        if dataset is None:
+            if self.dataset is None:
+                raise UserError("the model does not say which data set it was trained on: name a dataset")
+            dataset, data_dir = self.dataset["name"], data_dir or self.dataset["data_dir"]
+        source = open_source(dataset, data_dir, "val")
+        chosen = source.spread(count)
+        for i, best in zip(chosen, self.predict((source.image(i) for i in chosen), top_k)):
+            yield source.describe(i), source.class_names[source.labels[i]], best
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
         """A batch of any size up to batch_size, filled up with zeros for the network.

@@ -79,7 +79,8 @@ def start(device: str) -> Ranks:
         device = "Ascend" if ascend_available() else "CPU"
     elif device == "Ascend" and not ascend_available():
         raise UserError("device Ascend was asked for, but MindSpore finds no NPU here: use device=CPU or auto")
-    ms.set_device(device)
+    if ms.get_context("device_target") != device:  # MindSpore refuses even the same choice once something has run
+        ms.set_device(device)
     ms.set_context(mode=ms.GRAPH_MODE)
     # msrun sets MS_WORKER_NUM for every worker, a rank table launcher RANK_SIZE.
     if int(os.environ.get("MS_WORKER_NUM") or os.environ.get("RANK_SIZE") or 1) == 1:

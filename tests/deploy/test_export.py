@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neonext_ms.deploy import Predictor, export_mindir
+from neonext_ms.deploy import Predictor, export, export_mindir
 from neonext_ms.deploy.export import _real_images
 from neonext_ms.deploy.verify import verify
 from neonext_ms.errors import UserError
@@ -145,6 +145,14 @@ def test_an_output_that_cannot_be_written_is_refused_first(checkpoint, tmp_path,
 def test_sizes_that_do_not_work_are_refused(checkpoint, tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         export_mindir(checkpoint, tmp_path / "x.mindir", **options)
+    assert os.listdir(tmp_path) == []
+
+
+def test_weights_that_mindspore_would_split_over_several_files_are_refused(checkpoint, tmp_path, monkeypatch):
+    """At a limit that the small model exceeds; the real one takes neonext_xl."""
+    monkeypatch.setattr(export, "LARGEST", 1000)
+    with pytest.raises(UserError, match="GiB of weights, but one MindIR file holds less"):
+        export_mindir(checkpoint, tmp_path / "x.mindir")
     assert os.listdir(tmp_path) == []
 
 

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from neonext_ms.cli import main
+from neonext_ms.data import open_source
 from neonext_ms.deploy import Predictor, image_paths
 from neonext_ms.errors import UserError
 from neonext_ms.training.checkpoint import load_network
@@ -131,3 +133,23 @@ def test_what_cannot_be_opened_is_refused_in_one_line(tmp_path, name, card, mess
     with pytest.raises(UserError, match=message) as error:
         Predictor.open(tmp_path / name)
     assert "\n" not in str(error.value)
+
+
+def test_validation_images_come_with_their_labels(by_checkpoint):
+    source = open_source("digits", None, "val")
+    rows = list(by_checkpoint.predict_validation(3, top_k=1))
+    assert [(name, label) for name, label, _ in rows] == [
+        (f"digits/val[{i}]", source.class_names[source.labels[i]]) for i in (0, 120, 240)
+    ]
+    assert [best for _, _, best in rows] == by_checkpoint.predict([source.image(i) for i in (0, 120, 240)], 1)
+    with pytest.raises(UserError, match="count must be at least 1"):
+        next(by_checkpoint.predict_validation(0))
+
+
+def test_a_file_that_is_not_an_image_is_one_line_of_the_command(exported, tmp_path, capsys):
+    text = tmp_path / "notes.jpg"
+    text.write_text("not an image")
+    with pytest.raises(SystemExit) as end:
+        main(["infer", "--model", str(exported[None][0]), str(text)])
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and error.count("\n") == 1 and str(text) in error

@@ -33,6 +33,11 @@ class Source:
         """Pixels of one sample: (H, W, 3) uint8, RGB; not to be written to."""
         raise NotImplementedError
 
+    def spread(self, count: int) -> list[int]:
+        """Indices of `count` samples spread evenly over the data set, from the start again when it has fewer."""
+        stride = max(1, len(self) // count)
+        return [i * stride % len(self) for i in range(count)]
+
     def describe(self, index: int) -> str:
         """Where one sample comes from, for messages: a path, or "digits/train[17]"."""
         return f"{self.name}[{index}]"

@@ -93,7 +93,7 @@ _note_ranks() {
 }
 
 _alive() {
-  grep -q '^State:[[:space:]]*[^ZX]' "/proc/$1/status" 2>/dev/null
+  grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null
 }
 
 _any_alive() {

@@ -74,6 +74,15 @@ make_run_folder() {
   mkdir "$RUN/logs"
 }
 
+# end_failed STATUS: a mistake in the options leaves nothing behind, so that the same output_dir can be named again.
+end_failed() {
+  if (($1 == 2)) && [[ ! -e "$RUN/config.yaml" ]]; then
+    rm -r "$RUN/logs"
+    rmdir "$RUN"
+  fi
+  exit "$1"
+}
+
 # Exports the best checkpoint and classifies a few images that training has not seen.
 export_and_try() {
   local checkpoint model
@@ -96,7 +105,7 @@ export MS_OM_PATH="$RUN/logs" # where MindSpore writes about failed compilations
 
 say "Training with $WORKERS worker(s), $CONFIG; run folder: $RUN"
 run_ranks "$WORKERS" "$RUN/logs" -m neonext_ms train --config "$CONFIG" --output_dir "$RUN" \
-  ${OPTIONS[@]+"${OPTIONS[@]}"}
+  ${OPTIONS[@]+"${OPTIONS[@]}"} || end_failed $?
 export_and_try
 say "Done. Everything is in $RUN:"
 ls "$RUN"

@@ -1,0 +1,114 @@
+"""scripts/env.sh and scripts/check_requirements.py: which Python the scripts use, and what they do without one."""
+
+import subprocess
+import sys
+
+import pytest
+
+USE = 'set -euo pipefail; source "$1/scripts/env.sh"; use_environment digits; command -v python'
+
+
+@pytest.fixture
+def write_setup(project):
+    """Gives the project a setup.py with these requirements."""
+
+    def write(requires, digits=()):
+        (project / "setup.py").write_text(f"REQUIRES = {list(requires)!r}\nEXTRAS = {{'digits': {list(digits)!r}}}\n")
+
+    return write
+
+
+@pytest.fixture
+def use(project, environment):
+    """Sources env.sh and asks for an environment; prints the python that it found."""
+
+    def run(**variables):
+        # No index and no retries: an installation fails at once instead of downloading.
+        offline = {"PIP_NO_INDEX": "1", "PIP_RETRIES": "0"}
+        command = ["bash", "-c", USE, "bash", project]
+        return subprocess.run(command, env=environment | offline | variables, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("requires", "extras", "missing"),
+    [
+        (["pytest>=1"], [], None),
+        (["pytest>=1", "no-such-package"], [], "no-such-package"),
+        (["pytest<1"], [], "pytest<1"),
+        (["pytest>=1"], ["no-such-package>=2"], "no-such-package>=2"),
+    ],
+)
+def test_requirements_are_checked(project, write_setup, requires, extras, missing):
+    write_setup(requires, extras)
+    command = [sys.executable, project / "scripts" / "check_requirements.py", "digits"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == (1 if missing else 0)
+    assert result.stderr == (f"not installed: {missing}\n" if missing else "")
+
+
+def test_active_python_that_meets_the_requirements_is_used(project, write_setup, use, environment):
+    write_setup(["pytest>=1"])
+    result = use()
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.strip().rpartition("/")[0] == environment["PATH"].split(":")[0]
+    assert not (project / ".venv").exists()
+
+
+def test_failed_installation_is_told_and_not_taken_for_a_complete_one(project, write_setup, use):
+    write_setup(["no-such-package"])
+    first = use()
+    assert first.returncode == 2
+    assert first.stderr.splitlines()[-1].startswith("error: the installation failed")
+    assert (project / ".venv" / ".neonext").read_text() == "building\n"
+
+    (project / ".venv" / "left-over").touch()
+    second = use()
+    assert second.returncode == 2
+    assert "Making" in second.stdout
+    assert not (project / ".venv" / "left-over").exists()
+
+
+def test_complete_environment_is_used_until_setup_py_changes(project, write_setup, use):
+    write_setup(["no-such-package"])
+    use()  # leaves a virtual environment that works but is not marked as complete
+    checksum = subprocess.run(
+        ["cksum"], stdin=open(project / "setup.py"), capture_output=True, text=True, check=True
+    ).stdout.strip()
+    (project / ".venv" / ".neonext").write_text(f"complete {checksum}\n")
+    result = use()
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.strip() == str(project / ".venv" / "bin" / "python")
+
+    write_setup(["no-such-package>=2"])
+    result = use()
+    assert result.returncode == 2
+    assert "Installing" in result.stdout
+    assert "Making" not in result.stdout  # completed, not made anew
+    assert (project / ".venv" / ".neonext").read_text() == "building\n"
+
+
+def test_virtual_environment_of_the_user_is_left_alone(project, write_setup, use):
+    write_setup(["no-such-package"])
+    (project / ".venv").mkdir()
+    (project / ".venv" / "precious").touch()
+    result = use()
+    assert result.returncode == 2
+    assert "was not made by this script" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert [path.name for path in (project / ".venv").iterdir()] == ["precious"]
+
+
+def test_without_a_suitable_python_the_error_says_which_are(project, write_setup, use, tmp_path):
+    write_setup(["no-such-package"])
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "dirname", "cksum", "cat", "flock"):
+        (tools / name).symlink_to(subprocess.run(["which", name], capture_output=True, text=True).stdout.strip())
+    result = use(PATH=str(tools))
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: no Python 3.10, 3.11 or 3.12 on PATH, which MindSpore needs: install one of them\n"
+    )
+    assert not (project / ".venv").exists()

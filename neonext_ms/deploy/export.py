@@ -72,7 +72,7 @@ def export_mindir(checkpoint: Path, output: Path, *, batch_size: int | None = 1,
         raise UserError(f"cannot write in {output.parent} ({error.strerror}): choose another output") from None
     with folder as name:
         part = Path(name) / "network.mindir"
-        log.info("exporting %s for %s images of %d x %d", checkpoint, batch_size or "any number of", side, side)
+        log.info("exporting %s, batch size %s, %d x %d pixels", checkpoint, batch_size or "any", side, side)
         shape = [batch_size, 3, side, side]
         ms.export(network, ms.Tensor(shape=shape, dtype=ms.float32), file_name=str(part), file_format="MINDIR")
         os.chmod(part, 0o600)  # MindSpore leaves it read-only

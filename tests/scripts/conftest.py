@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def environment():
     """Environment variables in which `python` is the running interpreter and no device is announced."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(("ASCEND_RT_", "MS_", "RANK_"))}
+    variables = {
+        name: value for name, value in os.environ.items() if not name.startswith(("ASCEND_RT_", "MS_", "RANK_"))
+    }
     return variables | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "GLOG_v": "3"}
 
 

@@ -26,7 +26,9 @@ def use(project, environment):
         # No index and no retries: an installation fails at once instead of downloading.
         offline = {"PIP_NO_INDEX": "1", "PIP_RETRIES": "0"}
         command = ["bash", "-c", USE, "bash", project]
-        return subprocess.run(command, env=environment | offline | variables, capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            command, env=environment | offline | variables, capture_output=True, text=True, timeout=120
+        )
 
     return run
 

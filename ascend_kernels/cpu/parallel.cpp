@@ -107,8 +107,9 @@ class Pool {
 std::mutex g_mutex;
 std::atomic<int> g_threads{0};
 
+// MindSpore sets OMP_NUM_THREADS when it is imported, to its own taste, so that variable cannot be the user's word.
 int default_threads() {
-  const char* text = std::getenv("OMP_NUM_THREADS");
+  const char* text = std::getenv("NEONEXT_NUM_THREADS");
   const int wanted = text ? std::atoi(text) : 0;
   return wanted > 0 ? wanted : std::max(1u, std::thread::hardware_concurrency());
 }

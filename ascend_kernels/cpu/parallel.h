@@ -11,6 +11,6 @@ namespace neonext {
 void parallel_for(int count, const std::function<void(int)>& task);
 
 int thread_count();
-void set_thread_count(int count);  // 0: OMP_NUM_THREADS, else the number of processors
+void set_thread_count(int count);  // 0: NEONEXT_NUM_THREADS, else the number of processors
 
 }  // namespace neonext

@@ -47,7 +47,7 @@ def cpu_vector_width() -> str:
 
 
 def set_cpu_threads(count: int):
-    """Let the compiled path use `count` threads; 0 means OMP_NUM_THREADS or, without it, all processors.
+    """Let the compiled path use `count` threads; 0 means NEONEXT_NUM_THREADS or, without it, all processors.
 
     Results are the same bits for any number.
     """

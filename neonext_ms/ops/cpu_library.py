@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -66,17 +67,29 @@ def cache_directory() -> Path:
 def _library_or_reason() -> Path | str:
     """The library, or why there is none. Remembered: a failed build is not tried again for every layer."""
     try:
-        sources = _sources()
-        compiler = _compiler()
-        name = f"libneonext_cpu-{_key(sources, compiler)}.so"
-        with _writable(cache_directory(), name) as folder:
-            library = folder / name
-            if not library.exists():
-                _build(sources, compiler, library)
+        library = _find_or_build(_sources())
         ctypes.CDLL(str(library))
         return library.resolve()
     except (Unavailable, OSError) as error:
         return str(error)
+
+
+def _find_or_build(sources: list[Path]) -> Path:
+    # Two halves of a name: what the library is for, and what it was made with.
+    prefix = f"libneonext_cpu-{_key(sources)}-"
+    try:
+        compiler = _compiler()
+    except Unavailable:
+        built = sorted(cache_directory().glob(f"{prefix}*.so"))
+        if not built:
+            raise
+        return built[-1]  # built before the compiler went, such as in the making of a container
+    name = f"{prefix}{_compiler_key(compiler)}.so"
+    with _writable(cache_directory(), name) as folder:
+        library = folder / name
+        if not library.exists():
+            _build(sources, compiler, library)
+    return library
 
 
 def _sources() -> list[Path]:
@@ -98,14 +111,18 @@ def _compiler() -> str:
     raise Unavailable(f"no C++ compiler: {', '.join(wanted)} not found on PATH (install g++, or set CXX)")
 
 
-def _key(sources: list[Path], compiler: str) -> str:
-    """Names a build by what goes into it."""
-    digest = hashlib.sha256()
+def _key(sources: list[Path]) -> str:
+    """Names what is built, and the processor it is for."""
+    digest = hashlib.sha256(_processor().encode())
     for path in sources:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
-    digest.update("\0".join([compiler, version, *_FLAGS, _processor()]).encode())
     return digest.hexdigest()[:16]
+
+
+def _compiler_key(compiler: str) -> str:
+    """Names the compiler and its options."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
+    return hashlib.sha256("\0".join([compiler, version, *_FLAGS]).encode()).hexdigest()[:8]
 
 
 def _processor() -> str:
@@ -170,3 +187,15 @@ def _first_error(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     start = next((i for i, line in enumerate(lines) if "error" in line), 0)
     return " ".join(line.strip() for line in lines[start : start + 3]) or "no message"
+
+
+def main():
+    """Build now, and say where: `python -m neonext_ms.ops.cpu_library`."""
+    try:
+        sys.stdout.write(f"{cpu_library()} ({cpu_vector_width()})\n")
+    except Unavailable as unavailable:
+        sys.exit(f"error: {unavailable}")
+
+
+if __name__ == "__main__":
+    main()

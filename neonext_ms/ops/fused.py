@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from neonext_ms.errors import UserError
-from neonext_ms.ops.cpu_library import Unavailable, cpu_library
+from neonext_ms.ops.cpu_library import Unavailable, cpu_library, cpu_vector_width
 from neonext_ms.ops.groups import Group, cell_output_size
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def fused_or_reason(backend: str) -> tuple[bool, str]:
     try:
         if ms.get_context("device_target") != "CPU":
             raise Unavailable(f"there is no compiled operator for {ms.get_context('device_target')}")
-        return True, f"compiled for this processor: {cpu_library()}"
+        return True, f"compiled kernel, {cpu_vector_width()}: {cpu_library()}"
     except Unavailable as unavailable:
         reason = str(unavailable)
     if backend == "fused":

@@ -39,7 +39,10 @@ if __name__ == "__main__":
         license="Apache-2.0",
         license_files=["LICENSE"],
         python_requires=">=3.10,<3.13",
-        packages=find_packages(include=["neonext_ms", "neonext_ms.*"]),
+        # The CPU kernel is compiled where it runs, so its sources are part of what is installed.
+        packages=[*find_packages(include=["neonext_ms", "neonext_ms.*"]), "neonext_ms.ops.cpu_kernel"],
+        package_dir={"neonext_ms.ops.cpu_kernel": "ascend_kernels/cpu"},
+        package_data={"neonext_ms.ops.cpu_kernel": ["*.cpp", "*.h"]},
         install_requires=REQUIRES,
         extras_require=EXTRAS,
         entry_points={"console_scripts": ["neonext = neonext_ms.cli:main"]},

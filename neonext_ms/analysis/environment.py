@@ -12,12 +12,12 @@ def environment() -> dict[str, str]:
     from neonext_ms.ops import NeoCell, parse_spec
 
     ascend = ascend_available()
-    backend = NeoCell(parse_spec("7", 7)).backend
+    cell = NeoCell(parse_spec("7", 7))
     return {
         **versions(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
         "Ascend NPUs": _ascend_devices() if ascend else "none that MindSpore can use: running on the CPU",
-        "NeoCell backend": f"{backend} (block-diagonal matrices and two matmuls)",
+        "NeoCell backend": f"{cell.backend} ({cell.backend_reason})",
     }
 
 

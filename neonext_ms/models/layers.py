@@ -7,7 +7,13 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from neonext_ms.errors import UserError
 from neonext_ms.ops import Group, NeoCell
+from neonext_ms.ops.fused import FusedGELU, fused_or_reason
 from neonext_ms.ops.matmul import matmul
+
+
+def gelu(backend: str) -> nn.Cell:
+    """GELU with the exact error function: compiled where the backend of the NeoCells is, else MindSpore's."""
+    return FusedGELU() if fused_or_reason(backend)[0] else nn.GELU(approximate=False)
 
 
 def batch_norm(channels: int) -> nn.Cell:
@@ -64,7 +70,8 @@ class Block(nn.Cell):
         groups: channel groups of the NeoCell.
         linear_bias: biases in fc1 and fc2.
         layer_scale: initial value of the learnable scale of the branch, a value a channel; 0 is no scale.
-        backend, init: of the NeoCell.
+        backend: of the NeoCell; "dense" keeps the whole block to MindSpore's own operators.
+        init: of the NeoCell.
 
     Inputs:
         x: (N, C, H, W).
@@ -77,7 +84,7 @@ class Block(nn.Cell):
         self.neocell = NeoCell(groups, backend=backend, init=init, seed=rng)
         self.norm = batch_norm(dim)
         self.fc1 = Pointwise(dim, 4 * dim, linear_bias, rng)
-        self.act = nn.GELU(approximate=False)
+        self.act = gelu(backend)
         self.fc2 = Pointwise(4 * dim, dim, linear_bias, rng)
         scale = Tensor(np.full(dim, layer_scale, np.float32))
         self.layer_scale = Parameter(scale, name="layer_scale") if layer_scale else None

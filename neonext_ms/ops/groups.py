@@ -124,3 +124,11 @@ def output_size(groups: Sequence[Group], h: int, w: int) -> tuple[int, int]:
     if min(size) < 1:
         raise UserError(f"an input of {h} x {w} gives an empty output of {size[0]} x {size[1]}: use a larger input")
     return size
+
+
+def cell_output_size(c: int, h: int, w: int, channels: int, sizes) -> tuple[int, int]:
+    """(H', W') of an input of c channels for a cell of `channels`, whose first group has blocks of `sizes`."""
+    if c != channels:
+        raise UserError(f"NeoCell has {channels} channels, but the input has {c} (its shape is N, C, H, W)")
+    left, right = sizes
+    return output_size([Group(channels, left, right)], h, w)

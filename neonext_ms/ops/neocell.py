@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 
+import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from neonext_ms.errors import UserError
 from neonext_ms.ops.dense import dense_neocell
-from neonext_ms.ops.groups import Group, output_size
+from neonext_ms.ops.fused import FusedNeoCell, fused_or_reason
+from neonext_ms.ops.groups import Group, cell_output_size, output_size
 from neonext_ms.ops.init import neo_init, normal_init
 from neonext_ms.ops.patchwise import patchwise_neocell
 
 _FORMULATIONS = {"dense": dense_neocell, "patchwise": patchwise_neocell}
-BACKENDS = ("auto", *_FORMULATIONS)
+BACKENDS = ("auto", "fused", *_FORMULATIONS)
 
 
 class NeoCell(nn.Cell):
@@ -24,21 +26,23 @@ class NeoCell(nn.Cell):
     Args:
         groups: channel groups, or a spec's `parse_spec("4+7", channels, shift)`.
         has_bias: add one learnable value a channel (the paper's optional bias; the released networks have none).
-        backend: "dense" (block-diagonal matrices and two matmuls; portable, exportable), "patchwise" (the paper's
-            Eq. 1, slow) or "auto" (the fastest that is available here). All agree in forward and gradients.
+        backend: "fused" (the compiled kernel: on a CPU, with a C++ compiler), "dense" (block-diagonal matrices and two
+            matmuls; portable, exportable), "patchwise" (the paper's Eq. 1, slow) or "auto" (fused where it is
+            available, else dense, with one warning that says why). All agree in forward and gradients.
         init: "neo" (NeoInit, section 3.7) or "normal" (the ablation's baseline, section 4.2).
         seed: of the initial values: an int, a NumPy Generator to draw from, or None for NumPy's global generator,
             which `mindspore.set_seed` seeds.
 
     Inputs:
-        x: (N, C, H, W), float32 or float16; the parameters are cast to its type.
+        x: (N, C, H, W), float32 or float16. Parameters of another type are cast to it, except in the compiled kernel,
+            which takes them as they are and computes in float32.
 
     Outputs:
         (N, C, H', W') with H' = floor(H * h_out / h_in), W' = floor(W * w_out / w_in); type of x.
 
     Raises:
-        UserError (a ValueError): groups that disagree on the output size, an unknown backend or init, an input with
-            another number of channels, or one that gives an empty output.
+        UserError (a ValueError): groups that disagree on the output size, an unknown backend or init, "fused" where
+            there is none, an input with another number of channels, or one that gives an empty output.
 
     Parameters are named left.<group> (C_g, h_out, h_in), right.<group> (C_g, w_in, w_out) and bias (C,).
     """
@@ -50,8 +54,10 @@ class NeoCell(nn.Cell):
             raise UserError(f"unknown NeoCell backend {backend!r}: use one of {', '.join(BACKENDS)}")
         if init not in ("neo", "normal"):
             raise UserError(f"unknown NeoCell initialisation {init!r}: use 'neo' or 'normal'")
-        self.backend = "dense" if backend == "auto" else backend
-        self.formulation = _FORMULATIONS[self.backend]
+        fused, self.backend_reason = fused_or_reason(backend)
+        self.backend = "fused" if fused else "dense" if backend == "auto" else backend
+        self.fused = FusedNeoCell(self.groups, has_bias) if fused else None
+        self.formulation = _FORMULATIONS.get(self.backend, dense_neocell)
         self.channels = sum(group.channels for group in self.groups)
         self.left_runs = tuple(tuple(group.left_runs()) for group in self.groups)
         self.right_runs = tuple(tuple(group.right_runs()) for group in self.groups)
@@ -76,7 +82,12 @@ class NeoCell(nn.Cell):
 
     def construct(self, x):
         c, h, w = x.shape[1:]
-        h_out, w_out = _output_size(c, self.channels, h, w, self.sizes)
+        h_out, w_out = _output_size(c, h, w, self.channels, self.sizes)
+        if self.fused is not None and (x.dtype == ms.float32 or x.dtype == ms.float16):
+            blocks = ()
+            for i in range(len(self.left)):
+                blocks = (*blocks, self.left[i], self.right[i])
+            return self.fused(x, blocks if self.bias is None else (*blocks, self.bias))
         left = [p.astype(x.dtype) for p in self.left]
         right = [p.astype(x.dtype) for p in self.right]
         y = self.formulation(x, left, right, self.left_runs, self.right_runs, h_out, w_out)
@@ -85,13 +96,8 @@ class NeoCell(nn.Cell):
         return y
 
 
-@ops.constexpr
-def _output_size(c: int, channels: int, h: int, w: int, sizes) -> tuple[int, int]:
-    """(H', W') of an input; a constant of the graph, so that a wrong input is refused when it is compiled."""
-    if c != channels:
-        raise UserError(f"NeoCell has {channels} channels, but the input has {c} (its shape is N, C, H, W)")
-    left, right = sizes
-    return output_size([Group(channels, left, right)], h, w)
+# A constant of the graph, so that a wrong input is refused when the graph is compiled.
+_output_size = ops.constexpr(cell_output_size)
 
 
 def _checked_groups(groups: Sequence[Group]) -> tuple[Group, ...]:

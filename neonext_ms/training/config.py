@@ -56,7 +56,7 @@ class TrainConfig:
     model: str = "neonext_pico"
     shifts: tuple[int, ...] | None = None
     neocell_init: Literal["neo", "normal"] = "neo"
-    backend: Literal["auto", "dense", "patchwise"] = "auto"
+    backend: Literal["auto", "fused", "dense", "patchwise"] = "auto"
     dataset: Literal["digits", "cifar10", "cifar100", "folder"] = "digits"
     data_dir: str | None = None
     image_size: int = 32

@@ -59,7 +59,7 @@ def mode(request):
     ms.set_context(mode=ms.GRAPH_MODE)
 
 
-@pytest.mark.parametrize("backend", ["dense", "patchwise"])
+@pytest.mark.parametrize("backend", ["dense", "patchwise", "fused"])
 @pytest.mark.parametrize("case", CASES)
 def test_official_outputs_and_gradients(case, backend, mode):
     data = {key.split("/")[1]: FIXTURE[key] for key in FIXTURE if key.startswith(case + "/")}
@@ -119,7 +119,7 @@ def check_against_reference(groups, has_bias, n, h, w, backend, relative=1e-5, d
         assert_close(actual[4], expected[4], relative)
 
 
-@pytest.mark.parametrize("backend", ["dense", "patchwise"])
+@pytest.mark.parametrize("backend", ["dense", "patchwise", "fused"])
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(case=cases())
 def test_any_cell_equals_the_reference(backend, case):
@@ -138,20 +138,20 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("backend", ["dense", "patchwise"])
+@pytest.mark.parametrize("backend", ["dense", "patchwise", "fused"])
 @pytest.mark.parametrize("case", ODD, ids=range(len(ODD)))
 def test_odd_sizes_in_graph_mode(case, backend):
     ms.set_context(mode=ms.GRAPH_MODE)
     check_against_reference(*case, backend)
 
 
-@pytest.mark.parametrize("backend", ["dense", "patchwise"])
+@pytest.mark.parametrize("backend", ["dense", "patchwise", "fused"])
 def test_float16_input_gives_float16(backend, mode):
     # Sums of a few products: a few roundings of 2^-11 each on the way.
     check_against_reference(parse_spec("4+7", 22, 1), True, 2, 14, 17, backend, relative=4 * 2.0**-10, dtype=np.float16)
 
 
-@pytest.mark.parametrize("backend", ["dense", "patchwise"])
+@pytest.mark.parametrize("backend", ["dense", "patchwise", "fused"])
 def test_small_integers_are_exact(backend):
     ms.set_context(mode=ms.PYNATIVE_MODE)
     rng = np.random.default_rng(0)

@@ -1,0 +1,106 @@
+// NeoCell and GELU in double precision, straight from their definitions.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "plan.h"
+
+namespace neonext {
+
+inline int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+
+// Element (i, j) of the infinite block-diagonal matrix of r x q blocks with one block corner at (s, s): its position in
+// the block, or -1 off the diagonal.
+inline int block_position(int i, int j, int r, int q, int s) {
+  const int row = floor_div(i - s, r), col = floor_div(j - s, q);
+  return row == col ? (i - s - row * r) * q + (j - s - col * q) : -1;
+}
+
+struct GoldenCell {
+  std::vector<Group> groups;
+  int n, c, h, w, h_out, w_out;
+  std::vector<std::vector<double>> left, right, dleft, dright;
+  std::vector<double> x, bias, y, dy, dx, dbias;
+
+  // Channel `channel` of the cell: its group, its number in the group, its shifts.
+  void locate(int channel, int& g, int& in_group, int& s, int& t) const {
+    g = 0;
+    while (channel >= groups[g].channels) channel -= groups[g++].channels;
+    in_group = channel;
+    const auto shift = [&](int k, int step) {
+      if (!step) return 0;
+      const int count = (k - 1) / step + 1, size = groups[g].channels / count;
+      const int i = size ? in_group / size : count - 1;
+      return (i < count ? i : count - 1) * step;
+    };
+    s = shift(groups[g].h_in, groups[g].shift_left);
+    t = shift(groups[g].w_in, groups[g].shift_right);
+  }
+
+  void run() {
+    y.assign(size_t(n) * c * h_out * w_out, 0.0);
+    dx.assign(size_t(n) * c * h * w, 0.0);
+    dbias.assign(c, 0.0);
+    dleft.clear(), dright.clear();
+    for (size_t g = 0; g < groups.size(); ++g) {
+      dleft.emplace_back(left[g].size(), 0.0);
+      dright.emplace_back(right[g].size(), 0.0);
+    }
+    std::vector<double> t_rows(size_t(h_out) * w), dt(size_t(h_out) * w);
+    for (int channel = 0; channel < c; ++channel) {
+      int g, in_group, s, t;
+      locate(channel, g, in_group, s, t);
+      const Group& o = groups[g];
+      const double* a = left[g].data() + size_t(in_group) * o.h_out * o.h_in;
+      const double* b = right[g].data() + size_t(in_group) * o.w_in * o.w_out;
+      double* da = dleft[g].data() + size_t(in_group) * o.h_out * o.h_in;
+      double* db = dright[g].data() + size_t(in_group) * o.w_in * o.w_out;
+      for (int image = 0; image < n; ++image) {
+        const size_t plane = size_t(image) * c + channel;
+        const double* xp = x.data() + plane * h * w;
+        const double* dyp = dy.data() + plane * h_out * w_out;
+        double* yp = y.data() + plane * h_out * w_out;
+        double* dxp = dx.data() + plane * h * w;
+        t_rows.assign(t_rows.size(), 0.0);
+        dt.assign(dt.size(), 0.0);
+        for (int i = 0; i < h_out; ++i)
+          for (int p = 0; p < h; ++p) {
+            const int at = block_position(i, p, o.h_out, o.h_in, s);
+            for (int j = 0; at >= 0 && j < w; ++j) t_rows[i * w + j] += a[at] * xp[p * w + j];
+          }
+        for (int i = 0; i < h_out; ++i)
+          for (int k = 0; k < w_out; ++k) {
+            const double dy_value = dyp[i * w_out + k];
+            double sum = bias[channel];
+            for (int j = 0; j < w; ++j) {
+              const int at = block_position(j, k, o.w_in, o.w_out, t);
+              if (at < 0) continue;
+              sum += t_rows[i * w + j] * b[at];
+              dt[i * w + j] += dy_value * b[at];
+              db[at] += t_rows[i * w + j] * dy_value;
+            }
+            yp[i * w_out + k] = sum;
+            dbias[channel] += dy_value;
+          }
+        for (int i = 0; i < h_out; ++i)
+          for (int p = 0; p < h; ++p) {
+            const int at = block_position(i, p, o.h_out, o.h_in, s);
+            for (int j = 0; at >= 0 && j < w; ++j) {
+              dxp[p * w + j] += a[at] * dt[i * w + j];
+              da[at] += dt[i * w + j] * xp[p * w + j];
+            }
+          }
+      }
+    }
+  }
+};
+
+inline double golden_gelu(double x) { return 0.5 * x * std::erfc(-x * std::sqrt(0.5)); }
+
+inline double golden_gelu_slope(double x) {
+  return 0.5 * std::erfc(-x * std::sqrt(0.5)) + x * std::exp(-0.5 * x * x) * 0.3989422804014326779;
+}
+
+}  // namespace neonext

@@ -1,0 +1,49 @@
+// The compiled CPU path: what MindSpore calls, through ops.Custom(func_type="aot").
+//
+// Every function takes its tensors as arrays of pointers, numbers of axes, shapes and type names ("float32", "float16",
+// "int32"), inputs first, and returns 0 or one of the codes below. Float tensors are float32 or float16, each on its own
+// account (x, y and their gradients have one type); arithmetic is float32. Letters: N images, C channels, H x W plane.
+//
+// Results are bit-equal for any number of threads.
+#pragma once
+
+#include <cstdint>
+
+extern "C" {
+
+enum {
+  NEONEXT_OK = 0,
+  NEONEXT_BAD_COUNT = 101,   // number of tensors
+  NEONEXT_BAD_TYPE = 102,    // element type of a tensor
+  NEONEXT_BAD_SHAPE = 103,   // shape of a tensor
+  NEONEXT_BAD_LAYOUT = 104,  // contents of the layout tensor
+  NEONEXT_NO_MEMORY = 105,
+};
+
+// Y[n, c] = A[c] X[n, c] B[c] (+ bias[c]).
+// Inputs: x (N, C, H, W); layout; for every group left (C_g, h_out, h_in) and right (C_g, w_in, w_out); bias (C) if the
+// layout says so. Output: y (N, C, H', W').
+// The layout is int32: has_bias, then for every group channels, h_out, h_in, w_in, w_out, shift_left, shift_right.
+int neocell_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
+                    void* extra);
+
+// Inputs: x, dy, layout, left and right of every group. Outputs: dx, dleft and dright of every group, dbias.
+int neocell_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
+                     void* extra);
+
+// y = x (1 + erf(x / sqrt(2))) / 2. Input: x, any shape. Output: y.
+int gelu_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
+                 void* extra);
+
+// Inputs: x, dy. Output: dx.
+int gelu_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
+                  void* extra);
+
+// Number of threads; 0 goes back to NEONEXT_NUM_THREADS or, without it, the number of processors.
+void neonext_set_threads(int count);
+int neonext_threads();
+
+// "avx512", "avx2", "neon" or "plain".
+const char* neonext_simd();
+
+}  // extern "C"

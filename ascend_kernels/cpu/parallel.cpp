@@ -1,0 +1,148 @@
+#include "parallel.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace neonext {
+namespace {
+
+// A thread that waits looks again for this long before it sleeps: waking it takes longer than a small operator runs.
+constexpr auto kSpin = std::chrono::microseconds(50);
+
+inline void relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+template <class Condition>
+bool spin_until(Condition condition) {
+  const auto deadline = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (condition()) return true;
+      relax();
+    }
+  } while (std::chrono::steady_clock::now() < deadline);
+  return condition();
+}
+
+class Pool {
+ public:
+  void run(int count, const std::function<void(int)>& task, int helpers) {
+    for (; workers_ < helpers; ++workers_) std::thread([this] { work(); }).detach();
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      task_ = &task;
+      count_ = count;
+      places_ = helpers;
+      next_.store(0, std::memory_order_relaxed);
+      round_.fetch_add(1, std::memory_order_release);
+    }
+    if (sleeping_.load() > 0) wake_.notify_all();
+    take(task, count);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      task_ = nullptr;  // who comes now is too late
+    }
+    if (!spin_until([this] { return busy_.load(std::memory_order_acquire) == 0; })) {
+      std::unique_lock<std::mutex> lock(mutex_);
+      done_.wait(lock, [this] { return busy_.load() == 0; });
+    }
+  }
+
+ private:
+  void take(const std::function<void(int)>& task, int count) {
+    for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count;) task(i);
+  }
+
+  void work() {
+    uint64_t seen = 0;
+    for (;;) {
+      const auto called = [&] { return round_.load(std::memory_order_acquire) != seen; };
+      spin_until(called);
+      const std::function<void(int)>* task;
+      int count;
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        sleeping_.fetch_add(1);
+        wake_.wait(lock, called);
+        sleeping_.fetch_sub(1);
+        seen = round_.load();
+        task = places_ > 0 ? task_ : nullptr;
+        count = count_;
+        if (task) {
+          --places_;
+          busy_.fetch_add(1);
+        }
+      }
+      if (!task) continue;
+      take(*task, count);
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (busy_.fetch_sub(1, std::memory_order_release) == 1) done_.notify_one();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  const std::function<void(int)>* task_ = nullptr;
+  int count_ = 0, places_ = 0, workers_ = 0;
+  std::atomic<int> next_{0}, busy_{0}, sleeping_{0};
+  std::atomic<uint64_t> round_{0};
+};
+
+std::mutex g_mutex;
+std::atomic<int> g_threads{0};
+
+// MindSpore sets OMP_NUM_THREADS when it is imported, to its own taste, so that variable cannot be the user's word.
+int default_threads() {
+  const char* text = std::getenv("NEONEXT_NUM_THREADS");
+  const int wanted = text ? std::atoi(text) : 0;
+  return wanted > 0 ? wanted : std::max(1u, std::thread::hardware_concurrency());
+}
+
+// Threads do not survive a fork, so a child starts its own pool. A pool is never destroyed: its threads sleep.
+Pool& pool() {
+  static Pool* current = nullptr;
+  static pid_t owner = 0;
+  if (owner != getpid()) {
+    current = new Pool;
+    owner = getpid();
+  }
+  return *current;
+}
+
+}  // namespace
+
+int thread_count() {
+  int count = g_threads.load();
+  if (count == 0) g_threads.store(count = default_threads());
+  return count;
+}
+
+void set_thread_count(int count) { g_threads.store(std::max(0, count)); }
+
+void parallel_for(int count, const std::function<void(int)>& task) {
+  const int threads = std::min(thread_count(), count);
+  std::unique_lock<std::mutex> lock(g_mutex, std::defer_lock);
+  if (threads <= 1 || !lock.try_lock()) {
+    for (int i = 0; i < count; ++i) task(i);
+    return;
+  }
+  pool().run(count, task, threads - 1);
+}
+
+}  // namespace neonext

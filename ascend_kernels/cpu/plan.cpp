@@ -1,0 +1,166 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+
+namespace neonext {
+namespace {
+
+Span clip(int start, int length, int size) {
+  const int first = std::max(0, start), last = std::min(size, start + length);
+  return last > first ? Span{first, first - start, last - first} : Span{std::min(first, size), 0, 0};
+}
+
+// Blocks along one axis. A shift moves one block corner to s, so the first block starts (k - s) mod k above the plane.
+std::vector<Block> blocks(int size_in, int size_out, int block_in, int block_out, int shift) {
+  const int cut = shift ? block_in - shift : 0;
+  std::vector<Block> result;
+  for (int b = 0;; ++b) {
+    const Block block{clip(b * block_in - cut, block_in, size_in), clip(b * block_out - cut, block_out, size_out)};
+    if (block.in.count == 0 && block.out.count == 0) return result;
+    result.push_back(block);
+  }
+}
+
+bool same_layout(const Block& a, const Block& b) {
+  return a.in.first == b.in.first && a.in.count == b.in.count && a.out.first == b.out.first &&
+         a.out.count == b.out.count;
+}
+
+Pattern make_pattern(const std::vector<Block>& members, int w_in, int w_out, int lanes, int planes) {
+  Pattern p;
+  p.forward_index.assign(w_in * lanes, lanes - 1);
+  p.forward_pos.assign(w_in * lanes, -1);
+  p.backward_index.assign(w_out * lanes, lanes - 1);
+  p.backward_pos.assign(w_out * lanes, -1);
+  for (int plane = 0; plane < planes; ++plane) {
+    int in = plane * lanes / planes, out = in;
+    for (const Block& block : members) {
+      for (int o = 0; o < block.out.count; ++o) {
+        for (int i = 0; i < block.in.count; ++i) {
+          const int position = block.in.first + i, row = block.out.first + o;
+          p.forward_index[position * lanes + out + o] = in + i;
+          p.forward_pos[position * lanes + out + o] = row;
+          p.backward_index[row * lanes + in + i] = out + o;
+          p.backward_pos[row * lanes + in + i] = position;
+        }
+      }
+      in += block.in.count;
+      out += block.out.count;
+    }
+  }
+  return p;
+}
+
+// Fill vectors with whole blocks from left to right.
+void pack_columns(Run& run, const Group& group, int w, int w_out, int lanes, int max_planes) {
+  run.vectorised = std::max(group.w_in, group.w_out) <= lanes;
+  run.planes = 1;
+  if (!run.vectorised) return;
+  if (max_planes == 2 && std::max(w, w_out) <= lanes / 2) run.planes = 2;
+  const int room = lanes / run.planes;
+  std::vector<std::vector<Block>> layouts;
+  for (size_t b = 0; b < run.cols.size();) {
+    std::vector<Block> members;
+    int in = 0, out = 0;
+    for (; b < run.cols.size() && in + run.cols[b].in.count <= room && out + run.cols[b].out.count <= room; ++b) {
+      members.push_back(run.cols[b]);
+      in += run.cols[b].in.count;
+      out += run.cols[b].out.count;
+    }
+    size_t pattern = 0;
+    const auto same = [&](const std::vector<Block>& other) {
+      return std::equal(members.begin(), members.end(), other.begin(), other.end(), same_layout);
+    };
+    while (pattern < layouts.size() && !same(layouts[pattern])) ++pattern;
+    if (pattern == layouts.size()) {
+      layouts.push_back(members);
+      run.patterns.push_back(make_pattern(members, group.w_in, group.w_out, lanes, run.planes));
+    }
+    run.columns.push_back({members[0].in.at, in, members[0].out.at, out, static_cast<int>(pattern)});
+  }
+}
+
+// Shift of channel c of a group: (k - 1) / step + 1 sub-groups of equal size, the remainder in the last.
+int shift_of(int c, int channels, int k, int step) {
+  if (step == 0) return 0;
+  const int count = (k - 1) / step + 1, size = channels / count;
+  return (size == 0 ? count - 1 : std::min(c / size, count - 1)) * step;
+}
+
+Plan make_plan(const std::vector<Group>& groups, int n, int c, int h, int w, int lanes, int max_planes) {
+  Plan plan{};
+  plan.n = n, plan.c = c, plan.h = h, plan.w = w;
+  plan.h_out = h * groups[0].h_out / groups[0].h_in;
+  plan.w_out = w * groups[0].w_out / groups[0].w_in;
+  plan.groups = groups;
+  int channel = 0;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const Group& group = groups[g];
+    for (int first = 0, last; first < group.channels; first = last) {
+      const auto left = [&](int i) { return shift_of(i, group.channels, group.h_in, group.shift_left); };
+      const auto right = [&](int i) { return shift_of(i, group.channels, group.w_in, group.shift_right); };
+      last = first + 1;
+      while (last < group.channels && left(last) == left(first) && right(last) == right(first)) ++last;
+      Run run{};
+      run.group = static_cast<int>(g);
+      run.first = channel + first;
+      run.count = last - first;
+      run.first_in_group = first;
+      run.rows = blocks(h, plan.h_out, group.h_in, group.h_out, left(first));
+      run.cols = blocks(w, plan.w_out, group.w_in, group.w_out, right(first));
+      pack_columns(run, group, w, plan.w_out, lanes, max_planes);
+      plan.runs.push_back(run);
+    }
+    channel += group.channels;
+    plan.left_at.push_back(plan.gradients);
+    plan.gradients += group.channels * group.h_out * group.h_in;
+    plan.right_at.push_back(plan.gradients);
+    plan.gradients += group.channels * group.w_in * group.w_out;
+  }
+  plan.bias_at = plan.gradients;
+  plan.gradients += c;
+
+  // A task is some 16 K elements: enough to pay for its set-up, few enough to share out evenly.
+  constexpr int64_t kTask = 1 << 14, kSegment = 1 << 17;
+  const int64_t plane = std::max<int64_t>(1, std::max<int64_t>(int64_t(h) * w, int64_t(plan.h_out) * plan.w_out));
+  const int images = static_cast<int>(std::min<int64_t>(n, std::max<int64_t>(2, kSegment / plane)));
+  const int together = static_cast<int>(std::max<int64_t>(1, kTask / (plane * images)));
+  plan.segments = (n + images - 1) / images;
+  for (int s = 0; s < plan.segments; ++s) {
+    for (size_t r = 0; r < plan.runs.size(); ++r) {
+      const Run& run = plan.runs[r];
+      for (int first = 0; first < run.count; first += together) {
+        plan.tasks.push_back({static_cast<int>(r), first, std::min(together, run.count - first), s * images,
+                              std::min(n, (s + 1) * images), s});
+      }
+    }
+  }
+  return plan;
+}
+
+}  // namespace
+
+std::shared_ptr<const Plan> plan_for(const std::vector<Group>& groups, int n, int c, int h, int w, int lanes,
+                                     int max_planes) {
+  static std::mutex mutex;
+  static std::map<std::vector<int>, std::shared_ptr<const Plan>> plans;
+  std::vector<int> key{n, c, h, w, lanes, max_planes};
+  for (const Group& g : groups) {
+    key.insert(key.end(), {g.channels, g.h_out, g.h_in, g.w_in, g.w_out, g.shift_left, g.shift_right});
+  }
+  std::lock_guard<std::mutex> lock(mutex);
+  std::shared_ptr<const Plan>& plan = plans[key];
+  if (!plan) {
+    auto made = std::make_shared<const Plan>(make_plan(groups, n, c, h, w, lanes, max_planes));
+    if (plans.size() > 256) {  // inputs of ever new sizes
+      plans.clear();
+      return plans[key] = made;
+    }
+    plan = made;
+  }
+  return plan;
+}
+
+}  // namespace neonext

@@ -1,0 +1,89 @@
+// What a NeoCell does to planes of one size: which rows and columns meet which block, and how they lie in vectors.
+//
+// Letters: N images, C channels, H x W plane, H' x W' output plane, k block size, s shift.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <vector>
+
+namespace neonext {
+
+// Memory that vectors can be loaded from whole.
+template <class T>
+struct CacheLineAllocator {
+  using value_type = T;
+  CacheLineAllocator() = default;
+  template <class U>
+  CacheLineAllocator(const CacheLineAllocator<U>&) {}
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{64})); }
+  void deallocate(T* p, size_t) { ::operator delete(p, std::align_val_t{64}); }
+  bool operator==(const CacheLineAllocator&) const { return true; }
+  bool operator!=(const CacheLineAllocator&) const { return false; }
+};
+template <class T>
+using Aligned = std::vector<T, CacheLineAllocator<T>>;
+
+struct Group {
+  int channels, h_out, h_in, w_in, w_out, shift_left, shift_right;
+};
+
+// The part of a block that lies inside the plane: it starts at row (or column) `at` of the plane and at row `first` of
+// the block, and has `count` rows.
+struct Span {
+  int at, first, count;
+};
+
+// One copy of a block on the diagonal: its input and its output rows (or columns).
+struct Block {
+  Span in, out;
+};
+
+// How blocks lie side by side in one vector, as lane numbers and positions within a block:
+//   forward:  y[l]  = sum over p of t[forward_index[p][l]] * B[p][forward_pos[p][l]]
+//   backward: dt[l] = sum over q of dy[backward_index[q][l]] * B[backward_pos[q][l]][q]
+// A position of -1 stands for a coefficient of zero: there the index means nothing.
+struct Pattern {
+  Aligned<int32_t> forward_index, forward_pos, backward_index, backward_pos;
+};
+
+// A stretch of columns that is read and written as one vector.
+struct Columns {
+  int in_at, in_count, out_at, out_count, pattern;
+};
+
+// Channels that share block sizes and shifts, so all of the above.
+struct Run {
+  int group;
+  int first, count;       // channels of the cell
+  int first_in_group;     // the same channels, counted within the group
+  std::vector<Block> rows, cols;
+  bool vectorised;        // a block fits into a vector; else rows and cols are all there is
+  int planes;             // images that share a vector
+  std::vector<Columns> columns;
+  std::vector<Pattern> patterns;
+};
+
+// Run `run`, channels first..first+count-1, images image..last_image-1. The split depends on sizes alone, never on the
+// number of threads.
+struct Task {
+  int run, first, count, image, last_image, segment;
+};
+
+struct Plan {
+  int n, c, h, w, h_out, w_out;
+  std::vector<Group> groups;
+  std::vector<Run> runs;
+  std::vector<Task> tasks;
+  int segments;  // parts into which the images are cut
+  std::vector<int> left_at, right_at;  // per group, where its gradients start in a buffer of all gradients
+  int gradients;                       // size of that buffer: left blocks, right blocks, bias
+  int bias_at;
+};
+
+// Plans are kept, since a network asks for the same few again and again.
+std::shared_ptr<const Plan> plan_for(const std::vector<Group>& groups, int n, int c, int h, int w, int lanes,
+                                     int max_planes);
+
+}  // namespace neonext

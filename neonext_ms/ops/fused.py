@@ -1,0 +1,103 @@
+"""The compiled operators as parts of a graph: NeoCell forward and its fused backward, and GELU."""
+
+import logging
+from collections.abc import Sequence
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from neonext_ms.errors import UserError
+from neonext_ms.ops.cpu_library import Unavailable, cpu_library, cpu_vector_width
+from neonext_ms.ops.groups import Group, cell_output_size
+
+log = logging.getLogger(__name__)
+_warned = set()
+
+
+def fused_or_reason(backend: str) -> tuple[bool, str]:
+    """Whether a layer of this backend takes the compiled operators, and why.
+
+    "auto" falls back where there are none, with one warning; "fused" insists.
+
+    Raises:
+        UserError: backend is "fused" and there are no compiled operators here.
+    """
+    if backend not in ("auto", "fused"):
+        return False, f"the backend {backend} was asked for"
+    try:
+        if ms.get_context("device_target") != "CPU":
+            raise Unavailable(f"there is no compiled operator for {ms.get_context('device_target')}")
+        return True, f"compiled kernel, {cpu_vector_width()}: {cpu_library()}"
+    except Unavailable as unavailable:
+        reason = str(unavailable)
+    if backend == "fused":
+        raise UserError(f"the backend 'fused' is not available: {reason}; use 'auto' or 'dense'")
+    if reason not in _warned:
+        _warned.add(reason)
+        log.warning("NeoCell falls back to the slower dense backend: %s", reason)
+    return False, reason
+
+
+class FusedNeoCell(nn.Cell):
+    """NeoCell in one pass over X, its gradients in one pass over X and dY.
+
+    Args:
+        groups: channel groups.
+        has_bias: a bias follows the blocks.
+
+    Inputs:
+        x: (N, C, H, W), float32 or float16; arithmetic is float32.
+        blocks: (left.0, right.0, left.1, right.1, ...[, bias]), float32 or float16, whatever x is.
+
+    Outputs:
+        (N, C, H', W'), type of x.
+    """
+
+    def __init__(self, groups: Sequence[Group], has_bias: bool):
+        super().__init__()
+        fields = [int(has_bias)]
+        for group in groups:
+            fields += [group.channels, *group.left, *group.right, *group.shift]
+        # Compiled operators read attributes wrongly (MindSpore 2.10), so what they need to know is a tensor.
+        self.layout = Tensor(np.array(fields, np.int32))
+        self.has_bias = has_bias
+
+        channels = sum(group.channels for group in groups)
+        sizes = (groups[0].left, groups[0].right)
+
+        def output_shape(x, *_):
+            return [x[0], channels, *cell_output_size(*x[1:], channels, sizes)]
+
+        def gradient_shapes(x, dy, layout, *blocks):
+            return (x, *blocks[: 2 * len(groups)], [x[1]])
+
+        def gradient_types(x, dy, layout, *blocks):
+            return (x, *blocks[: 2 * len(groups)], blocks[0])
+
+        library = cpu_library()
+        self.forward = ops.Custom(f"{library}:neocell_forward", output_shape, lambda x, *_: x, "aot")
+        self.backward = ops.Custom(f"{library}:neocell_backward", gradient_shapes, gradient_types, "aot")
+
+    def construct(self, x, blocks):
+        return self.forward(x, self.layout, *blocks)
+
+    def bprop(self, x, blocks, out, dout):
+        gradients = self.backward(x, dout, self.layout, *(blocks[:-1] if self.has_bias else blocks))
+        return gradients[0], gradients[1:] if self.has_bias else gradients[1:-1]
+
+
+class FusedGELU(nn.Cell):
+    """GELU with the exact error function, to a few units in the last place; any shape, float32 or float16."""
+
+    def __init__(self):
+        super().__init__()
+        library = cpu_library()
+        self.forward = ops.Custom(f"{library}:gelu_forward", lambda x: x, lambda x: x, "aot")
+        self.backward = ops.Custom(f"{library}:gelu_backward", lambda x, _: x, lambda x, _: x, "aot")
+
+    def construct(self, x):
+        return self.forward(x)
+
+    def bprop(self, x, out, dout):
+        return (self.backward(x, dout),)

@@ -24,7 +24,9 @@ Times Replay(const std::vector<Step> &steps, const Chip &chip)
         queue[step.pipe].push_back({&step, times.issue});
     }
     std::vector<std::deque<double>> flags(PIPES * PIPES * EVENT_IDS);
-    double ready[PIPES] = {}, bus = 0;
+    double ready[PIPES] = {};      // when a pipe can take its next step
+    double complete[PIPES] = {};   // when all its steps so far have had their effect
+    double bus = 0;
     for (;;) {
         int best = -1;
         double start = 0;
@@ -46,22 +48,25 @@ Times Replay(const std::vector<Step> &steps, const Chip &chip)
         queue[best].pop_front();
         ready[best] = start;
         if (step.kind == Step::SET) {
-            flags[step.flag].push_back(start);
+            flags[step.flag].push_back(std::max(start, complete[best]));
         } else if (step.kind == Step::WAIT) {
             flags[step.flag].pop_front();
         } else {
-            double work = step.cycles + chip.startup, end = start + work;
+            double work = step.cycles + chip.startup, latency = 0;
+            ready[best] = start + work;
             if (step.gmBytes > 0) {
                 double transfer = step.gmBytes / chip.gmBytesPerCycle;
                 bus = std::max(bus, start) + transfer;
                 times.gm += transfer;
-                end = std::max(end, bus);
+                ready[best] = std::max(ready[best], bus);
+                // loads in flight overlap, their users wait; a store frees L0C as soon as it has been read
+                latency = best == PIPE_GM_L1 ? chip.gmLatency : 0;
             }
             times.busy[best] += work;
-            ready[best] = end;
+            complete[best] = std::max(complete[best], ready[best] + latency);
         }
     }
-    for (double end : ready) { times.total = std::max(times.total, end); }
+    for (double end : complete) { times.total = std::max(times.total, end); }
     return times;
 }
 

@@ -26,7 +26,7 @@ public:
         uint32_t planes = t_.tileChannels * t_.tileImages;
         pipe->InitBuffer(aL1_, 1, t_.tileChannels * ho_ * h_ * FRACTAL_ELEMENTS * sizeof(T));
         pipe->InitBuffer(bL1_, 1, t_.tileChannels * w_ * wo_ * FRACTAL_ELEMENTS * sizeof(T));
-        pipe->InitBuffer(xL1_, 2, planes * h_ * w_ * FRACTAL_ELEMENTS * sizeof(T));
+        pipe->InitBuffer(xL1_, TILES_IN_FLIGHT, planes * h_ * w_ * FRACTAL_ELEMENTS * sizeof(T));
         pipe->InitBuffer(l0a_, 2, L0_BYTES);
         pipe->InitBuffer(l0b_, 2, L0_BYTES);
         pipe->InitBuffer(l0c_, 2, L0C_BYTES);
@@ -53,13 +53,13 @@ private:
     {
         LocalTensor<T> a = LoadWeights(aL1_, a_, t_.outHeight, t_.height);
         LocalTensor<T> b = LoadWeights(bL1_, b_, t_.width, t_.outWidth);
-        LoadX(first, last);
+        for (uint32_t tile = 0; tile < TILES_IN_FLIGHT; ++tile) { LoadX(first + tile * t_.tileImages, last); }
+        MultiplyByA(a, first, last);
         for (uint32_t n = first; n < last; n += t_.tileImages) {
-            LoadX(n + t_.tileImages, last);  // the next tile travels while this one is multiplied
-            uint32_t images = Min(t_.tileImages, last - n);
-            MultiplyByA(a, images);
-            MultiplyByB(b, images);
-            StoreY(n, images);
+            // Stage 1 runs a tile ahead: FIX then never waits for the product between its two stores.
+            LoadX(n + TILES_IN_FLIGHT * t_.tileImages, last);
+            MultiplyByA(a, n + t_.tileImages, last);
+            MultiplyByB(b, n, last);
         }
         aL1_.FreeTensor(a);
         bL1_.FreeTensor(b);
@@ -89,9 +89,10 @@ private:
     }
 
     // T = A X, a product of H' x W*images for each channel
-    __aicore__ inline void MultiplyByA(const LocalTensor<T> &a, uint32_t images)
+    __aicore__ inline void MultiplyByA(const LocalTensor<T> &a, uint32_t n, uint32_t last)
     {
-        uint32_t wide = images * w_;
+        if (n >= last) { return; }
+        uint32_t wide = Min(t_.tileImages, last - n) * w_;
         LocalTensor<T> x = xL1_.template DeQue<T>();
         LocalTensor<T> left = l0a_.template AllocTensor<T>(), right = l0b_.template AllocTensor<T>();
         LoadLeft(left, a, channels_, ho_, h_);
@@ -106,14 +107,16 @@ private:
     }
 
     // Y = T B, a product of H'*images x W' for each channel
-    __aicore__ inline void MultiplyByB(const LocalTensor<T> &b, uint32_t images)
+    __aicore__ inline void MultiplyByB(const LocalTensor<T> &b, uint32_t n, uint32_t last)
     {
+        uint32_t images = Min(t_.tileImages, last - n);
         LocalTensor<T> left = l0a_.template AllocTensor<T>(), right = l0b_.template AllocTensor<T>();
-        LoadLeft(left, product_.Current(), channels_ * images, ho_, w_);
+        LoadLeft(left, product_.Next(), channels_ * images, ho_, w_);
         product_.Release();
         LoadRight(right, b, channels_, w_, wo_);
         uint32_t rows = (images - 1) * ho_ * FRACTAL + t_.outHeight;
         MultiplyChannels(left, images * ho_ * w_, right, w_ * wo_, images * ho_ * wo_, rows, t_.width, t_.outWidth);
+        StoreY(n, images);
     }
 
     // One Mmad a channel; operands and results of neighbouring channels lie the given number of fractals apart.
@@ -154,7 +157,7 @@ private:
     GlobalTensor<T> x_, a_, b_, y_;
     TQue<TPosition::A1, 1> aL1_;
     TQue<TPosition::B1, 1> bL1_;
-    TQue<TPosition::B1, 2> xL1_;
+    TQue<TPosition::B1, TILES_IN_FLIGHT> xL1_;
     TQue<TPosition::A2, 2> l0a_;
     TQue<TPosition::B2, 2> l0b_;
     TQue<TPosition::CO1, 2> l0c_;

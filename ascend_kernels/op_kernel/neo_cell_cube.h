@@ -18,6 +18,7 @@ using AscendC::TPosition;
 using AscendC::TQue;
 
 constexpr uint32_t FRACTAL_ELEMENTS = FRACTAL * FRACTAL;
+constexpr uint32_t TILES_IN_FLIGHT = 3;  // L1 buffers of a streamed tensor: one is multiplied, two travel
 constexpr uint32_t L0_BYTES = L0_FRACTALS * FRACTAL_ELEMENTS * 2;    // one of two buffers in L0A and in L0B
 constexpr uint32_t L0C_BYTES = L0_FRACTALS * FRACTAL_ELEMENTS * 4;   // one of two buffers in L0C
 
@@ -184,7 +185,7 @@ __aicore__ inline void StorePlanes(const GlobalTensor<Out> &gm, const LocalTenso
 }
 
 // Two buffers in L1 that FIX fills and MTE1 empties.  No queue joins these pipes and TBuf sets no events, so the four
-// events are set here by hand: Acquire - StoreL1 - Publish - LoadLeft or LoadRight - Release.
+// events are set here by hand: Acquire - StoreL1 - Publish ... Next - LoadLeft or LoadRight - Release.
 template <typename T>
 class Handover {
 public:
@@ -205,19 +206,23 @@ public:
     }
     __aicore__ inline LocalTensor<T> Acquire()
     {
-        AscendC::WaitFlag<HardEvent::MTE1_FIX>(emptied_[turn_]);
-        return Current();
+        AscendC::WaitFlag<HardEvent::MTE1_FIX>(emptied_[writer_]);
+        return buffer_.template Get<T>()[writer_ * elements_];
     }
-    __aicore__ inline LocalTensor<T> Current() { return buffer_.template Get<T>()[turn_ * elements_]; }
     __aicore__ inline void Publish()
     {
-        AscendC::SetFlag<HardEvent::FIX_MTE1>(filled_[turn_]);
-        AscendC::WaitFlag<HardEvent::FIX_MTE1>(filled_[turn_]);
+        AscendC::SetFlag<HardEvent::FIX_MTE1>(filled_[writer_]);
+        writer_ = 1 - writer_;
+    }
+    __aicore__ inline LocalTensor<T> Next()
+    {
+        AscendC::WaitFlag<HardEvent::FIX_MTE1>(filled_[reader_]);
+        return buffer_.template Get<T>()[reader_ * elements_];
     }
     __aicore__ inline void Release()
     {
-        AscendC::SetFlag<HardEvent::MTE1_FIX>(emptied_[turn_]);
-        turn_ = 1 - turn_;
+        AscendC::SetFlag<HardEvent::MTE1_FIX>(emptied_[reader_]);
+        reader_ = 1 - reader_;
     }
     __aicore__ inline void Finish(TPipe *pipe)
     {
@@ -231,7 +236,7 @@ public:
 private:
     TBuf<TPosition::A1> buffer_;
     AscendC::TEventID emptied_[2], filled_[2];
-    uint32_t elements_ = 0, turn_ = 0;
+    uint32_t elements_ = 0, writer_ = 0, reader_ = 0;
 };
 
 }  // namespace neocell

@@ -35,8 +35,8 @@ public:
         uint32_t channels = t_.tileChannels, planes = channels * t_.tileImages;
         pipe->InitBuffer(aL1_, 1, channels * ho_ * h_ * FRACTAL_ELEMENTS * sizeof(T));
         pipe->InitBuffer(bL1_, 1, channels * w_ * wo_ * FRACTAL_ELEMENTS * sizeof(T));
-        pipe->InitBuffer(xL1_, 2, planes * h_ * w_ * FRACTAL_ELEMENTS * sizeof(T));
-        pipe->InitBuffer(dyL1_, 2, planes * ho_ * wo_ * FRACTAL_ELEMENTS * sizeof(T));
+        pipe->InitBuffer(xL1_, TILES_IN_FLIGHT, planes * h_ * w_ * FRACTAL_ELEMENTS * sizeof(T));
+        pipe->InitBuffer(dyL1_, TILES_IN_FLIGHT, planes * ho_ * wo_ * FRACTAL_ELEMENTS * sizeof(T));
         pipe->InitBuffer(l0a_, 2, L0_BYTES);
         pipe->InitBuffer(l0b_, 2, L0_BYTES);
         pipe->InitBuffer(l0c_, t_.resultBuffers, planes * w_ * Max(ho_, h_) * FRACTAL_ELEMENTS * sizeof(float));
@@ -69,7 +69,7 @@ private:
     {
         t1_.Clear();
         ZeroQueue(bL1_, 1, t_.tileChannels * w_ * wo_);
-        ZeroQueue(dyL1_, 2, t_.tileChannels * t_.tileImages * ho_ * wo_);
+        ZeroQueue(dyL1_, TILES_IN_FLIGHT, t_.tileChannels * t_.tileImages * ho_ * wo_);
     }
 
     template <typename Queue>
@@ -89,17 +89,20 @@ private:
         uint32_t first = PartBegin(t_.images, t_.splits, split), last = PartBegin(t_.images, t_.splits, split + 1);
         LocalTensor<T> a = LoadWeights(aL1_, a_, t_.outHeight, t_.height);
         LocalTensor<T> b = LoadWeights(bL1_, b_, t_.width, t_.outWidth);
-        LoadTile(first, last);
+        for (uint32_t tile = 0; tile + 1 < TILES_IN_FLIGHT; ++tile) { LoadTile(first + tile * t_.tileImages, last); }
         for (uint32_t n = first; n < last; n += t_.tileImages) {
-            LoadTile(n + t_.tileImages, last);  // the next tile travels while this one is multiplied
+            LoadTile(n + (TILES_IN_FLIGHT - 1) * t_.tileImages, last);
             images_ = Min(t_.tileImages, last - n);
             LocalTensor<T> x = xL1_.template DeQue<T>(), dy = dyL1_.template DeQue<T>();
             MultiplyDyByB(dy, b);
             MultiplyAByX(a, x);
-            MultiplyAByT2(a);
+            LocalTensor<T> t2 = t2_.Next();
+            MultiplyAByT2(a, t2);
             StoreDx(n);
-            AddToDa(x, n == first);
-            AddToDb(dy, n == first);
+            AddToDa(t2, x, n == first);
+            t2_.Release();
+            AddToDb(t1_.Next(), dy, n == first);
+            t1_.Release();
             xL1_.FreeTensor(x);
             dyL1_.FreeTensor(dy);
             // an accumulating Mmad on few fractals must not follow its predecessor without a barrier
@@ -169,33 +172,31 @@ private:
     }
 
     // dX = A^T T2
-    __aicore__ inline void MultiplyAByT2(const LocalTensor<T> &a)
+    __aicore__ inline void MultiplyAByT2(const LocalTensor<T> &a, const LocalTensor<T> &t2)
     {
         AllocOperands();
         LoadLeftTransposed(left_, a, channels_ * ho_ * h_);
-        LoadRight(right_, t2_.Current(), channels_, ho_, images_ * w_);
+        LoadRight(right_, t2, channels_, ho_, images_ * w_);
         LocalTensor<float> result = l0c_.template AllocTensor<float>();
         MultiplyChannels(result, h_ * images_ * w_, h_ * ho_, ho_ * images_ * w_, t_.height, t_.outHeight, images_ * w_ * FRACTAL, true);
         l0c_.EnQue(result);
     }
 
     // dA += T2 X^T, summed over the columns of all images of the tile
-    __aicore__ inline void AddToDa(const LocalTensor<T> &x, bool fresh)
+    __aicore__ inline void AddToDa(const LocalTensor<T> &t2, const LocalTensor<T> &x, bool fresh)
     {
         AllocOperands();
-        LoadLeft(left_, t2_.Current(), channels_, ho_, images_ * w_);
-        t2_.Release();
+        LoadLeft(left_, t2, channels_, ho_, images_ * w_);
         LoadRightTransposed(right_, x, channels_ * h_ * images_ * w_);
         uint32_t columns = (images_ - 1) * w_ * FRACTAL + t_.width;
         MultiplyChannels(sumA_.template Get<float>(), ho_ * h_, ho_ * images_ * w_, images_ * w_ * h_, t_.outHeight, columns, t_.height, fresh);
     }
 
     // dB += T1^T dY, summed over the rows of all images of the tile
-    __aicore__ inline void AddToDb(const LocalTensor<T> &dy, bool fresh)
+    __aicore__ inline void AddToDb(const LocalTensor<T> &t1, const LocalTensor<T> &dy, bool fresh)
     {
         AllocOperands();
-        LoadLeftTransposed(left_, t1_.Current(), channels_ * ho_ * images_ * w_);
-        t1_.Release();
+        LoadLeftTransposed(left_, t1, channels_ * ho_ * images_ * w_);
         LoadRight(right_, dy, channels_ * images_, ho_, wo_);
         uint32_t rows = (images_ - 1) * ho_ * FRACTAL + t_.outHeight;
         MultiplyChannels(sumB_.template Get<float>(), w_ * wo_, w_ * images_ * ho_, images_ * ho_ * wo_, t_.width, rows, t_.outWidth, fresh);
@@ -260,8 +261,8 @@ private:
     GlobalTensor<float> da_, db_;
     TQue<TPosition::A1, 1> aL1_;
     TQue<TPosition::B1, 1> bL1_;
-    TQue<TPosition::B1, 2> xL1_;
-    TQue<TPosition::A1, 2> dyL1_;
+    TQue<TPosition::B1, TILES_IN_FLIGHT> xL1_;
+    TQue<TPosition::A1, TILES_IN_FLIGHT> dyL1_;
     TQue<TPosition::A2, 2> l0a_;
     TQue<TPosition::B2, 2> l0b_;
     TQue<TPosition::CO1, 2> l0c_;

@@ -146,9 +146,6 @@ public:
     {
         for (const QueueBuffers &queue : queues_) {
             for (const Buffer &buffer : queue.buffers) {
-                if (buffer.state != Buffer::FREE) {
-                    TheMachine().Fail(std::string("end of kernel: a tensor of a queue in ") + queue.memory + " was never freed");
-                }
                 if (buffer.freed >= 0) { WaitFlagOf(queue.freed, buffer.freed); }
             }
         }
@@ -204,7 +201,11 @@ private:
     std::deque<QueueBuffers> queues_;
 };
 
-inline TPipe *GetTPipePtr() { return TPipe::current; }
+}  // namespace AscendC
+
+inline AscendC::TPipe *GetTPipePtr() { return AscendC::TPipe::current; }
+
+namespace AscendC {
 
 template <TPosition position>
 struct TBuf {
@@ -233,6 +234,7 @@ public:
             if (buffer.state != Buffer::FREE) { continue; }
             next_ = slot + 1;
             buffer.state = Buffer::OCCUPIED;
+            TheMachine().HoldTensor(1);
             if (buffer.freed >= 0) {
                 WaitFlag<FREED>(buffer.freed);
                 GetTPipePtr()->ReleaseEventID<FREED>(static_cast<TEventID>(buffer.freed));
@@ -273,6 +275,7 @@ public:
     {
         Buffer &buffer = Of("FreeTensor", tensor.slot, Buffer::DEQUEUED);
         buffer.state = Buffer::FREE;
+        TheMachine().HoldTensor(-1);
         buffer.freed = GetTPipePtr()->AllocEventID<FREED>();
         SetFlag<FREED>(buffer.freed);
     }

@@ -1,6 +1,6 @@
 // The kernels for both element types, and the table of operators that the host side knows them by.  Compiled once under
 // the project's kernel_operator.h and, in the tier with CANN's headers, once under the real one.
-#include "kernel_operator.h"
+#include <kernel_operator.h>  // not "...": of this folder only where the include path says so
 
 #define DTYPE_X half
 #define neo_cell neo_cell_f16

@@ -42,6 +42,13 @@ Machine::Machine()
     Reset();
 }
 
+void Machine::BindMemory(Memory memory, uint8_t *base)
+{
+    if (base_[memory] == base) { return; }
+    base_[memory] = base;
+    std::fill_n(reinterpret_cast<uint16_t *>(base), CAPACITY[memory] / 2, POISON);
+}
+
 void Machine::Reset()
 {
     for (int m = 0; m < MEMORIES; ++m) {
@@ -54,6 +61,7 @@ void Machine::Reset()
     }
     std::memset(flags_, 0, sizeof(flags_));
     cubeEpoch_ = 1;
+    held_ = 0;
     counters = Counters();
     steps.clear();
 }
@@ -66,6 +74,7 @@ void Machine::AddTensor(const std::string &name, const void *base, uint64_t byte
 
 void Machine::Finish()
 {
+    if (held_ != 0) { Fail("end of kernel: " + std::to_string(held_) + " tensors of queues were never freed"); }
     for (int s = 0; s < PIPES; ++s) {
         for (int d = 0; d < PIPES; ++d) {
             for (int id = 0; id < EVENT_IDS; ++id) {

@@ -61,7 +61,7 @@ public:
     Machine();
 
     // ---- set-up
-    void BindMemory(Memory memory, uint8_t *base) { base_[memory] = base; }
+    void BindMemory(Memory memory, uint8_t *base);   // uses a buffer of the caller, and poisons it
     uint8_t *Base(Memory memory) { return base_[memory]; }
     void Reset();                                    // before every core: poison, clocks, flags, counters
     void AddTensor(const std::string &name, const void *base, uint64_t bytes, bool output);
@@ -69,6 +69,8 @@ public:
     void SetDry(bool dry) { dry_ = dry; }            // count and check, but move no data
     bool Dry() const { return dry_; }
     void Finish();                                   // after every core: no flag may be left set
+
+    void HoldTensor(int change) { held_ += change; }  // a queue handed out (+1) or took back (-1) a buffer
 
     // ---- reports
     void Fail(const std::string &message);           // remembers a violation; the kernel goes on
@@ -136,6 +138,7 @@ private:
     uint32_t cubeEpoch_ = 0;
     std::vector<Tensor> tensors_;
     bool dry_ = false;
+    int held_ = 0;
 };
 
 Machine &TheMachine();

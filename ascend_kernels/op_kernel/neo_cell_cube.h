@@ -38,7 +38,7 @@ __aicore__ inline uint16_t U16(uint32_t value)
 template <HardEvent event>
 __aicore__ inline void Order()
 {
-    auto id = static_cast<event_t>(AscendC::GetTPipePtr()->FetchEventID(event));
+    auto id = static_cast<event_t>(GetTPipePtr()->FetchEventID(event));
     AscendC::SetFlag<event>(id);
     AscendC::WaitFlag<event>(id);
 }

@@ -1,0 +1,19 @@
+"""Images and labels: sources, transforms, mixing and loading. NumPy and Pillow only."""
+
+from neonext_ms.data.decode import read_image
+from neonext_ms.data.loader import Batch, Loader
+from neonext_ms.data.mixing import Mixing
+from neonext_ms.data.sources import DATASETS, Source, open_source
+from neonext_ms.data.transforms import Preprocess, TrainTransform
+
+__all__ = [
+    "DATASETS",
+    "Batch",
+    "Loader",
+    "Mixing",
+    "Preprocess",
+    "Source",
+    "TrainTransform",
+    "open_source",
+    "read_image",
+]

@@ -1,0 +1,158 @@
+"""Layers of NeoNeXt. Activations are (N, C, H, W) throughout; every layer is a matrix product or element-wise."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from neonext_ms.errors import UserError
+from neonext_ms.ops import Group, NeoCell
+from neonext_ms.ops.matmul import matmul
+
+
+def batch_norm(channels: int) -> nn.Cell:
+    """BatchNorm over N, H, W with the paper's constants: new statistic = 0.9 old + 0.1 batch."""
+    return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.9)
+
+
+class Pointwise(nn.Cell):
+    """A 1 x 1 convolution as one matrix product, W @ X on the (C, H*W) view; no transpose, no im2col.
+
+    Weight (out_channels, in_channels) and bias (out_channels,) start uniform in +-1/sqrt(in_channels).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, has_bias: bool, rng: np.random.Generator):
+        super().__init__()
+        self.out_channels = out_channels
+        bound = in_channels**-0.5
+        weight = rng.uniform(-bound, bound, (out_channels, in_channels)).astype(np.float32)
+        self.weight = Parameter(Tensor(weight), name="weight")
+        bias = rng.uniform(-bound, bound, out_channels).astype(np.float32)
+        self.bias = Parameter(Tensor(bias), name="bias") if has_bias else None
+
+    def construct(self, x):
+        c, h, w = x.shape[1:]
+        y = matmul(ops.expand_dims(self.weight.astype(x.dtype), 0), ops.reshape(x, (-1, c, h * w)))
+        if self.bias is not None:
+            y = y + ops.reshape(self.bias.astype(x.dtype), (1, -1, 1))
+        return ops.reshape(y, (-1, self.out_channels, h, w))
+
+
+class Stem(nn.Cell):
+    """Space-to-depth by 4, channels in the order (c, dy, dx), then pointwise and BatchNorm (paper, section 4)."""
+
+    patch = 4
+
+    def __init__(self, in_channels: int, dim: int, rng: np.random.Generator):
+        super().__init__()
+        self.proj = Pointwise(in_channels * self.patch**2, dim, False, rng)
+        self.norm = batch_norm(dim)
+
+    def construct(self, x):
+        p = self.patch
+        c, h, w = x.shape[1:]
+        x = ops.reshape(x, (-1, c, h // p, p, w // p, p))
+        x = ops.transpose(x, (0, 1, 3, 5, 2, 4))
+        x = ops.reshape(x, (-1, c * p * p, h // p, w // p))
+        return self.norm(self.proj(x))
+
+
+class Block(nn.Cell):
+    """x + drop_path(layer_scale(fc2(gelu(fc1(bn(neocell(x))))))) with a hidden width of 4 C.
+
+    Args:
+        groups: channel groups of the NeoCell.
+        linear_bias: biases in fc1 and fc2.
+        layer_scale: initial value of the learnable scale of the branch, a value a channel; 0 is no scale.
+        backend, init: of the NeoCell.
+
+    Inputs:
+        x: (N, C, H, W).
+        keep: (N,) or None, what the branch of each image is multiplied with: 0 for a dropped one.
+    """
+
+    def __init__(self, groups: Sequence[Group], linear_bias, layer_scale, backend, init, rng: np.random.Generator):
+        super().__init__()
+        dim = sum(group.channels for group in groups)
+        self.neocell = NeoCell(groups, backend=backend, init=init, seed=rng)
+        self.norm = batch_norm(dim)
+        self.fc1 = Pointwise(dim, 4 * dim, linear_bias, rng)
+        self.act = nn.GELU(approximate=False)
+        self.fc2 = Pointwise(4 * dim, dim, linear_bias, rng)
+        scale = Tensor(np.full(dim, layer_scale, np.float32))
+        self.layer_scale = Parameter(scale, name="layer_scale") if layer_scale else None
+
+    def construct(self, x, keep=None):
+        y = self.fc2(self.act(self.fc1(self.norm(self.neocell(x)))))
+        if self.layer_scale is not None:
+            y = y * ops.reshape(self.layer_scale.astype(x.dtype), (1, -1, 1, 1))
+        if keep is not None:
+            y = y * ops.reshape(keep.astype(x.dtype), (-1, 1, 1, 1))
+        return x + y
+
+
+class Downsample(nn.Cell):
+    """Between stages: pointwise at full resolution, NeoCell 2 -> 1 in both directions, BatchNorm (paper, section 4)."""
+
+    def __init__(self, in_dim: int, dim: int, backend, init, rng: np.random.Generator):
+        super().__init__()
+        self.proj = Pointwise(in_dim, dim, False, rng)
+        self.neocell = NeoCell([Group.resample(2, 1, dim)], backend=backend, init=init, seed=rng)
+        self.norm = batch_norm(dim)
+
+    def construct(self, x):
+        return self.norm(self.neocell(self.proj(x)))
+
+
+class Head(nn.Cell):
+    """Global average pooling, LayerNorm (eps 1e-6), and a linear layer unless there are no classes.
+
+    Inputs:
+        x: (N, C, H, W).
+
+    Outputs:
+        (N, num_classes), or the normalised features (N, C) when num_classes is 0.
+    """
+
+    def __init__(self, dim: int, num_classes: int, rng: np.random.Generator):
+        super().__init__()
+        self.norm = nn.LayerNorm((dim,), epsilon=1e-6)
+        self.fc = Linear(dim, num_classes, rng) if num_classes else None
+
+    def construct(self, x):
+        x = self.norm(ops.mean(x, (2, 3)))
+        return x if self.fc is None else self.fc(x)
+
+
+class Linear(nn.Dense):
+    """A dense layer whose weight and bias start uniform in +-1/sqrt(in_channels), drawn from rng."""
+
+    def __init__(self, in_channels: int, out_channels: int, rng: np.random.Generator):
+        bound = in_channels**-0.5
+        weight = rng.uniform(-bound, bound, (out_channels, in_channels)).astype(np.float32)
+        bias = rng.uniform(-bound, bound, out_channels).astype(np.float32)
+        super().__init__(in_channels, out_channels, weight_init=Tensor(weight), bias_init=Tensor(bias))
+
+
+def check_input_size(h: int, w: int, stages: int) -> tuple[tuple[int, int], ...]:
+    """(H, W) of every stage for an h x w image.
+
+    Raises:
+        UserError: the stem cannot cut it into 4 x 4 cells, or a down-sampling has nothing left to halve.
+    """
+    smallest = Stem.patch * 2 ** (stages - 1)
+    rule = f"use heights and widths that are multiples of {Stem.patch} and at least {smallest} pixels"
+    if h % Stem.patch or w % Stem.patch or min(h, w) < Stem.patch:
+        raise UserError(
+            f"the stem cannot cut an image of {h} x {w} pixels into {Stem.patch} x {Stem.patch} cells: {rule}"
+        )
+    sizes = [(h // Stem.patch, w // Stem.patch)]
+    for stage in range(2, stages + 1):
+        h_in, w_in = sizes[-1]
+        if min(h_in, w_in) < 2:
+            raise UserError(
+                f"an image of {h} x {w} pixels is {h_in} x {w_in} after stage {stage - 1}, which the down-sampling to "
+                f"stage {stage} cannot halve: {rule}"
+            )
+        sizes.append((h_in // 2, w_in // 2))
+    return tuple(sizes)

@@ -1,0 +1,143 @@
+"""NeoNeXt (paper, section 4): stem, four stages of blocks with down-sampling between them, head."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from mindspore import nn, ops
+
+from neonext_ms.errors import UserError
+from neonext_ms.models.drop_path import drop_path_rates
+from neonext_ms.models.layers import Block, Downsample, Head, Stem, check_input_size
+from neonext_ms.ops import parse_spec
+
+# A constant of the graph: an input that does not fit is refused by name when it is compiled, not by a failed reshape.
+_check_input_size = ops.constexpr(check_input_size)
+
+
+@dataclass(frozen=True)
+class NeoNeXtSpec:
+    """What a NeoNeXt is made of.
+
+    Args:
+        depths: blocks of each stage.
+        dims: channels of each stage.
+        kernels: block sizes of each stage's NeoCells, as `parse_spec` reads them ("4+7").
+        shifts: shift step of each stage's NeoCells.
+        linear_bias: biases in the blocks' pointwise layers.
+        layer_scale: initial value of the layer scale; 0 is none.
+        in_channels: of the image.
+    """
+
+    depths: tuple[int, ...]
+    dims: tuple[int, ...]
+    kernels: tuple[str, ...] = ("4+7", "4+7", "7", "7")
+    shifts: tuple[int, ...] = (1, 1, 1, 0)
+    linear_bias: bool = False
+    layer_scale: float = 0.0
+    in_channels: int = 3
+
+    def __post_init__(self):
+        for field in ("depths", "dims", "kernels", "shifts"):
+            value = tuple(getattr(self, field))
+            object.__setattr__(self, field, value)
+            if len(value) != len(self.depths) or not value:
+                raise UserError(f"{field} must have one entry for each stage, got {value} for depths {self.depths}")
+        if min(self.depths) < 1 or min(self.dims) < 1:
+            raise UserError(
+                f"a stage needs at least one block and one channel, got depths {self.depths}, dims {self.dims}"
+            )
+
+    def stage_groups(self, stage: int):
+        """Channel groups of the NeoCells in a stage (0-based)."""
+        return parse_spec(self.kernels[stage], self.dims[stage], self.shifts[stage])
+
+
+class NeoNeXt(nn.Cell):
+    """The network; usually made by `create_model`.
+
+    Args:
+        spec: its structure.
+        num_classes: outputs of the classifier; 0 leaves it out and the head returns features.
+        drop_path_rate: the last block's probability of dropping its branch in training; grows linearly from 0.
+        features_only: return the outputs of all stages instead of logits; there is no head.
+        backend: of every NeoCell.
+        init: of every NeoCell, "neo" or "normal".
+        seed: of the initial weights; None draws from NumPy's global generator, which `mindspore.set_seed` seeds.
+
+    Inputs:
+        x: (N, in_channels, H, W), H and W multiples of 4 and at least 32, float32 or float16.
+        drop_path: (blocks, N) float32 from `drop_path_masks`, or None to keep every branch (evaluation).
+
+    Outputs:
+        (N, num_classes); with num_classes=0 (N, dims[-1]); with features_only a tuple of (N, dims[i], H_i, W_i).
+
+    Raises:
+        UserError (a ValueError): a size that the network cannot take; names the stage and the sizes that work.
+    """
+
+    def __init__(
+        self,
+        spec: NeoNeXtSpec,
+        num_classes: int = 1000,
+        drop_path_rate: float = 0.0,
+        features_only: bool = False,
+        backend: str = "auto",
+        init: str = "neo",
+        seed: int | None = None,
+    ):
+        super().__init__()
+        if not isinstance(num_classes, int) or num_classes < 0:
+            raise UserError(f"num_classes must be an integer of at least 0, got {num_classes!r}")
+        if not 0 <= drop_path_rate < 1:
+            raise UserError(f"drop_path_rate must be at least 0 and below 1, got {drop_path_rate}")
+        self.spec = spec
+        self.num_classes = num_classes
+        self.drop_path_rates = drop_path_rates(drop_path_rate, sum(spec.depths))
+        self.features_only = features_only
+        rng = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
+        self.stem = Stem(spec.in_channels, spec.dims[0], rng)
+        downsamples, stages = [], []
+        for i, (depth, dim) in enumerate(zip(spec.depths, spec.dims)):
+            if i:
+                downsamples.append(Downsample(spec.dims[i - 1], dim, backend, init, rng))
+            groups = spec.stage_groups(i)
+            blocks = [Block(groups, spec.linear_bias, spec.layer_scale, backend, init, rng) for _ in range(depth)]
+            stages.append(nn.CellList(blocks))
+        self.downsamples = nn.CellList(downsamples)
+        self.stages = nn.CellList(stages)
+        self.head = None if features_only else Head(spec.dims[-1], num_classes, rng)
+
+    @property
+    def feature_info(self) -> list[dict]:
+        """Channels, reduction of the image's height and width, and module of each stage's output."""
+        return [
+            {"num_chs": dim, "reduction": Stem.patch * 2**i, "module": f"stages.{i}"}
+            for i, dim in enumerate(self.spec.dims)
+        ]
+
+    def stage_outputs(self, x, drop_path=None):
+        """Outputs of all stages, a tuple of (N, dims[i], H_i, W_i)."""
+        x = self.stem(x)
+        outputs = ()
+        block = 0
+        for i in range(len(self.stages)):
+            if i > 0:
+                x = self.downsamples[i - 1](x)
+            for cell in self.stages[i]:
+                x = cell(x, None if drop_path is None else drop_path[block])
+                block += 1
+            outputs += (x,)
+        return outputs
+
+    def forward_features(self, x, drop_path=None):
+        """(N, in_channels, H, W) -> (N, dims[-1], H', W'), the last stage's output."""
+        return self.stage_outputs(x, drop_path)[-1]
+
+    def forward_head(self, x):
+        """(N, dims[-1], H', W') -> (N, num_classes)."""
+        return self.head(x)
+
+    def construct(self, x, drop_path=None):
+        _check_input_size(x.shape[2], x.shape[3], len(self.stages))
+        outputs = self.stage_outputs(x, drop_path)
+        return outputs if self.features_only else self.forward_head(outputs[-1])

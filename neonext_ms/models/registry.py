@@ -1,0 +1,61 @@
+"""Models by name: the sizes of the paper in two variants, and a small one for CPUs."""
+
+from dataclasses import fields, replace
+
+from neonext_ms.errors import UserError
+from neonext_ms.models.neonext import NeoNeXt, NeoNeXtSpec
+
+_SIZES = {
+    "neonext_t": NeoNeXtSpec((3, 3, 9, 3), (96, 192, 384, 768)),
+    "neonext_s": NeoNeXtSpec((3, 3, 27, 3), (96, 192, 384, 768)),
+    "neonext_b": NeoNeXtSpec((3, 3, 27, 3), (128, 256, 512, 1024)),
+    "neonext_l": NeoNeXtSpec((3, 3, 27, 3), (192, 384, 768, 1536)),
+    "neonext_xl": NeoNeXtSpec((3, 3, 27, 3), (256, 512, 1024, 2048)),
+}
+
+
+def _released(spec: NeoNeXtSpec) -> NeoNeXtSpec:
+    """The variant whose weights the authors released; at 384 pixels use shifts=(1, 1, 1, 1)."""
+    return replace(spec, kernels=("4+7",) * 4, linear_bias=True, layer_scale=1e-6)
+
+
+SPECS = {
+    **_SIZES,
+    **{f"{name}_v2": _released(spec) for name, spec in _SIZES.items()},
+    "neonext_pico": NeoNeXtSpec((1, 1, 2, 1), (32, 64, 128, 256)),
+}
+
+
+def list_models() -> list[str]:
+    """Names that `create_model` knows."""
+    return list(SPECS)
+
+
+def model_spec(name: str, **overrides) -> NeoNeXtSpec:
+    """The structure behind a name, with fields of `NeoNeXtSpec` replaced."""
+    if name not in SPECS:
+        raise UserError(f"unknown model {name!r}: use one of {', '.join(SPECS)}")
+    return replace(SPECS[name], **overrides)
+
+
+def create_model(name: str, num_classes: int = 1000, seed: int | None = None, **overrides) -> NeoNeXt:
+    """Build a network with fresh weights.
+
+    Args:
+        name: one of `list_models()`. "neonext_t" is the paper's Table 1, "neonext_t_v2" the released weights' network.
+        num_classes: outputs; 0 for pooled features.
+        seed: of the initial weights; the same seed gives the same weights on every machine.
+        overrides: fields of `NeoNeXtSpec` (shifts, kernels, ...) or arguments of `NeoNeXt` (drop_path_rate,
+            features_only, backend, init).
+
+    Raises:
+        UserError: an unknown name or override.
+    """
+    structure = {field.name for field in fields(NeoNeXtSpec)}
+    arguments = {"drop_path_rate", "features_only", "backend", "init"}
+    unknown = set(overrides) - structure - arguments
+    if unknown:
+        allowed = ", ".join(sorted(structure | arguments))
+        raise UserError(f"create_model does not know {', '.join(sorted(unknown))}: it takes {allowed}")
+    spec = model_spec(name, **{key: overrides[key] for key in structure & set(overrides)})
+    return NeoNeXt(spec, num_classes, seed=seed, **{key: overrides[key] for key in arguments & set(overrides)})

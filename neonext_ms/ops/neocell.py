@@ -1,0 +1,113 @@
+"""NeoCell as a network layer (paper, section 3)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from neonext_ms.errors import UserError
+from neonext_ms.ops.dense import dense_neocell
+from neonext_ms.ops.groups import Group, output_size
+from neonext_ms.ops.init import neo_init, normal_init
+from neonext_ms.ops.patchwise import patchwise_neocell
+
+_FORMULATIONS = {"dense": dense_neocell, "patchwise": patchwise_neocell}
+BACKENDS = ("auto", *_FORMULATIONS)
+
+
+class NeoCell(nn.Cell):
+    """Y[n, c] = A[c] @ X[n, c] @ B[c] (+ bias[c]) with block-diagonal A and B, one small block a channel and side.
+
+    The same weights serve planes of any size: a block is repeated along the diagonal, truncated at the lower right
+    edge, and wrapped at the upper left one where its channel is shifted.
+
+    Args:
+        groups: channel groups, or a spec's `parse_spec("4+7", channels, shift)`.
+        has_bias: add one learnable value a channel (the paper's optional bias; the released networks have none).
+        backend: "dense" (block-diagonal matrices and two matmuls; portable, exportable), "patchwise" (the paper's
+            Eq. 1, slow) or "auto" (the fastest that is available here). All agree in forward and gradients.
+        init: "neo" (NeoInit, section 3.7) or "normal" (the ablation's baseline, section 4.2).
+        seed: of the initial values: an int, a NumPy Generator to draw from, or None for NumPy's global generator,
+            which `mindspore.set_seed` seeds.
+
+    Inputs:
+        x: (N, C, H, W), float32 or float16; the parameters are cast to its type.
+
+    Outputs:
+        (N, C, H', W') with H' = floor(H * h_out / h_in), W' = floor(W * w_out / w_in); type of x.
+
+    Raises:
+        UserError (a ValueError): groups that disagree on the output size, an unknown backend or init, an input with
+            another number of channels, or one that gives an empty output.
+
+    Parameters are named left.<group> (C_g, h_out, h_in), right.<group> (C_g, w_in, w_out) and bias (C,).
+    """
+
+    def __init__(self, groups: Sequence[Group], has_bias=False, backend="auto", init="neo", seed=None):
+        super().__init__()
+        self.groups = _checked_groups(groups)
+        if backend not in BACKENDS:
+            raise UserError(f"unknown NeoCell backend {backend!r}: use one of {', '.join(BACKENDS)}")
+        if init not in ("neo", "normal"):
+            raise UserError(f"unknown NeoCell initialisation {init!r}: use 'neo' or 'normal'")
+        self.backend = "dense" if backend == "auto" else backend
+        self.formulation = _FORMULATIONS[self.backend]
+        self.channels = sum(group.channels for group in self.groups)
+        self.left_runs = tuple(tuple(group.left_runs()) for group in self.groups)
+        self.right_runs = tuple(tuple(group.right_runs()) for group in self.groups)
+        self.sizes = (self.groups[0].left, self.groups[0].right)
+        self.init = init
+        rng = _generator(seed)
+        self.left = self._blocks("left", rng)
+        self.right = self._blocks("right", rng)
+        self.bias = Parameter(Tensor(np.zeros(self.channels, np.float32)), name="bias") if has_bias else None
+
+    def _blocks(self, side: str, rng: np.random.Generator) -> ParameterTuple:
+        """Freshly initialised blocks of one side, a parameter for each group."""
+        parameters = []
+        for i, group in enumerate(self.groups):
+            rows, cols = getattr(group, side)
+            if self.init == "neo":
+                value = neo_init(group.channels, rows, cols, rng)
+            else:
+                value = normal_init(group.channels, rows, cols, rng, outputs=rows if side == "left" else cols)
+            parameters.append(Parameter(Tensor(value), name=f"{side}.{i}"))
+        return ParameterTuple(parameters)
+
+    def construct(self, x):
+        c, h, w = x.shape[1:]
+        h_out, w_out = _output_size(c, self.channels, h, w, self.sizes)
+        left = [p.astype(x.dtype) for p in self.left]
+        right = [p.astype(x.dtype) for p in self.right]
+        y = self.formulation(x, left, right, self.left_runs, self.right_runs, h_out, w_out)
+        if self.bias is not None:
+            y = y + ops.reshape(self.bias.astype(x.dtype), (1, -1, 1, 1))
+        return y
+
+
+@ops.constexpr
+def _output_size(c: int, channels: int, h: int, w: int, sizes) -> tuple[int, int]:
+    """(H', W') of an input; a constant of the graph, so that a wrong input is refused when it is compiled."""
+    if c != channels:
+        raise UserError(f"NeoCell has {channels} channels, but the input has {c} (its shape is N, C, H, W)")
+    left, right = sizes
+    return output_size([Group(channels, left, right)], h, w)
+
+
+def _checked_groups(groups: Sequence[Group]) -> tuple[Group, ...]:
+    """The groups as a tuple; UserError unless they give one output size for every input."""
+    groups = tuple(groups)
+    if not groups or not all(isinstance(group, Group) for group in groups):
+        raise UserError(f"NeoCell needs a list of Groups, for example parse_spec('4+7', 96, shift=1), got {groups!r}")
+    # Outputs agree for every input when they agree for one that all blocks divide.
+    h = int(np.prod([group.left[1] for group in groups]))
+    w = int(np.prod([group.right[0] for group in groups]))
+    output_size(groups, h, w)
+    return groups
+
+
+def _generator(seed) -> np.random.Generator:
+    """A generator from an int, a generator, or NumPy's global state."""
+    if isinstance(seed, np.random.Generator):
+        return seed
+    return np.random.default_rng(np.random.randint(2**31) if seed is None else seed)

@@ -1,0 +1,105 @@
+"""The truth: NeoCell forward and gradients in float64 NumPy, written as the paper's equation.
+
+    Y[n, c] = A[c] @ X[n, c] @ B[c]                     (paper, section 3.4)
+
+A[c] and B[c] are windows of infinite block-diagonal matrices whose blocks are channel c's small learnable matrices.
+Everything fast in this project is tested against this file. It is slow on purpose: one loop over the channels, one
+element of A and B at a time.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from neonext_ms.ops.groups import Group, output_size
+
+
+def block_diagonal(block: np.ndarray, rows: int, cols: int, shift: int = 0) -> np.ndarray:
+    """Window of the infinite block-diagonal matrix, with one block corner at (shift, shift).
+
+    Args:
+        block: (r, q), repeated along the diagonal.
+        rows, cols: size of the window.
+        shift: rows and columns above and left of that corner hold the end of the block before it.
+
+    Returns:
+        (rows, cols) float64.
+    """
+    r, q = block.shape
+    window = np.zeros((rows, cols))
+    for i in range(rows):
+        for j in range(cols):
+            if (i - shift) // r == (j - shift) // q:
+                window[i, j] = block[(i - shift) % r, (j - shift) % q]
+    return window
+
+
+def fold_block_gradient(window: np.ndarray, r: int, q: int, shift: int = 0) -> np.ndarray:
+    """Adjoint of `block_diagonal`: sum the gradient of every copy of the block. (rows, cols) -> (r, q)."""
+    block = np.zeros((r, q))
+    for i, j in np.ndindex(window.shape):
+        if (i - shift) // r == (j - shift) // q:
+            block[(i - shift) % r, (j - shift) % q] += window[i, j]
+    return block
+
+
+def _channels(groups: Sequence[Group]):
+    """Yield (channel, group index, index within the group, left shift, right shift)."""
+    first = 0
+    for g, group in enumerate(groups):
+        shift_left = {c: s for start, stop, s in group.left_runs() for c in range(start, stop)}
+        shift_right = {c: s for start, stop, s in group.right_runs() for c in range(start, stop)}
+        for c in range(group.channels):
+            yield first + c, g, c, shift_left[c], shift_right[c]
+        first += group.channels
+
+
+def neocell(x, left, right, groups: Sequence[Group], bias=None) -> np.ndarray:
+    """Forward pass.
+
+    Args:
+        x: (N, C, H, W).
+        left: per group (C_g, h_out, h_in).
+        right: per group (C_g, w_in, w_out).
+        bias: (C,) or None.
+
+    Returns:
+        (N, C, H', W') float64.
+    """
+    x = np.asarray(x, np.float64)
+    n, c, h, w = x.shape
+    h_out, w_out = output_size(groups, h, w)
+    y = np.zeros((n, c, h_out, w_out))
+    for channel, g, i, s, t in _channels(groups):
+        a = block_diagonal(left[g][i], h_out, h, s)
+        b = block_diagonal(right[g][i], w, w_out, t)
+        y[:, channel] = a @ x[:, channel] @ b
+    return y if bias is None else y + np.asarray(bias, np.float64).reshape(1, c, 1, 1)
+
+
+def neocell_gradients(x, left, right, groups: Sequence[Group], dy):
+    """Gradients of sum(Y * dY).
+
+    Args:
+        x, left, right: as for `neocell`.
+        dy: (N, C, H', W').
+
+    Returns:
+        dx (N, C, H, W), dleft and dright (lists, shapes of left and right), dbias (C,); all float64.
+    """
+    x, dy = np.asarray(x, np.float64), np.asarray(dy, np.float64)
+    h, w = x.shape[2:]
+    h_out, w_out = dy.shape[2:]
+    dx = np.zeros(x.shape)
+    dleft = [np.zeros(np.shape(block)) for block in left]
+    dright = [np.zeros(np.shape(block)) for block in right]
+    for channel, g, i, s, t in _channels(groups):
+        a = block_diagonal(left[g][i], h_out, h, s)
+        b = block_diagonal(right[g][i], w, w_out, t)
+        x_c, dy_c = x[:, channel], dy[:, channel]
+        dx[:, channel] = a.T @ dy_c @ b.T
+        da = np.einsum("nij,nkj->ik", dy_c @ b.T, x_c)
+        db = np.einsum("nji,njk->ik", a @ x_c, dy_c)
+        dleft[g][i] = fold_block_gradient(da, *dleft[g][i].shape, s)
+        dright[g][i] = fold_block_gradient(db, *dright[g][i].shape, t)
+    return dx, dleft, dright, dy.sum((0, 2, 3))

@@ -1,0 +1,1 @@
+"""Training: configuration, optimiser, step, checkpoints, run folder, trainer."""

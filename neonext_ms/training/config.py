@@ -1,0 +1,134 @@
+"""What a training run is told: one flat, typed configuration. Plain Python, so that mistakes are found at once."""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from neonext_ms.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides the outcome of a training run.
+
+    Args:
+        model: a name that `neonext profile` lists.
+        shifts: shift step of each stage instead of the model's own.
+        neocell_init: NeoInit, or the random-normal baseline of the paper's ablation.
+        backend: formulation of the NeoCells; auto takes the fastest that is available.
+        dataset: built-in handwritten digits, CIFAR binary files, or a folder with train/ and val/.
+        data_dir: where the data set is; none for digits.
+        image_size: side of the network's input in pixels.
+        mean: of the RGB channels (0..1) for normalisation; the data set's usual one if null.
+        std: likewise.
+        crop_pct: share of the resized short side that the evaluation's centre crop keeps.
+        interpolation: of every resize.
+        random_crop: training crop: none, pad (shift by up to crop_padding) or resized (Inception style).
+        crop_padding: pixels.
+        scale: least and greatest share of the area for random_crop=resized.
+        ratio: least and greatest aspect ratio for random_crop=resized.
+        hflip: probability of a horizontal flip.
+        mixup: parameter of mixup's Beta distribution; 0 is off.
+        label_smoothing: share of the target spread over all classes.
+        batch_size: images a step on each device.
+        eval_batch_size: images an evaluation step on each device.
+        num_workers: threads that prepare batches, on each device's host process; 0 prepares them in the training loop.
+        epochs: passes over the training data.
+        optimizer: adamw, or sgd with momentum.
+        lr: peak learning rate for the global batch, after warm-up.
+        min_lr: learning rate at the end.
+        warmup_epochs: epochs of linear warm-up; may be fractional.
+        weight_decay: on matrices only: not on norms, biases and layer scale.
+        momentum: of sgd.
+        beta1: of adamw.
+        beta2: of adamw.
+        drop_path_rate: of the last block; grows linearly from 0.
+        seed: of weights, data order, augmentation and drop path.
+        val_interval: epochs from one evaluation (and checkpoint) to the next; the last epoch is always evaluated.
+        keep_checkpoint_max: newest checkpoints to keep, beside the best.
+        log_interval: steps from one progress report to the next.
+        device: where to run; auto takes an Ascend NPU if there is one.
+        output_dir: run folder, must not exist yet; null makes a new one below runs/.
+    """
+
+    model: str = "neonext_pico"
+    shifts: tuple[int, ...] | None = None
+    neocell_init: Literal["neo", "normal"] = "neo"
+    backend: Literal["auto", "dense", "patchwise"] = "auto"
+    dataset: Literal["digits", "cifar10", "cifar100", "folder"] = "digits"
+    data_dir: str | None = None
+    image_size: int = 32
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    crop_pct: float = 1.0
+    interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
+    random_crop: Literal["none", "pad", "resized"] = "none"
+    crop_padding: int = 4
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (0.75, 1.3333333333333333)
+    hflip: float = 0.0
+    mixup: float = 0.0
+    label_smoothing: float = 0.1
+    batch_size: int = 64
+    eval_batch_size: int = 100
+    num_workers: int = 1
+    epochs: int = 20
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 1e-3
+    min_lr: float = 0.0
+    warmup_epochs: float = 1.0
+    weight_decay: float = 0.05
+    momentum: float = 0.9
+    beta1: float = 0.9
+    beta2: float = 0.999
+    drop_path_rate: float = 0.0
+    seed: int = 0
+    val_interval: int = 1
+    keep_checkpoint_max: int = 3
+    log_interval: int = 10
+    device: Literal["auto", "CPU", "Ascend"] = "auto"
+    output_dir: str | None = None
+
+    def __post_init__(self):
+        for name, least in (
+            *((name, 1) for name in ("batch_size", "eval_batch_size", "epochs", "image_size")),
+            *((name, 1) for name in ("val_interval", "keep_checkpoint_max", "log_interval")),
+            *((name, 0) for name in ("num_workers", "crop_padding", "min_lr", "warmup_epochs", "weight_decay", "seed")),
+        ):
+            if not getattr(self, name) >= least:
+                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not self.lr > 0 or self.min_lr > self.lr:
+            raise UserError(f"lr must be above 0 and not below min_lr (={self.min_lr}), got {self.lr}")
+        if self.warmup_epochs > self.epochs:
+            raise UserError(f"warmup_epochs (={self.warmup_epochs}) is more than epochs (={self.epochs})")
+        for name in ("momentum", "beta1", "beta2", "drop_path_rate"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+
+    @property
+    def model_overrides(self) -> dict:
+        """Arguments of `create_model` that change the network's weights or what they mean; kept in checkpoints."""
+        return {} if self.shifts is None else {"shifts": list(self.shifts)}
+
+    def to_yaml(self) -> str:
+        """A complete configuration file that `--config` reads back."""
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return "# Complete configuration of this run: neonext train --config <this file>\n" + yaml.safe_dump(
+            values, sort_keys=False
+        )
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> "TrainConfig":
+        """Read a configuration file; keys that are left out keep their defaults."""
+        from jsonargparse import ArgumentParser
+
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(cls)
+        return cls.from_namespace(parser.parse_path(str(path)))
+
+    @classmethod
+    def from_namespace(cls, namespace) -> "TrainConfig":
+        """From parsed arguments, ignoring what is not a field."""
+        return cls(**{field.name: getattr(namespace, field.name) for field in fields(cls)})

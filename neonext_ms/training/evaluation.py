@@ -1,0 +1,57 @@
+"""Evaluation over all ranks, every sample counted exactly once."""
+
+from pathlib import Path
+
+import numpy as np
+
+from neonext_ms.data import Loader, Preprocess, open_source
+from neonext_ms.errors import UserError
+from neonext_ms.training import distributed
+from neonext_ms.training.checkpoint import load_network, read_manifest
+from neonext_ms.training.distributed import Ranks
+from neonext_ms.training.inputs import eval_loader
+
+
+def evaluate(step, loader: Loader, ranks: Ranks) -> dict:
+    """Run an `EvalStep` over a loader and sum the results of all ranks.
+
+    Returns:
+        loss (mean cross-entropy), accuracy (share of right answers, 0..1), images (how many were counted).
+    """
+    from mindspore import Tensor
+
+    step.set_train(False)
+    sums = np.zeros(3)
+    for batch in loader.epoch():
+        sums += step(Tensor(batch.images), Tensor(batch.targets)).asnumpy()
+    loss, correct, images = (float(value) for value in ranks.total(sums))
+    return {"loss": loss / images, "accuracy": correct / images, "images": int(images)}
+
+
+def validate(
+    checkpoint: Path, dataset: str | None, data_dir: str | None, batch_size: int, num_workers: int, device: str
+) -> dict:
+    """Evaluate a checkpoint on the validation split of a data set, its own if none is named.
+
+    Returns:
+        what `evaluate` does, and checkpoint and dataset.
+
+    Raises:
+        UserError: a checkpoint that cannot be used, or a data set with another number of classes.
+    """
+    manifest = read_manifest(checkpoint)
+    if dataset is None:
+        dataset, data_dir = manifest["dataset"]["name"], data_dir or manifest["dataset"]["data_dir"]
+    source = open_source(dataset, data_dir, "val")
+    if len(source.class_names) != len(manifest["class_names"]):
+        raise UserError(
+            f"{checkpoint} knows {len(manifest['class_names'])} classes, but {source.name} has "
+            f"{len(source.class_names)}: choose the data set that it was trained on"
+        )
+    ranks = distributed.start(device)
+    from neonext_ms.training.step import EvalStep
+
+    network, _ = load_network(checkpoint)
+    transform = Preprocess.from_dict(manifest["preprocess"])
+    loader = eval_loader(source, transform, batch_size, num_workers, ranks)
+    return {"checkpoint": str(checkpoint), "dataset": dataset, **evaluate(EvalStep(network), loader, ranks)}

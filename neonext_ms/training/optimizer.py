@@ -1,0 +1,105 @@
+"""AdamW and SGD whose learning rate is an input, so that the schedule lives on the host and a run can be resumed."""
+
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+DECAYED = ("weight", "left", "right")
+
+
+def weight_decay_mask(parameters) -> tuple[bool, ...]:
+    """Whether weight decay applies to each parameter (paper, Table 2).
+
+    It does to the matrices: pointwise and linear weights and NeoCell blocks. It does not to norms, biases and layer
+    scale, which are all vectors.
+    """
+    mask = []
+    for parameter in parameters:
+        kind = next(part for part in reversed(parameter.name.split(".")) if not part.isdigit())
+        decayed = kind in DECAYED
+        if decayed != (parameter.ndim > 1):
+            raise RuntimeError(f"parameter {parameter.name} {parameter.shape} belongs to no weight-decay group")
+        mask.append(decayed)
+    return tuple(mask)
+
+
+class _Optimizer(nn.Cell):
+    """State shared by the optimisers: the parameters, which of them decay, and zeros like them."""
+
+    def __init__(self, parameters, weight_decay: float):
+        super().__init__()
+        self.parameters = ParameterTuple(parameters)
+        self.decays = weight_decay_mask(self.parameters)
+        self.weight_decay = weight_decay
+        self.count = len(self.parameters)
+
+    def zeros(self, prefix: str) -> ParameterTuple:
+        """A state tensor for each parameter, named after it."""
+        return ParameterTuple(
+            [
+                Parameter(Tensor(np.zeros(p.shape, np.float32)), name=f"{prefix}.{p.name}", requires_grad=False)
+                for p in self.parameters
+            ]
+        )
+
+
+class AdamW(_Optimizer):
+    """Adam with bias correction and decoupled weight decay (https://arxiv.org/abs/1711.05101).
+
+    Args:
+        parameters: to update; their names decide which of them decay, see `weight_decay_mask`.
+        weight_decay: each step multiplies decayed parameters by 1 - lr * weight_decay.
+        beta1, beta2: of the moments.
+        eps: added to the root of the corrected second moment.
+
+    Inputs:
+        gradients: tuple, one a parameter.
+        lr: float32 scalar tensor.
+    """
+
+    def __init__(self, parameters, weight_decay: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
+        super().__init__(parameters, weight_decay)
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+        self.moment1 = self.zeros("moment1")
+        self.moment2 = self.zeros("moment2")
+        self.beta1_power = Parameter(Tensor(np.float32(1.0)), name="beta1_power", requires_grad=False)
+        self.beta2_power = Parameter(Tensor(np.float32(1.0)), name="beta2_power", requires_grad=False)
+        self.adam = ops.Adam()
+
+    def construct(self, gradients, lr):
+        beta1_power = self.beta1_power * self.beta1
+        beta2_power = self.beta2_power * self.beta2
+        # The fused operator adds eps to the uncorrected root: scaled like this it is the textbook's.
+        eps = self.eps * ops.sqrt(1 - beta2_power)
+        keep = 1 - lr * self.weight_decay
+        # Updates have side effects: the graph keeps them, in this order.
+        for i in range(self.count):
+            p = self.parameters[i]
+            if self.decays[i] and self.weight_decay > 0:
+                ops.assign(p, p * keep)
+            moments = (self.moment1[i], self.moment2[i])
+            self.adam(p, *moments, beta1_power, beta2_power, lr, self.beta1, self.beta2, eps, gradients[i])
+        ops.assign(self.beta1_power, beta1_power)
+        ops.assign(self.beta2_power, beta2_power)
+        return lr
+
+
+class SGD(_Optimizer):
+    """Stochastic gradient descent with momentum and L2 weight decay: v = m v + g + wd w; w = w - lr v.
+
+    Args and inputs as for `AdamW`.
+    """
+
+    def __init__(self, parameters, weight_decay: float, momentum: float = 0.9):
+        super().__init__(parameters, weight_decay)
+        self.momentum = momentum
+        self.velocity = self.zeros("velocity")
+        self.update = ops.ApplyMomentum()
+
+    def construct(self, gradients, lr):
+        for i in range(self.count):
+            p = self.parameters[i]
+            gradient = gradients[i]
+            if self.decays[i] and self.weight_decay > 0:
+                gradient = gradient + self.weight_decay * p
+            self.update(p, self.velocity[i], lr, gradient, self.momentum)
+        return lr

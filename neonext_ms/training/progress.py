@@ -1,0 +1,62 @@
+"""How far a run is and how fast it goes."""
+
+import time
+
+
+def duration(seconds: float) -> str:
+    """1:02:03, or 2:03 below an hour."""
+    minutes, seconds = divmod(int(round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+class Progress:
+    """Rate and time left of a run whose work is training steps and evaluations.
+
+    Args:
+        steps, evaluations: how many there will be.
+        images_per_step: of all devices together.
+    """
+
+    def __init__(self, steps: int, evaluations: int, images_per_step: int):
+        self.steps_left, self.evaluations_left = steps, evaluations
+        self.images_per_step = images_per_step
+        self.step_seconds = 0.0
+        self.steps_done = 0
+        self.evaluation_seconds = 0.0
+        self.evaluations_done = 0
+        self._mark = None
+
+    def begin(self):
+        """A stretch of steps, or an evaluation, begins now."""
+        self._mark = time.perf_counter()
+
+    def steps(self, count: int) -> float:
+        """`count` steps ended now, and others begin; returns their rate in images a second."""
+        now = time.perf_counter()
+        seconds, self._mark = now - self._mark, now
+        self.step_seconds += seconds
+        self.steps_done += count
+        self.steps_left -= count
+        return count * self.images_per_step / seconds
+
+    def evaluation(self) -> float:
+        """An evaluation ended now; returns its seconds."""
+        seconds = time.perf_counter() - self._mark
+        self.evaluation_seconds += seconds
+        self.evaluations_done += 1
+        self.evaluations_left -= 1
+        return seconds
+
+    @property
+    def images_per_second(self) -> float:
+        """Of all training steps so far."""
+        return self.steps_done * self.images_per_step / self.step_seconds
+
+    @property
+    def left(self) -> str:
+        """Time left, from the average step and evaluation so far."""
+        seconds = self.steps_left * self.step_seconds / self.steps_done
+        if self.evaluations_done:
+            seconds += self.evaluations_left * self.evaluation_seconds / self.evaluations_done
+        return duration(seconds)

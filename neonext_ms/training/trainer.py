@@ -1,0 +1,253 @@
+"""A training run from its configuration to its summary."""
+
+import json
+import logging
+import math
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+
+from neonext_ms.errors import UserError
+from neonext_ms.training import distributed
+from neonext_ms.training.checkpoint import versions
+from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.evaluation import evaluate
+from neonext_ms.training.inputs import eval_loader, open_sources, preprocess, train_loader
+from neonext_ms.training.progress import Progress, duration
+from neonext_ms.training.run_folder import RunFolder, new_run_path
+from neonext_ms.training.schedule import learning_rate
+
+log = logging.getLogger(__name__)
+
+
+def train(config: TrainConfig) -> dict:
+    """Train, evaluate and checkpoint as configured; rank 0 writes the run folder and reports progress by logging.
+
+    Returns:
+        the summary, which is also written to summary.json.
+
+    Raises:
+        UserError: the configuration, the data or the machine do not allow the run, or its loss stopped being a number.
+    """
+    return _Run(config).run()
+
+
+class _Run:
+    """The parts of one run, put together in `__init__` so that every mistake shows before the first step."""
+
+    def __init__(self, config: TrainConfig):
+        self.started = time.perf_counter()
+        self.config = config
+        train_source, val_source = open_sources(config)
+        self.ranks = ranks = distributed.start(config.device)
+        from neonext_ms.models import create_model
+        from neonext_ms.models.layers import check_input_size
+
+        self.loader = train_loader(config, train_source, ranks)
+        self.preprocess = preprocess(config, train_source)
+        self.val_loader = eval_loader(val_source, self.preprocess, config.eval_batch_size, config.num_workers, ranks)
+        self.class_names = train_source.class_names
+        self.network = create_model(
+            config.model,
+            len(self.class_names),
+            seed=config.seed,
+            drop_path_rate=config.drop_path_rate,
+            backend=config.backend,
+            init=config.neocell_init,
+            **config.model_overrides,
+        )
+        check_input_size(config.image_size, config.image_size, len(self.network.spec.dims))
+        distributed.check_same_weights(self.network, ranks)
+        self._make_steps()
+        self.total_steps = config.epochs * len(self.loader)
+        self.best = None
+        self.folder = None
+        if ranks.first:
+            path = Path(config.output_dir) if config.output_dir else new_run_path(config.model, config.dataset)
+            self.folder = RunFolder(path, config.model, config.keep_checkpoint_max)
+            self.folder.write("config.yaml", config.to_yaml())
+
+    def _make_steps(self):
+        from neonext_ms.training.optimizer import SGD, AdamW
+        from neonext_ms.training.step import EvalStep, TrainStep
+
+        config, parameters = self.config, self.network.trainable_params()
+        if config.optimizer == "adamw":
+            optimizer = AdamW(parameters, config.weight_decay, config.beta1, config.beta2)
+        else:
+            optimizer = SGD(parameters, config.weight_decay, config.momentum)
+        reducer = distributed.gradient_reducer(optimizer.parameters, self.ranks)
+        self.train_step = TrainStep(self.network, optimizer, reducer)
+        self.eval_step = EvalStep(self.network)
+
+    def run(self) -> dict:
+        config = self.config
+        evaluations = sum(self._is_evaluated(epoch) for epoch in range(1, config.epochs + 1))
+        self.progress = Progress(self.total_steps, evaluations, config.batch_size * self.ranks.world)
+        self._announce()
+        compile_seconds = self._compile()
+        for epoch in range(1, config.epochs + 1):
+            self._train_epoch(epoch)
+            if self._is_evaluated(epoch):
+                final = self._evaluate_and_save(epoch)
+        summary = {
+            "model": config.model,
+            "dataset": config.dataset,
+            "run": str(self.folder.path) if self.folder else None,
+            "parameters": sum(p.size for p in self.network.trainable_params()),
+            "final": final,
+            "best": self.best,
+            "images_per_second": round(self.progress.images_per_second, 1),
+            "milliseconds_per_step": round(1000 * self.progress.step_seconds / self.progress.steps_done, 2),
+            "compile_seconds": round(compile_seconds, 2),
+            "total_seconds": round(time.perf_counter() - self.started, 2),
+            "device": self.ranks.device,
+            "devices": self.ranks.world,
+            "machine": {"cpu_cores": os.cpu_count(), "architecture": platform.machine(), "system": platform.system()},
+            "versions": versions(),
+        }
+        if self.folder:
+            self._finish(summary)
+        return summary
+
+    def _is_evaluated(self, epoch: int) -> bool:
+        return epoch % self.config.val_interval == 0 or epoch == self.config.epochs
+
+    def _announce(self):
+        if not self.folder:
+            return
+        config, world, device = self.config, self.ranks.world, self.ranks.device
+        size = sum(p.size for p in self.network.trainable_params())
+        log.info(
+            "%s, %.2f M parameters, on %d %s process%s; MindSpore %s",
+            *(config.model, size / 1e6, world, device, "es" * (world > 1), versions()["mindspore"]),
+        )
+        log.info(
+            "%s: %d training and %d validation images, %d classes, %d x %d pixels",
+            *(config.dataset, len(self.loader.source), len(self.val_loader.source), len(self.class_names)),
+            *(config.image_size, config.image_size),
+        )
+        log.info(
+            "global batch %d (%d x %d), %d steps an epoch, %d epochs; run folder %s",
+            *(config.batch_size * world, world, config.batch_size, len(self.loader), config.epochs, self.folder.path),
+        )
+
+    def _compile(self) -> float:
+        """Compile both graphs before the clock of the steps starts; returns the seconds it took."""
+        from mindspore import Tensor
+
+        begin = time.perf_counter()
+        images = np.zeros((self.config.batch_size, 3, self.config.image_size, self.config.image_size), np.float32)
+        targets = np.zeros((len(images), len(self.class_names)), np.float32)
+        self.train_step.set_train(True)
+        self.train_step.compile(*self._step_inputs(images, targets, np.arange(len(images)), 0))
+        count = self.config.eval_batch_size
+        self.eval_step.set_train(False)
+        self.eval_step.compile(
+            Tensor(np.zeros((count, *images.shape[1:]), np.float32)),
+            Tensor(np.zeros((count, targets.shape[1]), np.float32)),
+        )
+        seconds = time.perf_counter() - begin
+        if self.folder:
+            log.info("graphs compiled in %.1f s", seconds)
+            self.folder.log("compile", seconds=round(seconds, 3))
+        return seconds
+
+    def _learning_rate(self, step: int) -> float:
+        warmup = round(self.config.warmup_epochs * len(self.loader))
+        return learning_rate(step, self.total_steps, warmup, self.config.lr, self.config.min_lr)
+
+    def _step_inputs(self, images, targets, positions, step: int) -> tuple:
+        from mindspore import Tensor
+
+        from neonext_ms.models.drop_path import drop_path_masks
+
+        masks = None
+        if self.config.drop_path_rate:
+            masks = Tensor(drop_path_masks(self.network.drop_path_rates, positions, self.config.seed, step))
+        return Tensor(images), Tensor(targets), masks, Tensor(np.float32(self._learning_rate(step)))
+
+    def _train_epoch(self, epoch: int):
+        self.train_step.set_train(True)
+        self.progress.begin()
+        pending = []
+        first = (epoch - 1) * len(self.loader)
+        for i, batch in enumerate(self.loader.epoch(epoch - 1), 1):
+            step = first + i - 1
+            pending.append(self.train_step(*self._step_inputs(batch.images, batch.targets, batch.positions, step)))
+            if i % self.config.log_interval == 0 or i == len(self.loader):
+                # Reading results waits for the device, so it is done only where something is reported.
+                self._report_steps(epoch, i, step + 1, pending)
+                pending = []
+
+    def _report_steps(self, epoch: int, i: int, step: int, results):
+        count = len(results)
+        sums = np.sum([[float(loss.asnumpy()), float(right.asnumpy())] for loss, right in results], axis=0)
+        rate = self.progress.steps(count)
+        loss_sum, right = self.ranks.total(sums)
+        loss = float(loss_sum) / (count * self.ranks.world)
+        accuracy = float(right) / (count * self.config.batch_size * self.ranks.world)
+        if not math.isfinite(loss):
+            raise UserError(f"the loss is {loss} at step {step} (epoch {epoch}): use a lower lr or a longer warm-up")
+        if not self.folder:
+            return
+        lr = self._learning_rate(step - 1)
+        log.info(
+            "epoch %d/%d  step %d/%d  loss %.4f  accuracy %5.2f %%  lr %.2e  %.0f images/s  %s left",
+            *(epoch, self.config.epochs, i, len(self.loader), loss, 100 * accuracy, lr, rate, self.progress.left),
+        )
+        self.folder.log(
+            "train", epoch=epoch, step=step, loss=loss, accuracy=accuracy, lr=lr, images_per_second=round(rate, 1)
+        )
+
+    def _evaluate_and_save(self, epoch: int) -> dict:
+        distributed.average_batch_statistics(self.network, self.ranks)
+        self.progress.begin()
+        metrics = evaluate(self.eval_step, self.val_loader, self.ranks)
+        seconds = self.progress.evaluation()
+        result = {"epoch": epoch, "step": epoch * len(self.loader), **metrics}
+        is_best = self.best is None or (-result["accuracy"], result["loss"]) < (
+            -self.best["accuracy"],
+            self.best["loss"],
+        )
+        if is_best:
+            self.best = result
+        if self.folder:
+            log.info(
+                "epoch %d/%d  validation loss %.4f  accuracy %.2f %% of %d images%s  (%.1f s)",
+                *(epoch, self.config.epochs, result["loss"], 100 * result["accuracy"], result["images"]),
+                *(", best so far" if is_best else "", seconds),
+            )
+            self.folder.log("eval", **result, seconds=round(seconds, 3))
+            self.folder.save(self.network, self._meta(result), is_best)
+        return result
+
+    def _meta(self, result: dict) -> dict:
+        """What a checkpoint says about itself."""
+        config = self.config
+        return {
+            "model": {
+                "name": config.model,
+                "num_classes": len(self.class_names),
+                "overrides": config.model_overrides,
+            },
+            "preprocess": self.preprocess.to_dict(),
+            "class_names": self.class_names,
+            "dataset": {"name": config.dataset, "data_dir": config.data_dir},
+            "epoch": result["epoch"],
+            "step": result["step"],
+            "metrics": {key: result[key] for key in ("loss", "accuracy", "images")},
+        }
+
+    def _finish(self, summary: dict):
+        self.folder.write("summary.json", json.dumps(summary, indent=1))
+        best = summary["best"]
+        log.info(
+            "done in %s: best accuracy %.2f %% (epoch %d), final %.2f %%, %.0f images/s in training",
+            *(duration(summary["total_seconds"]), 100 * best["accuracy"], best["epoch"]),
+            *(100 * summary["final"]["accuracy"], summary["images_per_second"]),
+        )
+        log.info("best checkpoint: %s", self.folder.best)

@@ -1,0 +1,46 @@
+"""Package metadata: `pip install -e .[dev]`.
+
+REQUIRES and EXTRAS are also read by scripts/check_requirements.py, without setuptools.
+"""
+
+import re
+from pathlib import Path
+
+REQUIRES = [
+    "mindspore>=2.7,<2.11",  # tested on 2.10
+    "numpy>=1.26,<2",  # MindSpore's wheel accepts numpy 2 but fails with it at the first multiplication
+    "pillow>=10.3,<14",
+    "pyyaml>=6,<7",
+    "jsonargparse>=4.30,<5",
+    "rich>=13,<16",
+    "matplotlib>=3.8,<4",
+]
+
+EXTRAS = {
+    "digits": ["scikit-learn>=1.4,<2"],  # carries the built-in data set
+    "onnx": ["onnx>=1.16,<2", "onnxruntime>=1.18,<2"],
+    "convert": ["torch>=2.6,<3"],  # only to read and write .pt files
+}
+EXTRAS["dev"] = EXTRAS["digits"] + [
+    "hypothesis>=6.100,<7",
+    "pytest>=8,<10",
+    "ruff==0.17.*",  # the formatting that CI enforces differs between minor versions
+]
+EXTRAS["all"] = EXTRAS["dev"] + EXTRAS["onnx"] + EXTRAS["convert"]
+
+if __name__ == "__main__":
+    from setuptools import find_packages, setup
+
+    init = (Path(__file__).parent / "neonext_ms" / "__init__.py").read_text(encoding="utf-8")
+    setup(
+        name="neonext_ms",
+        version=re.search(r'^__version__ = "(.+)"$', init, re.MULTILINE).group(1),
+        description="NeoNeXt in MindSpore: the NeoCell operator, its models, their training and deployment on Ascend",
+        license="Apache-2.0",
+        license_files=["LICENSE"],
+        python_requires=">=3.10,<3.13",
+        packages=find_packages(include=["neonext_ms", "neonext_ms.*"]),
+        install_requires=REQUIRES,
+        extras_require=EXTRAS,
+        entry_points={"console_scripts": ["neonext = neonext_ms.cli:main"]},
+    )

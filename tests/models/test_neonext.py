@@ -1,0 +1,228 @@
+"""NeoNeXt against the authors' small network, and what it promises about sizes, features and drop path."""
+
+import json
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn, ops
+
+from neonext_ms import create_model, list_models
+from neonext_ms.errors import UserError
+from neonext_ms.models.drop_path import drop_path_masks, drop_path_rates
+from neonext_ms.models.neonext import NeoNeXt, NeoNeXtSpec
+
+FIXTURE = np.load(Path(__file__).parent.parent / "fixtures" / "neonext_tiny_official.npz")
+PARAMETERS = {  # trainable parameters; those given in millions are rounded
+    "neonext_t": 27_682_888,
+    "neonext_s": 49.608e6,
+    "neonext_b": 87.254e6,
+    "neonext_l": 194.213e6,
+    "neonext_t_v2": 27.533e6,
+    "neonext_s_v2": 49.271e6,
+    "neonext_b_v2": 86.805e6,
+    "neonext_l_v2": 193.539e6,
+}
+
+
+@pytest.fixture(autouse=True)
+def graph_mode():
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
+def official_name(name: str) -> str:
+    """The authors' name of one of our parameters."""
+    leaf = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+    parts = name.split(".")
+    if parts[-2] == "norm":
+        parts[-1] = leaf[parts[-1]]
+    if parts[0] == "stem":
+        return f"stem.{'conv' if parts[1] == 'proj' else 'norm'}.{parts[-1]}"
+    if parts[0] == "head":
+        return f"head.{'ln' if parts[1] == 'norm' else 'fc'}.{parts[-1]}"
+    if "neocell" in parts:
+        parts[-2:] = [f"weight_{'a' if parts[-2] == 'left' else 'b'}", parts[-1]]
+    if parts[0] == "downsamples":
+        inner = ".".join(parts[2:]).replace("proj", "conv").replace("norm", "norm_1")
+        return f"downsample_{int(parts[1]) + 1}.{inner}"
+    inner = ".".join(parts[3:]).replace("fc1", "fc_1").replace("fc2", "fc_2")
+    inner = inner.replace("layer_scale", "layer_scale.gamma")
+    return f"stage_{int(parts[1]) + 1}.{parts[2]}.ops.content.{inner}"
+
+
+def official_network(**arguments) -> NeoNeXt:
+    """The fixture's network with the authors' weights."""
+    kwargs = json.loads(str(FIXTURE["kwargs"]))
+    spec = NeoNeXtSpec(
+        depths=kwargs["per_stage_layers"],
+        dims=kwargs["dims"],
+        kernels=(kwargs["kernel_spec"],) * 4,
+        linear_bias=kwargs["linear_bias"],
+        layer_scale=kwargs["layer_scale_init_value"],
+    )
+    network = NeoNeXt(spec, kwargs["num_classes"], **arguments)
+    names = {official_name(p.name) for p in network.get_parameters()}
+    expected = {k[6:] for k in FIXTURE if k.startswith("state/") and "num_batches" not in k}
+    assert names == {n for n in expected if not (arguments.get("features_only") and n.startswith("head"))}
+    for parameter in network.get_parameters():
+        value = FIXTURE["state/" + official_name(parameter.name)]
+        parameter.set_data(Tensor(value.reshape(parameter.shape)))
+    return network
+
+
+def assert_close(actual, expected, relative=1e-4):
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= relative * np.abs(expected).max()
+
+
+def test_official_evaluation():
+    logits = official_network().set_train(False)(Tensor(FIXTURE["x"]))
+    assert_close(logits.asnumpy(), FIXTURE["logits_eval"])
+    stages = official_network(features_only=True).set_train(False)(Tensor(FIXTURE["x"]))
+    assert len(stages) == 4
+    for i, stage in enumerate(stages, 1):
+        assert_close(stage.asnumpy(), FIXTURE[f"stage_{i}"])
+
+
+class Loss(nn.Cell):
+    """Cross-entropy with label smoothing 0.1, as the fixture was made."""
+
+    def __init__(self, network):
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
+
+    def construct(self, x, target):
+        logits = self.network(x)
+        return self.criterion(logits, target), logits
+
+
+def test_official_training_loss_and_every_gradient():
+    network = official_network().set_train(True)
+    parameters = network.trainable_params()
+    gradient = ops.value_and_grad(Loss(network), None, ms.ParameterTuple(parameters), has_aux=True)
+    (loss, logits), grads = gradient(Tensor(FIXTURE["x"]), Tensor(FIXTURE["target"].astype(np.int32)))
+    assert_close(logits.asnumpy(), FIXTURE["logits_train"])
+    assert abs(float(loss.asnumpy()) - FIXTURE["loss"]) <= 1e-4 * FIXTURE["loss"]
+    assert len(parameters) == sum(key.startswith("grad/") for key in FIXTURE)
+    largest = max(np.abs(FIXTURE[key]).max() for key in FIXTURE if key.startswith("grad/"))
+    for parameter, grad in zip(parameters, grads):
+        expected = FIXTURE["grad/" + official_name(parameter.name)].reshape(parameter.shape)
+        # A shift before a BatchNorm has no effect: what is left of its gradient is rounding, of the size of the
+        # gradients that cancel in it.
+        tolerance = 1e-4 * np.abs(expected).max() + 1e-5 * largest
+        assert np.abs(grad.asnumpy() - expected).max() <= tolerance, parameter.name
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameter_counts(name):
+    count = sum(p.size for p in create_model(name, seed=0).trainable_params())
+    expected = PARAMETERS[name]
+    assert count == expected if isinstance(expected, int) else round(count / 1e3) == round(expected / 1e3)
+
+
+def test_every_size_that_fits_runs_with_the_same_weights():
+    network = create_model("neonext_pico", 10, seed=0).set_train(False)
+    before = {p.name: p.asnumpy().copy() for p in network.get_parameters()}
+    for h, w in [(32, 32), (100, 44), (224, 224)]:
+        assert network(Tensor(np.ones((1, 3, h, w), np.float32))).shape == (1, 10)
+    assert all(np.array_equal(before[p.name], p.asnumpy()) for p in network.get_parameters())
+
+
+@pytest.mark.parametrize(
+    "size, words",
+    [
+        ((30, 32), ["stem", "30 x 32", "multiples of 4", "at least 32"]),
+        ((2, 32), ["stem", "2 x 32"]),
+        ((28, 64), ["28 x 64", "stage 4", "1 x 4", "at least 32"]),
+        ((16, 8), ["16 x 8", "stage 3", "2 x 1"]),
+    ],
+)
+def test_a_size_that_does_not_fit_is_refused_by_stage(size, words):
+    network = create_model("neonext_pico", 10, seed=0)
+    with pytest.raises(UserError) as error:
+        network(Tensor(np.ones((1, 3, *size), np.float32)))
+    message = str(error.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_features_and_headless_models():
+    x = Tensor(np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype(np.float32))
+    network = create_model("neonext_pico", 0, seed=0).set_train(False)
+    features = network.forward_features(x)
+    assert features.shape == (2, 256, 2, 2)
+    np.testing.assert_allclose(network(x).asnumpy(), network.forward_head(features).asnumpy(), rtol=1e-5, atol=1e-5)
+    backbone = create_model("neonext_pico", features_only=True, seed=0).set_train(False)
+    outputs = backbone(x)
+    for info, output in zip(backbone.feature_info, outputs, strict=True):
+        assert output.shape == (2, info["num_chs"], 64 // info["reduction"], 64 // info["reduction"])
+    np.testing.assert_allclose(outputs[-1].asnumpy(), features.asnumpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_same_seed_same_weights():
+    first, second, other = (create_model("neonext_pico", 10, seed=s).parameters_dict() for s in (1, 1, 2))
+    assert all(np.array_equal(first[n].asnumpy(), second[n].asnumpy()) for n in first)
+    assert not np.array_equal(first["head.fc.weight"].asnumpy(), other["head.fc.weight"].asnumpy())
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("neonext_q",), ["neonext_q", "neonext_t"]),
+        (("neonext_pico", 10, 0, {"shift": 1}), ["shift", "shifts"]),
+        (("neonext_pico", -1), ["num_classes", "-1"]),
+        (("neonext_pico", 10, 0, {"shifts": (1, 1)}), ["shifts", "(1, 1)"]),
+        (("neonext_pico", 10, 0, {"drop_path_rate": 1.0}), ["drop_path_rate", "1.0"]),
+    ],
+)
+def test_mistakes_are_named_in_one_line(arguments, words):
+    *positional, overrides = arguments if isinstance(arguments[-1], dict) else (*arguments, {})
+    with pytest.raises(UserError) as error:
+        create_model(*positional, **overrides)
+    assert "\n" not in str(error.value)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_registry_has_both_variants_of_every_size():
+    sizes = ("t", "s", "b", "l", "xl")
+    assert set(list_models()) == {f"neonext_{s}{v}" for s in sizes for v in ("", "_v2")} | {"neonext_pico"}
+
+
+def test_drop_path_masks_are_a_function_of_seed_step_and_position():
+    rates = drop_path_rates(0.4, 5)
+    np.testing.assert_allclose(rates, [0, 0.1, 0.2, 0.3, 0.4])
+    whole = drop_path_masks(rates, np.arange(64), seed=3, step=7)
+    assert whole.shape == (5, 64) and whole.dtype == np.float32
+    halves = [drop_path_masks(rates, np.arange(i, i + 32), seed=3, step=7) for i in (0, 32)]
+    np.testing.assert_array_equal(whole, np.concatenate(halves, 1))
+    assert not np.array_equal(whole, drop_path_masks(rates, np.arange(64), seed=3, step=8))
+    assert not np.array_equal(whole, drop_path_masks(rates, np.arange(64), seed=4, step=7))
+    many = drop_path_masks(rates, np.arange(40000), seed=0, step=0)
+    np.testing.assert_allclose((many == 0).mean(1), rates, atol=0.01)
+    np.testing.assert_allclose(many.mean(1), 1, atol=0.02)
+    assert drop_path_rates(0.3, 1) == (0.0,)
+
+
+def test_a_dropped_branch_leaves_its_image_as_it_was():
+    network = create_model("neonext_pico", 10, seed=0).set_train(False)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 3, 32, 32)).astype(np.float32)
+    keep = np.array([[1, 0]] * 5, np.float32)
+    dropped = network(Tensor(x), Tensor(keep)).asnumpy()
+    whole = network(Tensor(x)).asnumpy()
+    np.testing.assert_allclose(dropped[0], whole[0], rtol=1e-5, atol=1e-5)
+    for cell in network.cells_and_names():
+        if cell[0].endswith("fc2"):
+            cell[1].weight.set_data(Tensor(np.zeros(cell[1].weight.shape, np.float32)))
+    np.testing.assert_allclose(dropped[1], network(Tensor(x)).asnumpy()[1], rtol=1e-5, atol=1e-5)
+
+
+def test_half_precision_network_runs_in_float16():
+    x = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
+    expected = create_model("neonext_pico", 10, seed=0).set_train(False)(Tensor(x)).asnumpy()
+    network = create_model("neonext_pico", 10, seed=0).set_train(False).to_float(ms.float16)
+    logits = network(Tensor(x))
+    assert logits.dtype == ms.float16
+    assert np.abs(logits.asnumpy() - expected).max() <= 0.02 * np.abs(expected).max()

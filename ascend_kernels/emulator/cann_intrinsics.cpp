@@ -54,23 +54,19 @@ void AscendCTBufPoolResetCheck(uint8_t, uint64_t, uint64_t, uint64_t) {}
 void AscendCUpdateTbufPoolStatus(uint64_t, bool) {}
 
 // ---------------------------------------------------------------------------------------------------- number formats
-namespace float16 {
-uint16_t Fp16T::FloatToFp16(const float &value) const { return emulator::Narrow(value, Format::F16); }
-uint16_t Fp16T::Int32ToFp16(const int32_t &value) const { return emulator::Narrow(static_cast<float>(value), Format::F16); }
-Fp16T &Fp16T::operator=(const Fp16T &other)
+uint16_t half::FloatToFp16(const float &value) const { return emulator::Narrow(value, Format::F16); }
+uint16_t half::Int32ToFp16(const int32_t &value) const { return emulator::Narrow(static_cast<float>(value), Format::F16); }
+half &half::operator=(const half &other)
 {
     val = other.val;
     return *this;
 }
-}  // namespace float16
-namespace bfloat16 {
-uint16_t Bf16T::FloatToBf16(const float &value) const { return emulator::Narrow(value, Format::BF16); }
-Bf16T &Bf16T::operator=(const Bf16T &other)
+uint16_t bfloat16_t::FloatToBf16(const float &value) const { return emulator::Narrow(value, Format::BF16); }
+bfloat16_t &bfloat16_t::operator=(const bfloat16_t &other)
 {
     val = other.val;
     return *this;
 }
-}  // namespace bfloat16
 
 namespace {
 

@@ -15,6 +15,25 @@ constexpr uint16_t NOT_A_NUMBER = 0x7FC0;   // in fp16 and in bf16
 
 uint32_t Up(uint32_t value, uint32_t unit) { return (value + unit - 1) / unit * unit; }
 
+// row += left * right, each element a float32 sum in the order of k
+void AddProducts(float *row, const float *left, const float *right, uint32_t k, uint32_t columns)
+{
+    uint32_t x = 0;
+    for (; x + 4 <= k; x += 4) {
+        const float *line = right + static_cast<size_t>(x) * columns;
+        float a = left[x], b = left[x + 1], c = left[x + 2], d = left[x + 3];
+        for (uint32_t j = 0; j < columns; ++j) {
+            float sum = row[j] + a * line[j];
+            sum += b * line[j + columns];
+            sum += c * line[j + 2 * columns];
+            row[j] = sum + d * line[j + 3 * columns];
+        }
+    }
+    for (; x < k; ++x) {
+        for (uint32_t j = 0; j < columns; ++j) { row[j] += left[x] * right[static_cast<size_t>(x) * columns + j]; }
+    }
+}
+
 }  // namespace
 
 // ------------------------------------------------------------------------------------------------ number formats
@@ -166,8 +185,10 @@ void Machine::Multiply(float *c, const uint16_t *a, const uint16_t *b, uint32_t 
     if (dry_) { return; }
 
     uint32_t columns = nBlocks * 16;
-    static std::vector<float> right, row;
+    static std::vector<float> left, right, row;
+    left.resize(k);
     right.resize(static_cast<size_t>(k) * columns);
+    row.resize(columns);
     for (uint32_t x = 0; x < k; ++x) {
         for (uint32_t j = 0; j < columns; ++j) {
             right[static_cast<size_t>(x) * columns + j] =
@@ -175,17 +196,24 @@ void Machine::Multiply(float *c, const uint16_t *a, const uint16_t *b, uint32_t 
         }
     }
     for (uint32_t i = 0; i < mBlocks * 16; ++i) {
-        row.assign(columns, i < m ? 0.0f : NAN);
-        auto result = [&](uint32_t j) -> float & { return c[(static_cast<size_t>(j / 16) * mBlocks * 16 + i) * 16 + j % 16]; };
-        if (i < m) {
-            for (uint32_t j = 0; !fresh && j < columns; ++j) { row[j] = result(j); }
-            for (uint32_t x = 0; x < k; ++x) {
-                float left = Widen(a[((static_cast<size_t>(i / 16) * kBlocks + x / 16) * 16 + i % 16) * 16 + x % 16], format);
-                const float *line = &right[static_cast<size_t>(x) * columns];
-                for (uint32_t j = 0; j < columns; ++j) { row[j] += left * line[j]; }
+        auto result = [&](uint32_t j) { return c + (static_cast<size_t>(j / 16) * mBlocks * 16 + i) * 16; };
+        if (i >= m) {
+            for (uint32_t j = 0; j < columns; j += 16) { std::fill_n(result(j), 16, NAN); }
+            continue;
+        }
+        for (uint32_t x = 0; x < k; ++x) {
+            left[x] = Widen(a[((static_cast<size_t>(i / 16) * kBlocks + x / 16) * 16 + i % 16) * 16 + x % 16], format);
+        }
+        for (uint32_t j = 0; j < columns; j += 16) {
+            if (fresh) {
+                std::fill_n(&row[j], 16, 0.0f);
+            } else {
+                std::copy_n(result(j), 16, &row[j]);
             }
         }
-        for (uint32_t j = 0; j < columns; ++j) { result(j) = j < n ? row[j] : NAN; }
+        AddProducts(row.data(), left.data(), right.data(), k, columns);
+        std::fill(row.begin() + n, row.end(), NAN);
+        for (uint32_t j = 0; j < columns; j += 16) { std::copy_n(&row[j], 16, result(j)); }
     }
 }
 

@@ -21,7 +21,7 @@ LIMITS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 def compile_command(root: Path, source: Path, output: Path) -> list[str]:
     """The command that compiles one C++ file of the emulator; `root` is the folder with common/ and op_kernel/."""
     folders = [root / "emulator", root / "common", root / "op_kernel"]
-    return ["g++", "-std=c++17", "-O1", "-ftree-vectorize", "-fPIC", "-Wall", "-Wextra", "-Werror",
+    return ["g++", "-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-Wall", "-Wextra", "-Werror",
             "-Wno-unused-parameter", *(f"-I{folder}" for folder in folders), "-c", str(source), "-o", str(output)]
 
 

@@ -31,17 +31,17 @@ constexpr uint32_t MAX_U16 = 65535;             // Nd2Nz and Fixpipe strides are
 constexpr uint32_t MAX_ROWS = 16384;            // nValue of Nd2Nz
 constexpr uint32_t MOST_CORES = 24;             // cube cores of the largest chip served
 constexpr uint32_t KRON_DEPTH = 64;             // largest plane (elements) for which a Kronecker matrix pays
-constexpr uint32_t KRON_IMAGES = 48;            // fewest images for which reading that matrix pays
+constexpr uint32_t KRON_IMAGES = 72;            // fewest images for which reading that matrix pays
 
 inline uint32_t Blocks(uint32_t size) { return (size + FRACTAL - 1) / FRACTAL; }
 inline uint32_t CeilDiv(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 inline uint32_t Min(uint32_t a, uint32_t b) { return a < b ? a : b; }
 inline uint32_t Max(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
-// Part `index` of `total` cut into `parts` runs whose lengths differ by at most one.
+// Where part `index` of `total` begins, cut into `parts` runs whose lengths differ by at most one; none exceeds the first.
 inline uint32_t PartBegin(uint32_t total, uint32_t parts, uint32_t index)
 {
-    return static_cast<uint32_t>(static_cast<uint64_t>(total) * index / parts);
+    return static_cast<uint32_t>((static_cast<uint64_t>(total) * index + parts - 1) / parts);
 }
 
 // Instructions that copy `count` matrices of rows x cols fractals from NZ to the order of L0 (see LoadReordered).
@@ -212,7 +212,7 @@ inline const char *PlanGrad(const Shape &s, uint32_t cores, Tiling *t)
     return nullptr;
 }
 
-// True where the Kronecker kernel is the faster forward (see performance.py, which measures the switch points).
+// True where the Kronecker kernel is the faster forward (performance.py --switch shows why).
 inline bool PrefersKron(const Shape &s)
 {
     uint32_t depth = s.height * s.width, outDepth = s.outHeight * s.outWidth;

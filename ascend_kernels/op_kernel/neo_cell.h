@@ -31,7 +31,6 @@ public:
         pipe->InitBuffer(l0b_, 2, L0_BYTES);
         pipe->InitBuffer(l0c_, 2, L0C_BYTES);
         product_.Init(pipe, planes * ho_ * w_ * FRACTAL_ELEMENTS);
-        pipe_ = pipe;
     }
 
     __aicore__ inline void Process()
@@ -45,7 +44,6 @@ public:
             channels_ = Min(t_.tileChannels, lastChannel - c);
             ProcessChannels(firstImage, lastImage);
         }
-        product_.Finish(pipe_);
     }
 
 private:
@@ -101,7 +99,7 @@ private:
         MultiplyChannels(left, ho_ * h_, right, h_ * wide, ho_ * wide, t_.outHeight, t_.height, wide * FRACTAL);
 
         LocalTensor<float> result = l0c_.template DeQue<float>();
-        StoreL1(product_.Acquire(), result, t_.outHeight, ho_ * FRACTAL, channels_ * wide);
+        StoreL1(product_.Empty(), result, t_.outHeight, ho_ * FRACTAL, channels_ * wide);
         product_.Publish();
         l0c_.FreeTensor(result);
     }
@@ -112,7 +110,6 @@ private:
         uint32_t images = Min(t_.tileImages, last - n);
         LocalTensor<T> left = l0a_.template AllocTensor<T>(), right = l0b_.template AllocTensor<T>();
         LoadLeft(left, product_.Next(), channels_ * images, ho_, w_);
-        product_.Release();
         LoadRight(right, b, channels_, w_, wo_);
         uint32_t rows = (images - 1) * ho_ * FRACTAL + t_.outHeight;
         MultiplyChannels(left, images * ho_ * w_, right, w_ * wo_, images * ho_ * wo_, rows, t_.width, t_.outWidth);
@@ -151,7 +148,6 @@ private:
     }
 
     Tiling t_;
-    TPipe *pipe_ = nullptr;
     uint32_t h_ = 0, w_ = 0, ho_ = 0, wo_ = 0;       // sizes in fractals
     uint32_t channel_ = 0, channels_ = 0;            // of the tile
     GlobalTensor<T> x_, a_, b_, y_;

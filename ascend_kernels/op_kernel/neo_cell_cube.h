@@ -184,8 +184,9 @@ __aicore__ inline void StorePlanes(const GlobalTensor<Out> &gm, const LocalTenso
     AscendC::Fixpipe<Out, float, AscendC::CFG_ROW_MAJOR>(gm, l0c, p);
 }
 
-// Two buffers in L1 that FIX fills and MTE1 empties.  No queue joins these pipes and TBuf sets no events, so the four
-// events are set here by hand: Acquire - StoreL1 - Publish ... Next - LoadLeft or LoadRight - Release.
+// Two buffers in L1 that FIX fills and MTE1 reads: Empty - StoreL1 - Publish ... Next - LoadLeft or LoadRight.
+// No queue joins these pipes and TBuf sets no events, so FIX_MTE1 is set by hand.  The way back needs no event: before
+// FIX fills a buffer again it has stored, or waited for, a product of what MTE1 read from it.
 template <typename T>
 class Handover {
 public:
@@ -193,22 +194,10 @@ public:
     {
         elements_ = elements;
         pipe->InitBuffer(buffer_, 2 * elements * sizeof(T));
-        for (uint32_t i = 0; i < 2; ++i) {
-            emptied_[i] = pipe->AllocEventID<HardEvent::MTE1_FIX>();
-            filled_[i] = pipe->AllocEventID<HardEvent::FIX_MTE1>();
-            AscendC::SetFlag<HardEvent::MTE1_FIX>(emptied_[i]);
-        }
+        for (uint32_t i = 0; i < 2; ++i) { filled_[i] = pipe->AllocEventID<HardEvent::FIX_MTE1>(); }
     }
-    __aicore__ inline void Clear()
-    {
-        FillZero(buffer_.template Get<T>(), 2 * elements_);
-        Order<HardEvent::MTE2_FIX>();
-    }
-    __aicore__ inline LocalTensor<T> Acquire()
-    {
-        AscendC::WaitFlag<HardEvent::MTE1_FIX>(emptied_[writer_]);
-        return buffer_.template Get<T>()[writer_ * elements_];
-    }
+    __aicore__ inline void Clear() { FillZero(buffer_.template Get<T>(), 2 * elements_); }
+    __aicore__ inline LocalTensor<T> Empty() { return buffer_.template Get<T>()[writer_ * elements_]; }
     __aicore__ inline void Publish()
     {
         AscendC::SetFlag<HardEvent::FIX_MTE1>(filled_[writer_]);
@@ -217,25 +206,14 @@ public:
     __aicore__ inline LocalTensor<T> Next()
     {
         AscendC::WaitFlag<HardEvent::FIX_MTE1>(filled_[reader_]);
-        return buffer_.template Get<T>()[reader_ * elements_];
-    }
-    __aicore__ inline void Release()
-    {
-        AscendC::SetFlag<HardEvent::MTE1_FIX>(emptied_[reader_]);
+        LocalTensor<T> l1 = buffer_.template Get<T>()[reader_ * elements_];
         reader_ = 1 - reader_;
-    }
-    __aicore__ inline void Finish(TPipe *pipe)
-    {
-        for (uint32_t i = 0; i < 2; ++i) {
-            AscendC::WaitFlag<HardEvent::MTE1_FIX>(emptied_[i]);
-            pipe->ReleaseEventID<HardEvent::MTE1_FIX>(emptied_[i]);
-            pipe->ReleaseEventID<HardEvent::FIX_MTE1>(filled_[i]);
-        }
+        return l1;
     }
 
 private:
     TBuf<TPosition::A1> buffer_;
-    AscendC::TEventID emptied_[2], filled_[2];
+    AscendC::TEventID filled_[2];
     uint32_t elements_ = 0, writer_ = 0, reader_ = 0;
 };
 

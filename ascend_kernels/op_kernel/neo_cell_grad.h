@@ -20,7 +20,6 @@ public:
                                 const Tiling &tiling, TPipe *pipe)
     {
         t_ = tiling;
-        pipe_ = pipe;
         h_ = Blocks(t_.height);
         w_ = Blocks(t_.width);
         ho_ = Blocks(t_.outHeight);
@@ -60,8 +59,6 @@ public:
                 ProcessChannels(split);
             }
         }
-        t1_.Finish(pipe_);
-        t2_.Finish(pipe_);
     }
 
 private:
@@ -100,9 +97,7 @@ private:
             MultiplyAByT2(a, t2);
             StoreDx(n);
             AddToDa(t2, x, n == first);
-            t2_.Release();
             AddToDb(t1_.Next(), dy, n == first);
-            t1_.Release();
             xL1_.FreeTensor(x);
             dyL1_.FreeTensor(dy);
             // an accumulating Mmad on few fractals must not follow its predecessor without a barrier
@@ -110,10 +105,10 @@ private:
         }
         aL1_.FreeTensor(a);
         bL1_.FreeTensor(b);
+        // The way back, FIX to M, needs no event: the next sums start from a T2 that FIX stores after these.
         Order<HardEvent::M_FIX>();
         StoreSum(da_, sumA_, split, t_.outHeight, t_.height);
         StoreSum(db_, sumB_, split, t_.width, t_.outWidth);
-        Order<HardEvent::FIX_M>();  // the next channels start their sums in the same place
     }
 
     template <typename Queue>
@@ -228,7 +223,7 @@ private:
     __aicore__ inline void StoreProduct(Handover<T> &product)
     {
         LocalTensor<float> result = l0c_.template DeQue<float>();
-        StoreL1(product.Acquire(), result, t_.outHeight, ho_ * FRACTAL, channels_ * images_ * w_);
+        StoreL1(product.Empty(), result, t_.outHeight, ho_ * FRACTAL, channels_ * images_ * w_);
         product.Publish();
         l0c_.FreeTensor(result);
     }
@@ -253,7 +248,6 @@ private:
     }
 
     Tiling t_;
-    TPipe *pipe_ = nullptr;
     uint32_t h_ = 0, w_ = 0, ho_ = 0, wo_ = 0;              // sizes in fractals
     uint32_t channel_ = 0, channels_ = 0, images_ = 0;      // of the tile
     LocalTensor<T> left_, right_;                           // operands of the product at hand

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.ascend_kernels.emulated import Emulator, build_library, build_objects
+from ascend_kernels.emulator.library import Emulator, build_library, build_objects
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,14 @@ import pytest
 from tests.ascend_kernels import cases
 from tests.ascend_kernels.emulated import LIMITS, draw, golden, solve, worst_error
 
-CORES = (1, 20, 24)
+CORES = {"float16": (1, 20, 24), "bfloat16": (20,)}  # the kernels are the same code for both types
 ODD = [(5, 6, 17, 23, 17, 23), (3, 5, 15, 33, 7, 16), (7, 30, 2, 2, 2, 2), (4, 3, 3, 5, 9, 2), (2, 2, 37, 90, 64, 16)]
 SMALL = [(9, 26, 14, 14, 14, 14), (9, 5, 28, 28, 14, 14), (2, 3, 56, 56, 56, 56), (70, 4, 7, 7, 7, 7), (3, 4, 17, 23, 9, 40)]
 
 
 def images_for(shape) -> tuple[int, ...]:
     """Enough images for a full and a partial tile on small planes, two on large ones."""
-    return ({7: 21, 12: 11, 14: 11, 24: 5, 28: 5, 48: 3}.get(shape[2], 2), *shape[1:])
+    return ({7: 21, 12: 11, 14: 11, 24: 5, 28: 5}.get(shape[2], 2), *shape[1:])
 
 
 def operators(shape) -> list[str]:
@@ -42,11 +42,11 @@ def check(emulator, operator, dtype, shape, core_counts, integers=False):
 @pytest.mark.parametrize("dtype", LIMITS)
 @pytest.mark.parametrize("operator, shape", matrix(map(images_for, cases.stages(2))))
 def test_stage_shapes(emulator, operator, shape, dtype):
-    check(emulator, operator, dtype, shape, CORES)
+    check(emulator, operator, dtype, shape, CORES[dtype])
 
 
 @pytest.mark.parametrize("dtype", LIMITS)
-@pytest.mark.parametrize("operator, shape", matrix(map(images_for, cases.downsamplings(2))))
+@pytest.mark.parametrize("operator, shape", matrix(cases.downsamplings(1)))
 def test_downsampling_cells(emulator, operator, shape, dtype):
     check(emulator, operator, dtype, shape, (24,))
 
@@ -54,7 +54,7 @@ def test_downsampling_cells(emulator, operator, shape, dtype):
 @pytest.mark.parametrize("dtype", LIMITS)
 @pytest.mark.parametrize("operator, shape", matrix(ODD))
 def test_odd_shapes(emulator, operator, shape, dtype):
-    check(emulator, operator, dtype, shape, CORES)
+    check(emulator, operator, dtype, shape, CORES[dtype])
 
 
 @pytest.mark.parametrize("dtype", LIMITS)

@@ -68,6 +68,15 @@ inline uint32_t ForwardFractals(const Shape &s, uint32_t channels, uint32_t imag
     return channels * Max(planes, Max(ho * h, w * wo));
 }
 
+// x (N, C, H, W), a (C, H', H), b (C, W, W'): the reason why the sizes do not belong together, or nullptr.
+inline const char *RefuseSizes(const int64_t *x, const int64_t *a, const int64_t *b)
+{
+    if (a[0] != x[1] || b[0] != x[1]) { return "a and b need as many matrices as x has channels"; }
+    if (a[2] != x[2]) { return "a needs as many columns as the planes of x have rows"; }
+    if (b[1] != x[3]) { return "b needs as many rows as the planes of x have columns"; }
+    return nullptr;
+}
+
 // The reason why a shape is not served, or nullptr.
 inline const char *RefuseShape(const Shape &s, uint32_t cores)
 {

@@ -84,7 +84,7 @@ MUTANTS = [
     ("L0C too small for the gradient's tile", TILING, "GradResultFractals(s, channels, images, buffers) <= L0C_FRACTALS;", "GradResultFractals(s, channels, images, buffers) <= 2 * L0C_FRACTALS;", "InitBuffer: L0C"),
     ("rounding up forgotten", TILING, "return (size + FRACTAL - 1) / FRACTAL; }", "return size / FRACTAL; }", "nobody wrote"),
     ("several images in a tile of large planes", TILING, "images <= (OneFractal(s) ? Min(imageShare, L0_FRACTALS) : 1)", "images <= Min(imageShare, L0_FRACTALS)", "error"),
-    ("one image a tile", TILING, "images <= Min(imageShare, L0_FRACTALS); ++images) {\n        uint32_t most = L0", "images <= 1; ++images) {\n        uint32_t most = L0", "predicted"),
+    ("one image a tile", TILING, "images <= Min(imageShare, L0_FRACTALS); ++images) {\n        uint32_t most = L0", "images <= Min(imageShare, 1); ++images) {\n        uint32_t most = L0", "predicted"),
     ("stage 1 not ahead of stage 2", FORWARD, [("        MultiplyByA(a, first, last);\n", ""),
      ("            LoadX(n + TILES_IN_FLIGHT * t_.tileImages, last);\n            MultiplyByA(a, n + t_.tileImages, last);",
       "            MultiplyByA(a, n, last);\n            LoadX(n + TILES_IN_FLIGHT * t_.tileImages, last);")], "", "predicted"),

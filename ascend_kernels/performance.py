@@ -10,6 +10,7 @@ takes are estimates (emulator/timeline.h).
     python ascend_kernels/performance.py --switch          # where the Kronecker kernel starts to pay
 """
 
+# ruff: noqa: T201  (a command: it prints)
 import argparse
 import json
 import sys
@@ -120,14 +121,15 @@ def switch_points(emulator: Emulator, chip: Chip) -> list[dict]:
     return rows
 
 
-COLUMNS = (("bytes_per_element", "B/elem", ".2f"), ("hbm", "HBM", ".1f"), ("cube", "cube", ".1f"), ("mte1", "MTE1", ".1f"),
-           ("fix", "FIX", ".1f"), ("instructions", "instr", ".2f"), ("hbm_cycles_per_instruction", "HBM/instr", ".1f"),
+COLUMNS = (("bytes_per_element", "B/elem", ".2f"), ("hbm", "HBM", ".1f"), ("cube", "cube", ".1f"),
+           ("mte1", "MTE1", ".1f"), ("fix", "FIX", ".1f"), ("instructions", "instr", ".2f"), ("hbm_cycles_per_instruction", "HBM/instr", ".1f"),
            ("microseconds", "us", ".1f"), ("floor_microseconds", "floor us", ".1f"), ("ratio", "ratio", ".2f"),
            ("batch_matmul_microseconds", "2xBMM us", ".0f"))
 
 
 def show(rows: list[dict], name: str, chip: Chip, images: int) -> None:
-    print(f"Model, not a measurement. {name}: {chip.cores} cores, {chip.megahertz} MHz; N = {images}, fp16; cycles a plane.")
+    print(f"Model, not a measurement. {name}: {chip.cores} cores, {chip.megahertz} MHz; N = {images}, fp16; "
+          "cycles a plane.")
     print(f"{'':18}{'operator':15}" + "".join(f"{title:>10}" for _, title, _ in COLUMNS) + "  bound")
     for row in rows:
         if row["refusal"]:
@@ -158,7 +160,8 @@ def main() -> None:
         if options.switch:
             print(f"Model, not a measurement. {name}, 768 x 7 x 7, forward, us by number of images:")
             for row in rows:
-                print(f"{row['images']:5}  neo_cell {row['neo_cell']:6.1f}  neo_cell_kron {row['neo_cell_kron']:6.1f}  tiling takes {row['chosen']}")
+                print(f"{row['images']:5}  neo_cell {row['neo_cell']:6.1f}  neo_cell_kron {row['neo_cell_kron']:6.1f}"
+                      f"  tiling takes {row['chosen']}")
         else:
             show(rows, name, chip, options.images)
     if options.json:

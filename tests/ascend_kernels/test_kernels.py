@@ -8,7 +8,8 @@ from tests.ascend_kernels.emulated import LIMITS, draw, golden, solve, worst_err
 
 CORES = {"float16": (1, 20, 24), "bfloat16": (20,)}  # the kernels are the same code for both types
 ODD = [(5, 6, 17, 23, 17, 23), (3, 5, 15, 33, 7, 16), (7, 30, 2, 2, 2, 2), (4, 3, 3, 5, 9, 2), (2, 2, 37, 90, 64, 16)]
-SMALL = [(9, 26, 14, 14, 14, 14), (9, 5, 28, 28, 14, 14), (2, 3, 56, 56, 56, 56), (70, 4, 7, 7, 7, 7), (3, 4, 17, 23, 9, 40)]
+SMALL = [(9, 26, 14, 14, 14, 14), (9, 5, 28, 28, 14, 14), (2, 3, 56, 56, 56, 56), (70, 4, 7, 7, 7, 7),
+         (3, 4, 17, 23, 9, 40)]
 
 
 def images_for(shape) -> tuple[int, ...]:

@@ -6,16 +6,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import yaml
 
 from ascend_kernels.emulator.library import KERNELS, compile_command, link, run
-from tests.ascend_kernels.mutants import MUTANTS
 
 ROOT = KERNELS.parent
-
-
-def substitutions(mutant) -> list[tuple[str, str]]:
-    _, _, text, replacement, _ = mutant
-    return text if isinstance(text, list) else [(text, replacement)]
+MUTANTS = yaml.safe_load((ROOT / "tests" / "ascend_kernels" / "mutants.yaml").read_text())
+NAMES = [mutant["name"] for mutant in MUTANTS]
 
 
 def copy_sources(folder, mutant=None):
@@ -23,10 +20,10 @@ def copy_sources(folder, mutant=None):
     for part in ("op_kernel", "common", "emulator"):
         shutil.copytree(KERNELS / part, folder / part)
     if mutant:
-        path = folder / mutant[1]
+        path = folder / mutant["file"]
         source = path.read_text()
-        for text, replacement in substitutions(mutant):
-            source = source.replace(text, replacement)
+        for change in mutant["changes"]:
+            source = source.replace(change["find"], change["put"])
         path.write_text(source)
 
 
@@ -34,7 +31,7 @@ def verdict(folder, objects, mutant=None) -> str:
     """Builds and examines the kernels: what the battery says, or how the process ended."""
     copy_sources(folder, mutant)
     # the tiling also decides in host.cpp, which a mutant of common/ must therefore rebuild
-    rebuilt = ["kernels"] + ["host"] * (mutant is not None and mutant[1].startswith("common"))
+    rebuilt = ["kernels"] + ["host"] * (mutant is not None and mutant["file"].startswith("common"))
     for name in rebuilt:
         run([*compile_command(folder, folder / "emulator" / f"{name}.cpp", folder / f"{name}.o"), "-O0"])
     kept = [o for o in objects if o.stem not in rebuilt]
@@ -54,23 +51,23 @@ def verdicts(emulator_objects, tmp_path_factory):
         folder.mkdir()
     with ThreadPoolExecutor(2) as pool:
         texts = pool.map(lambda f, m: verdict(f, emulator_objects, m), folders, MUTANTS)
-        return dict(zip([m[0] for m in MUTANTS], texts, strict=True))
+        return dict(zip(NAMES, texts, strict=True))
 
 
 def test_the_kernels_themselves_pass(emulator_objects, tmp_path):
     assert verdict(tmp_path, emulator_objects) == "passed"
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=[m[0] for m in MUTANTS])
+@pytest.mark.parametrize("mutant", MUTANTS, ids=NAMES)
 def test_mutant_is_rejected(verdicts, mutant):
-    name, _, _, _, reason = mutant
-    assert verdicts[name] != "passed"
-    assert any(part in verdicts[name] for part in reason.split("|")), verdicts[name]
+    verdict = verdicts[mutant["name"]]
+    assert verdict != "passed"
+    assert any(text in verdict for text in mutant["says"]), verdict
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=[m[0] for m in MUTANTS])
+@pytest.mark.parametrize("mutant", MUTANTS, ids=NAMES)
 def test_mutant_applies(mutant):
-    source = (KERNELS / mutant[1]).read_text()
-    for text, replacement in substitutions(mutant):
-        assert source.count(text) == 1, text
-        assert text != replacement
+    source = (KERNELS / mutant["file"]).read_text()
+    for change in mutant["changes"]:
+        assert source.count(change["find"]) == 1, change["find"]
+        assert change["find"] != change["put"]

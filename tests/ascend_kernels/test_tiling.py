@@ -70,5 +70,5 @@ def test_the_header_is_plain_cpp11(tmp_path):
     """CANN's templates compile op_host as C++11."""
     source = tmp_path / "include.cpp"
     source.write_text('#include "neo_cell_tiling.h"\nint main() { return sizeof(neocell::Tiling) % 4; }\n')
-    subprocess.run(["g++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", f"-I{KERNELS / 'common'}",
-                    str(source)], check=True)
+    subprocess.run(["g++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only",
+                    f"-I{KERNELS / 'common'}", str(source)], check=True)

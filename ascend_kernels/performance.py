@@ -122,7 +122,8 @@ def switch_points(emulator: Emulator, chip: Chip) -> list[dict]:
 
 
 COLUMNS = (("bytes_per_element", "B/elem", ".2f"), ("hbm", "HBM", ".1f"), ("cube", "cube", ".1f"),
-           ("mte1", "MTE1", ".1f"), ("fix", "FIX", ".1f"), ("instructions", "instr", ".2f"), ("hbm_cycles_per_instruction", "HBM/instr", ".1f"),
+           ("mte1", "MTE1", ".1f"), ("fix", "FIX", ".1f"), ("instructions", "instr", ".2f"),
+           ("hbm_cycles_per_instruction", "HBM/instr", ".1f"),
            ("microseconds", "us", ".1f"), ("floor_microseconds", "floor us", ".1f"), ("ratio", "ratio", ".2f"),
            ("batch_matmul_microseconds", "2xBMM us", ".0f"))
 

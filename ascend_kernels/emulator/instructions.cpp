@@ -13,7 +13,8 @@ constexpr uint32_t C0 = 16;                 // 16-bit elements in 32 B
 constexpr uint32_t FRACTAL_ELEMENTS = 256;  // 16 x 16
 constexpr uint16_t NOT_A_NUMBER = 0x7FC0;   // in fp16 and in bf16
 
-uint32_t Up(uint32_t value, uint32_t unit) { return (value + unit - 1) / unit * unit; }
+uint32_t Up(uint32_t value, uint32_t unit)
+{ return (value + unit - 1) / unit * unit; }
 
 // row += left * right, each element a float32 sum in the order of k
 void AddProducts(float *row, const float *left, const float *right, uint32_t k, uint32_t columns)
@@ -65,9 +66,7 @@ uint16_t Narrow(float value, Format format)
     float magnitude = std::fabs(value);
     // CTRL[48] = 0: the hardware saturates instead of producing infinities
     if (magnitude >= 65520.0f) { return sign | 0x7BFF; }
-    if (magnitude < 6.103515625e-5f) {
-        return sign | static_cast<uint16_t>(std::nearbyint(std::ldexp(magnitude, 24)));
-    }
+    if (magnitude < 6.103515625e-5f) { return sign | static_cast<uint16_t>(std::nearbyint(std::ldexp(magnitude, 24))); }
     word &= 0x7FFFFFFF;
     word += 0xFFF + (word >> 13 & 1);
     return sign | static_cast<uint16_t>((word >> 13) - (112u << 10));
@@ -226,9 +225,11 @@ void Machine::FixToL1(uint16_t *l1, const float *l0c, const FixPipe &p)
     Align(call, l1, 32);
     Align(call, l0c, 64);
     Expect(p.format != Format::F32, call, "quantPre must convert to fp16 or bf16; there is no float32 path", 0);
-    Expect(p.nSize >= 16 && p.nSize <= 4095 && p.nSize % 16 == 0, call, "nSize must be a multiple of 16 up to 4080", p.nSize);
+    Expect(p.nSize >= 16 && p.nSize <= 4095 && p.nSize % 16 == 0, call, "nSize must be a multiple of 16 up to 4080",
+           p.nSize);
     Expect(p.mSize >= 1 && p.mSize <= 65535, call, "mSize must be 1..65535", p.mSize);
-    Expect(p.srcStride >= p.mSize && p.srcStride % 16 == 0, call, "srcStride must cover mSize in units of 16 rows", p.srcStride);
+    Expect(p.srcStride >= p.mSize && p.srcStride % 16 == 0, call, "srcStride must cover mSize in units of 16 rows",
+           p.srcStride);
     Expect(p.dstStride >= p.mSize, call, "dstStride must be at least mSize", p.dstStride);
     uint32_t blocks = p.nSize / 16, cycles = blocks * Up(p.mSize, 4) / 4;  // 256 B of L0C a cycle
     counters.fixCycles += cycles;
@@ -249,7 +250,8 @@ void Machine::FixToGm(void *gm, const float *l0c, const FixPipe &p)
     Align(call, l0c, 64);
     Expect(p.nSize >= 1 && p.nSize <= 4095, call, "nSize must be 1..4095", p.nSize);
     Expect(p.mSize >= 1 && p.mSize <= 8192, call, "mSize must be 1..8192", p.mSize);
-    Expect(p.srcStride >= p.mSize && p.srcStride % 16 == 0, call, "srcStride must cover mSize in units of 16 rows", p.srcStride);
+    Expect(p.srcStride >= p.mSize && p.srcStride % 16 == 0, call, "srcStride must cover mSize in units of 16 rows",
+           p.srcStride);
     Expect(p.dstStride >= p.nSize, call, "dstStride must be at least nSize", p.dstStride);
     Expect(p.ndNum >= 1, call, "ndNum must be at least 1", p.ndNum);
     if (p.ndNum > 1) {
@@ -263,7 +265,9 @@ void Machine::FixToGm(void *gm, const float *l0c, const FixPipe &p)
     for (uint32_t matrix = 0; matrix < p.ndNum; ++matrix) {
         const float *source = l0c + static_cast<uint64_t>(matrix) * p.srcNdStride * FRACTAL_ELEMENTS;
         uint8_t *target = static_cast<uint8_t *>(gm) + static_cast<uint64_t>(matrix) * p.dstNdStride * element;
-        for (uint32_t j = 0; j < blocks; ++j) { Read(PIPE_FIXPIPE, call, source + static_cast<uint64_t>(j) * p.srcStride * C0, p.mSize * 64); }
+        for (uint32_t j = 0; j < blocks; ++j) {
+            Read(PIPE_FIXPIPE, call, source + static_cast<uint64_t>(j) * p.srcStride * C0, p.mSize * 64);
+        }
         for (uint32_t row = 0; row < p.mSize; ++row) {
             uint8_t *out = target + static_cast<uint64_t>(row) * p.dstStride * element;
             WriteGm(call, out, p.nSize * element);

@@ -13,8 +13,10 @@
 #define __aicore__
 #define __global__
 #define __gm__
-#define ASCENDC_ASSERT(condition, action) \
-    do { if (!(condition)) { emulator::TheMachine().Die("ASCENDC_ASSERT: " #condition " does not hold"); } } while (0)
+#define ASCENDC_ASSERT(condition, action)                                                                 \
+    do {                                                                                                  \
+        if (!(condition)) { emulator::TheMachine().Die("ASCENDC_ASSERT: " #condition " does not hold"); } \
+    } while (0)
 #define KERNEL_TASK_TYPE_DEFAULT(type)
 #define REGISTER_TILING_DEFAULT(type)
 #define GET_TILING_DATA_WITH_STRUCT(type, name, address) \
@@ -46,11 +48,14 @@ using TEventID = int8_t;
 enum class TPosition : uint8_t { GM, A1, A2, B1, B2, C1, C2, CO1, CO2, VECIN, VECOUT, VECCALC };
 
 // name, source pipe, destination pipe
-#define EMULATOR_HARD_EVENTS(EVENT)                                                                               \
-    EVENT(MTE2_MTE1, GM_L1, L1_L0) EVENT(MTE1_MTE2, L1_L0, GM_L1) EVENT(MTE1_M, L1_L0, CUBE) EVENT(M_MTE1, CUBE, L1_L0) \
-    EVENT(MTE2_V, GM_L1, VECTOR) EVENT(V_MTE2, VECTOR, GM_L1) EVENT(MTE3_V, UB_GM, VECTOR) EVENT(V_MTE3, VECTOR, UB_GM) \
-    EVENT(M_FIX, CUBE, FIXPIPE) EVENT(FIX_M, FIXPIPE, CUBE) EVENT(MTE3_MTE2, UB_GM, GM_L1) EVENT(MTE2_MTE3, GM_L1, UB_GM) \
-    EVENT(MTE2_FIX, GM_L1, FIXPIPE) EVENT(FIX_MTE2, FIXPIPE, GM_L1) EVENT(MTE1_FIX, L1_L0, FIXPIPE) EVENT(FIX_MTE1, FIXPIPE, L1_L0)
+#define EMULATOR_HARD_EVENTS(EVENT)                                                                                 \
+    EVENT(MTE2_MTE1, GM_L1, L1_L0)                                                                                  \
+    EVENT(MTE1_MTE2, L1_L0, GM_L1)                                                                                  \
+    EVENT(MTE1_M, L1_L0, CUBE) EVENT(M_MTE1, CUBE, L1_L0) EVENT(MTE2_V, GM_L1, VECTOR) EVENT(V_MTE2, VECTOR, GM_L1) \
+        EVENT(MTE3_V, UB_GM, VECTOR) EVENT(V_MTE3, VECTOR, UB_GM) EVENT(M_FIX, CUBE, FIXPIPE)                       \
+            EVENT(FIX_M, FIXPIPE, CUBE) EVENT(MTE3_MTE2, UB_GM, GM_L1) EVENT(MTE2_MTE3, GM_L1, UB_GM)               \
+                EVENT(MTE2_FIX, GM_L1, FIXPIPE) EVENT(FIX_MTE2, FIXPIPE, GM_L1) EVENT(MTE1_FIX, L1_L0, FIXPIPE)     \
+                    EVENT(FIX_MTE1, FIXPIPE, L1_L0)
 #define EMULATOR_NAME(name, source, destination) name,
 enum class HardEvent : uint8_t { EMULATOR_HARD_EVENTS(EMULATOR_NAME) MAX };
 #undef EMULATOR_NAME
@@ -58,10 +63,16 @@ enum class HardEvent : uint8_t { EMULATOR_HARD_EVENTS(EMULATOR_NAME) MAX };
 constexpr emulator::Pipe EVENT_PIPES[][2] = {EMULATOR_HARD_EVENTS(EMULATOR_PIPES)};
 #undef EMULATOR_PIPES
 
-inline void SetFlagOf(HardEvent event, int id) { TheMachine().SetFlag(EVENT_PIPES[int(event)][0], EVENT_PIPES[int(event)][1], id); }
-inline void WaitFlagOf(HardEvent event, int id) { TheMachine().WaitFlag(EVENT_PIPES[int(event)][0], EVENT_PIPES[int(event)][1], id); }
-template <HardEvent event> void SetFlag(int id) { SetFlagOf(event, id); }
-template <HardEvent event> void WaitFlag(int id) { WaitFlagOf(event, id); }
+inline void SetFlagOf(HardEvent event, int id)
+{ TheMachine().SetFlag(EVENT_PIPES[int(event)][0], EVENT_PIPES[int(event)][1], id); }
+inline void WaitFlagOf(HardEvent event, int id)
+{ TheMachine().WaitFlag(EVENT_PIPES[int(event)][0], EVENT_PIPES[int(event)][1], id); }
+template <HardEvent event>
+void SetFlag(int id)
+{ SetFlagOf(event, id); }
+template <HardEvent event>
+void WaitFlag(int id)
+{ WaitFlagOf(event, id); }
 
 template <pipe_t pipe>
 void PipeBarrier()
@@ -73,17 +84,25 @@ void PipeBarrier()
     }
 }
 
-inline int64_t GetBlockIdx() { return block_idx; }
+inline int64_t GetBlockIdx()
+{ return block_idx; }
 
 // ------------------------------------------------------------------------------------------------------- tensors
 constexpr emulator::Memory MemoryOf(TPosition position)
 {
     switch (position) {
-        case TPosition::A1: case TPosition::B1: case TPosition::C1: return emulator::MEM_L1;
-        case TPosition::A2: return emulator::MEM_L0A;
-        case TPosition::B2: return emulator::MEM_L0B;
-        case TPosition::CO1: return emulator::MEM_L0C;
-        default: return emulator::MEM_UB;
+        case TPosition::A1:
+        case TPosition::B1:
+        case TPosition::C1:
+            return emulator::MEM_L1;
+        case TPosition::A2:
+            return emulator::MEM_L0A;
+        case TPosition::B2:
+            return emulator::MEM_L0B;
+        case TPosition::CO1:
+            return emulator::MEM_L0C;
+        default:
+            return emulator::MEM_UB;
     }
 }
 
@@ -156,7 +175,9 @@ public:
     {
         queues_.push_back({emulator::MEMORY_NAME[Queue::MEMORY], Queue::FREED, bytes, {}});
         queue.own = &queues_.back();
-        for (int i = 0; i < count; ++i) { queue.own->buffers.push_back({Buffer::FREE, Take(Queue::MEMORY, bytes), -1, -1}); }
+        for (int i = 0; i < count; ++i) {
+            queue.own->buffers.push_back({Buffer::FREE, Take(Queue::MEMORY, bytes), -1, -1});
+        }
     }
     template <typename Plain>
     void InitBuffer(Plain &buffer, uint32_t bytes)
@@ -171,7 +192,9 @@ public:
         occupied_[int(event)] |= 1u << id;
         return id;
     }
-    template <HardEvent event> void ReleaseEventID(TEventID id) { occupied_[int(event)] &= ~(1u << id); }
+    template <HardEvent event>
+    void ReleaseEventID(TEventID id)
+    { occupied_[int(event)] &= ~(1u << id); }
     TEventID FetchEventID(HardEvent event)
     {
         for (int id = 0; id < emulator::EVENT_IDS; ++id) {
@@ -203,7 +226,8 @@ private:
 
 }  // namespace AscendC
 
-inline AscendC::TPipe *GetTPipePtr() { return AscendC::TPipe::current; }
+inline AscendC::TPipe *GetTPipePtr()
+{ return AscendC::TPipe::current; }
 
 namespace AscendC {
 
@@ -212,7 +236,9 @@ struct TBuf {
     static constexpr emulator::Memory MEMORY = MemoryOf(position);
     uint8_t *address = nullptr;
     uint32_t bytes = 0;
-    template <typename T> LocalTensor<T> Get() { return {reinterpret_cast<T *>(address), uint32_t(bytes / sizeof(T)), -1}; }
+    template <typename T>
+    LocalTensor<T> Get()
+    { return {reinterpret_cast<T *>(address), uint32_t(bytes / sizeof(T)), -1}; }
 };
 
 template <TPosition position, int depth>
@@ -220,10 +246,16 @@ class TQue {
 public:
     static constexpr emulator::Memory MEMORY = MemoryOf(position);
     static constexpr bool OUT = position == TPosition::VECOUT;
-    static constexpr HardEvent FILLED = MEMORY == emulator::MEM_L1 ? HardEvent::MTE2_MTE1 : MEMORY == emulator::MEM_L0C ? HardEvent::M_FIX
-                                        : MEMORY != emulator::MEM_UB ? HardEvent::MTE1_M : OUT ? HardEvent::V_MTE3 : HardEvent::MTE2_V;
-    static constexpr HardEvent FREED = MEMORY == emulator::MEM_L1 ? HardEvent::MTE1_MTE2 : MEMORY == emulator::MEM_L0C ? HardEvent::FIX_M
-                                       : MEMORY != emulator::MEM_UB ? HardEvent::M_MTE1 : OUT ? HardEvent::MTE3_V : HardEvent::V_MTE2;
+    static constexpr HardEvent FILLED = MEMORY == emulator::MEM_L1    ? HardEvent::MTE2_MTE1
+                                        : MEMORY == emulator::MEM_L0C ? HardEvent::M_FIX
+                                        : MEMORY != emulator::MEM_UB  ? HardEvent::MTE1_M
+                                        : OUT                         ? HardEvent::V_MTE3
+                                                                      : HardEvent::MTE2_V;
+    static constexpr HardEvent FREED = MEMORY == emulator::MEM_L1    ? HardEvent::MTE1_MTE2
+                                       : MEMORY == emulator::MEM_L0C ? HardEvent::FIX_M
+                                       : MEMORY != emulator::MEM_UB  ? HardEvent::M_MTE1
+                                       : OUT                         ? HardEvent::MTE3_V
+                                                                     : HardEvent::V_MTE2;
 
     template <typename T>
     LocalTensor<T> AllocTensor()
@@ -283,13 +315,18 @@ public:
     QueueBuffers *own = nullptr;  // set by TPipe::InitBuffer
 
 private:
-    template <typename T> LocalTensor<T> Tensor(int slot) { return {reinterpret_cast<T *>(own->buffers[slot].address), uint32_t(own->bytes / sizeof(T)), slot}; }
+    template <typename T>
+    LocalTensor<T> Tensor(int slot)
+    { return {reinterpret_cast<T *>(own->buffers[slot].address), uint32_t(own->bytes / sizeof(T)), slot}; }
     Buffer &Of(const char *call, int slot, Buffer::State state)
     {
         static const char *const STATES[] = {"free", "allocated", "queued", "dequeued"};
-        if (slot < 0 || slot >= static_cast<int>(own->buffers.size())) { TheMachine().Die(std::string(call) + ": the tensor belongs to no queue"); }
+        if (slot < 0 || slot >= static_cast<int>(own->buffers.size())) {
+            TheMachine().Die(std::string(call) + ": the tensor belongs to no queue");
+        }
         if (own->buffers[slot].state != state) {
-            TheMachine().Die(std::string(call) + ": a tensor in " + own->memory + " must be " + STATES[state] + ", it is " + STATES[own->buffers[slot].state]);
+            TheMachine().Die(std::string(call) + ": a tensor in " + own->memory + " must be " + STATES[state] +
+                             ", it is " + STATES[own->buffers[slot].state]);
         }
         return own->buffers[slot];
     }
@@ -299,7 +336,8 @@ private:
 
 // -------------------------------------------------------------------------------------------------- cube instructions
 struct Nd2NzParams {
-    uint16_t ndNum = 0, nValue = 0, dValue = 0, srcNdMatrixStride = 0, srcDValue = 0, dstNzC0Stride = 0, dstNzNStride = 0, dstNzMatrixStride = 0;
+    uint16_t ndNum = 0, nValue = 0, dValue = 0, srcNdMatrixStride = 0, srcDValue = 0, dstNzC0Stride = 0,
+             dstNzNStride = 0, dstNzMatrixStride = 0;
 };
 struct LoadData2DParams {
     uint16_t startIndex = 0, dstGap = 0, srcStride = 0;
@@ -313,7 +351,9 @@ struct MmadParams {
     bool cmatrixSource = false, cmatrixInitVal = true;
 };
 enum class CO2Layout : uint8_t { NZ, ROW_MAJOR };
-struct FixpipeConfig { CO2Layout format; };
+struct FixpipeConfig {
+    CO2Layout format;
+};
 constexpr FixpipeConfig CFG_NZ{CO2Layout::NZ}, CFG_ROW_MAJOR{CO2Layout::ROW_MAJOR};
 struct FixpipeParamsV220 {
     uint16_t nSize = 0, mSize = 0, srcStride = 0;
@@ -330,40 +370,51 @@ struct InitConstValueParams {
     T initValue = T(0.0f);
 };
 
-template <typename T> constexpr emulator::Format FormatOf() { return emulator::Format::F32; }
-template <> constexpr emulator::Format FormatOf<half>() { return emulator::Format::F16; }
-template <> constexpr emulator::Format FormatOf<bfloat16_t>() { return emulator::Format::BF16; }
-template <typename T> uint16_t *Bits(T *address) { return reinterpret_cast<uint16_t *>(address); }
+template <typename T>
+constexpr emulator::Format FormatOf()
+{ return emulator::Format::F32; }
+template <>
+constexpr emulator::Format FormatOf<half>()
+{ return emulator::Format::F16; }
+template <>
+constexpr emulator::Format FormatOf<bfloat16_t>()
+{ return emulator::Format::BF16; }
+template <typename T>
+uint16_t *Bits(T *address)
+{ return reinterpret_cast<uint16_t *>(address); }
 
 template <typename T>
 void DataCopy(const LocalTensor<T> &l1, const GlobalTensor<T> &gm, const Nd2NzParams &p)
 {
-    TheMachine().CopyNd2Nz(Bits(l1.address), Bits(gm.address), {p.ndNum, p.nValue, p.dValue, p.srcNdMatrixStride, p.srcDValue,
-                                                                p.dstNzC0Stride, p.dstNzNStride, p.dstNzMatrixStride});
+    TheMachine().CopyNd2Nz(Bits(l1.address), Bits(gm.address),
+                           {p.ndNum, p.nValue, p.dValue, p.srcNdMatrixStride, p.srcDValue, p.dstNzC0Stride,
+                            p.dstNzNStride, p.dstNzMatrixStride});
 }
 
 template <typename T>
 void InitConstValue(const LocalTensor<T> &l1, const InitConstValueParams<T> &p)
-{
-    TheMachine().FillL1(Bits(l1.address), p.repeatTimes, p.blockNum, p.dstGap, p.initValue.bits);
-}
+{ TheMachine().FillL1(Bits(l1.address), p.repeatTimes, p.blockNum, p.dstGap, p.initValue.bits); }
 
 template <typename T>
 void LoadData(const LocalTensor<T> &l0, const LocalTensor<T> &l1, const LoadData2DParams &p)
 {
-    TheMachine().CopyFractals(Bits(l0.address), Bits(l1.address), {p.startIndex, p.repeatTimes, p.srcStride, p.dstGap, p.ifTranspose});
+    TheMachine().CopyFractals(Bits(l0.address), Bits(l1.address),
+                              {p.startIndex, p.repeatTimes, p.srcStride, p.dstGap, p.ifTranspose});
 }
 
 template <typename T>
 void Mmad(const LocalTensor<float> &c, const LocalTensor<T> &a, const LocalTensor<T> &b, const MmadParams &p)
-{
-    TheMachine().Multiply(c.address, Bits(a.address), Bits(b.address), p.m, p.k, p.n, p.cmatrixInitVal, FormatOf<T>());
-}
+{ TheMachine().Multiply(c.address, Bits(a.address), Bits(b.address), p.m, p.k, p.n, p.cmatrixInitVal, FormatOf<T>()); }
 
 inline emulator::FixPipe FixPipeOf(const FixpipeParamsV220 &p, emulator::Format stored)
 {
-    emulator::Format quant = p.quantPre == NoQuant ? emulator::Format::F32 : p.quantPre == F322F16 ? emulator::Format::F16 : emulator::Format::BF16;
-    if (quant != stored) { TheMachine().Die("Fixpipe: quantPre does not convert float32 to the destination's type, given " + std::to_string(p.quantPre)); }
+    emulator::Format quant = p.quantPre == NoQuant   ? emulator::Format::F32
+                             : p.quantPre == F322F16 ? emulator::Format::F16
+                                                     : emulator::Format::BF16;
+    if (quant != stored) {
+        TheMachine().Die("Fixpipe: quantPre does not convert float32 to the destination's type, given " +
+                         std::to_string(p.quantPre));
+    }
     return {p.nSize, p.mSize, p.srcStride, p.dstStride, p.ndNum, p.srcNdStride, p.dstNdStride, quant};
 }
 

@@ -35,8 +35,12 @@ void CallKernel(Operator op, bool bf16, uint8_t *const *t, neocell::Tiling tilin
     block_idx = core;
     GM_ADDR plan = reinterpret_cast<GM_ADDR>(&tiling);
     switch (op) {
-        case Operator::FORWARD: (bf16 ? neo_cell_bf16 : neo_cell_f16)(t[0], t[1], t[2], t[3], nullptr, plan); break;
-        case Operator::KRON: (bf16 ? neo_cell_kron_bf16 : neo_cell_kron_f16)(t[0], t[1], t[2], nullptr, plan); break;
+        case Operator::FORWARD:
+            (bf16 ? neo_cell_bf16 : neo_cell_f16)(t[0], t[1], t[2], t[3], nullptr, plan);
+            break;
+        case Operator::KRON:
+            (bf16 ? neo_cell_kron_bf16 : neo_cell_kron_f16)(t[0], t[1], t[2], nullptr, plan);
+            break;
         case Operator::GRAD:
             (bf16 ? neo_cell_grad_bf16 : neo_cell_grad_f16)(t[0], t[1], t[2], t[3], t[4], t[5], t[6], nullptr, plan);
             break;

@@ -113,25 +113,29 @@ int RunAot(const char *name, Operator op, const Call &call, const neocell::Shape
     if (!bf16 && std::strcmp(call.dtypes[0], "float16") != 0) {
         return Refuse(name, std::string("expects float16 or bfloat16, given ") + call.dtypes[0]);
     }
-    emulator::Report report = emulator::Launch(op, bf16, shape, AOT_CORES, reinterpret_cast<uint8_t *const *>(call.params), {});
+    emulator::Report report =
+        emulator::Launch(op, bf16, shape, AOT_CORES, reinterpret_cast<uint8_t *const *>(call.params), {});
     if (!report.refusal.empty()) { return Refuse(name, report.refusal); }
     if (!report.violations.empty()) { return Refuse(name, report.violations[0]); }
     return 0;
 }
 
 int RefuseCount(const char *name, const Call &call, int expected)
-{
-    return Refuse(name, "expects " + std::to_string(expected) + " tensors, given " + std::to_string(call.count));
-}
+{ return Refuse(name, "expects " + std::to_string(expected) + " tensors, given " + std::to_string(call.count)); }
 
-uint32_t Size(const Call &call, int tensor, int axis) { return static_cast<uint32_t>(call.shapes[tensor][axis]); }
+uint32_t Size(const Call &call, int tensor, int axis)
+{ return static_cast<uint32_t>(call.shapes[tensor][axis]); }
 
 // x (N, C, H, W), a (C, H', H), b (C, W, W') and, after them, what the operator adds
 int RunPlanes(const char *name, Operator op, const Call &call, int expected)
 {
     if (call.count != expected) { return RefuseCount(name, call, expected); }
-    if (const char *reason = neocell::RefuseSizes(call.shapes[0], call.shapes[1], call.shapes[2])) { return Refuse(name, reason); }
-    return RunAot(name, op, call, {Size(call, 0, 0), Size(call, 0, 1), Size(call, 0, 2), Size(call, 0, 3), Size(call, 1, 1), Size(call, 2, 2)});
+    if (const char *reason = neocell::RefuseSizes(call.shapes[0], call.shapes[1], call.shapes[2])) {
+        return Refuse(name, reason);
+    }
+    return RunAot(
+        name, op, call,
+        {Size(call, 0, 0), Size(call, 0, 1), Size(call, 0, 2), Size(call, 0, 3), Size(call, 1, 1), Size(call, 2, 2)});
 }
 
 }  // namespace
@@ -140,7 +144,8 @@ extern "C" {
 
 // Runs `op` for a shape {N, C, H, W, H', W'}; `tensors` in the operator's order, or null for a dry run of core 0 with
 // `chip` = {GM bytes per cycle, issue cycles, GM latency, start-up cycles} or null.  Returns a JSON report.
-const char *neo_cell_emulate(const char *op, int bf16, const uint32_t *shape, uint32_t cores, void **tensors, const double *chip)
+const char *neo_cell_emulate(const char *op, int bf16, const uint32_t *shape, uint32_t cores, void **tensors,
+                             const double *chip)
 {
     static std::string json;
     Operator which;
@@ -156,16 +161,16 @@ const char *neo_cell_emulate(const char *op, int bf16, const uint32_t *shape, ui
 }
 
 // 1 if the Kronecker kernel is the faster forward for the shape {N, C, H, W, H', W'}.
-int neo_cell_prefers_kron(const uint32_t *s) { return neocell::PrefersKron({s[0], s[1], s[2], s[3], s[4], s[5]}); }
+int neo_cell_prefers_kron(const uint32_t *s)
+{ return neocell::PrefersKron({s[0], s[1], s[2], s[3], s[4], s[5]}); }
 
 // Images over which dA and dB of a gradient are summed apart: the first axis S of its outputs da and db.
-uint32_t neo_cell_grad_splits(uint32_t images, uint32_t channels) { return neocell::GradSplits(images, channels); }
+uint32_t neo_cell_grad_splits(uint32_t images, uint32_t channels)
+{ return neocell::GradSplits(images, channels); }
 
 // x (N, C, H, W), a (C, H', H), b (C, W, W') -> y (N, C, H', W')
 int NeoCell(int count, void **params, int *ranks, int64_t **shapes, const char **dtypes, void *, void *)
-{
-    return RunPlanes("NeoCell", Operator::FORWARD, {count, params, ranks, shapes, dtypes}, 4);
-}
+{ return RunPlanes("NeoCell", Operator::FORWARD, {count, params, ranks, shapes, dtypes}, 4); }
 
 // x (N, C, H*W), k (C, H'*W', H*W) -> y (N, C, H'*W')
 int NeoCellKron(int count, void **params, int *ranks, int64_t **shapes, const char **dtypes, void *, void *)
@@ -175,12 +180,11 @@ int NeoCellKron(int count, void **params, int *ranks, int64_t **shapes, const ch
     if (shapes[1][0] != shapes[0][1] || shapes[1][2] != shapes[0][2]) {
         return Refuse("NeoCellKron", "k needs a matrix for every channel of x, with as many columns as x");
     }
-    return RunAot("NeoCellKron", Operator::KRON, call, {Size(call, 0, 0), Size(call, 0, 1), 1, Size(call, 0, 2), 1, Size(call, 1, 1)});
+    return RunAot("NeoCellKron", Operator::KRON, call,
+                  {Size(call, 0, 0), Size(call, 0, 1), 1, Size(call, 0, 2), 1, Size(call, 1, 1)});
 }
 
 // x, a, b, dy -> dx like x, da (S, C, H', H) and db (S, C, W, W') in float32
 int NeoCellGrad(int count, void **params, int *ranks, int64_t **shapes, const char **dtypes, void *, void *)
-{
-    return RunPlanes("NeoCellGrad", Operator::GRAD, {count, params, ranks, shapes, dtypes}, 7);
-}
+{ return RunPlanes("NeoCellGrad", Operator::GRAD, {count, params, ranks, shapes, dtypes}, 7); }
 }

@@ -148,7 +148,8 @@ void Machine::Race(const char *kind, int first, Pipe second, const char *call, M
 {
     if (races++ < 3) {
         Fail(std::string("race (") + kind + "): " + call + " on pipe " + PIPE_NAME[second] + " at " +
-             MEMORY_NAME[memory] + " offset " + std::to_string(offset) + " is not ordered after pipe " + PIPE_NAME[first]);
+             MEMORY_NAME[memory] + " offset " + std::to_string(offset) + " is not ordered after pipe " +
+             PIPE_NAME[first]);
     } else {
         ++violationCount;
     }
@@ -249,7 +250,8 @@ void Machine::BarrierAll()
 void Machine::Work(Pipe pipe, uint64_t cycles, uint64_t gmBytes)
 {
     ++counters.instructions[pipe];
-    steps.push_back({Step::WORK, static_cast<uint8_t>(pipe), 0, static_cast<uint32_t>(cycles), static_cast<uint32_t>(gmBytes)});
+    steps.push_back(
+        {Step::WORK, static_cast<uint8_t>(pipe), 0, static_cast<uint32_t>(cycles), static_cast<uint32_t>(gmBytes)});
 }
 
 // ------------------------------------------------------------------------------------------------- global memory
@@ -259,8 +261,9 @@ Machine::Tensor &Machine::FindTensor(const char *call, const void *address, uint
     for (Tensor &tensor : tensors_) {
         if (a >= tensor.base && a < tensor.base + tensor.bytes) {
             if (a + bytes > tensor.base + tensor.bytes) {
-                Die(std::string(call) + ": " + std::to_string(bytes) + " B at offset " + std::to_string(a - tensor.base) +
-                    " pass the end of tensor " + tensor.name + " (" + std::to_string(tensor.bytes) + " B)");
+                Die(std::string(call) + ": " + std::to_string(bytes) + " B at offset " +
+                    std::to_string(a - tensor.base) + " pass the end of tensor " + tensor.name + " (" +
+                    std::to_string(tensor.bytes) + " B)");
             }
             return tensor;
         }

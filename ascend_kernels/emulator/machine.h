@@ -47,35 +47,43 @@ struct Counters {
 struct Step {
     enum Kind : uint8_t { WORK, SET, WAIT } kind;
     uint8_t pipe;
-    uint16_t flag;       // SET, WAIT: (source * PIPES + destination) * EVENT_IDS + id
-    uint32_t cycles;     // WORK: occupation of the pipe
-    uint32_t gmBytes;    // WORK: bytes that cross the GM bus
+    uint16_t flag;     // SET, WAIT: (source * PIPES + destination) * EVENT_IDS + id
+    uint32_t cycles;   // WORK: occupation of the pipe
+    uint32_t gmBytes;  // WORK: bytes that cross the GM bus
 };
 
-struct Nd2Nz { uint32_t ndNum, nValue, dValue, srcNdMatrixStride, srcDValue, dstNzC0Stride, dstNzNStride, dstNzMatrixStride; };
-struct LoadFractals { uint32_t startIndex, repeatTimes, srcStride, dstGap; bool transpose; };
-struct FixPipe { uint32_t nSize, mSize, srcStride, dstStride, ndNum, srcNdStride, dstNdStride; Format format; };
+struct Nd2Nz {
+    uint32_t ndNum, nValue, dValue, srcNdMatrixStride, srcDValue, dstNzC0Stride, dstNzNStride, dstNzMatrixStride;
+};
+struct LoadFractals {
+    uint32_t startIndex, repeatTimes, srcStride, dstGap;
+    bool transpose;
+};
+struct FixPipe {
+    uint32_t nSize, mSize, srcStride, dstStride, ndNum, srcNdStride, dstNdStride;
+    Format format;
+};
 
 class Machine {
 public:
     Machine();
 
     // ---- set-up
-    void BindMemory(Memory memory, uint8_t *base);   // uses a buffer of the caller, and poisons it
+    void BindMemory(Memory memory, uint8_t *base);  // uses a buffer of the caller, and poisons it
     uint8_t *Base(Memory memory) { return base_[memory]; }
-    void Reset();                                    // before every core: poison, clocks, flags, counters
+    void Reset();  // before every core: poison, clocks, flags, counters
     void AddTensor(const std::string &name, const void *base, uint64_t bytes, bool output);
     void ClearTensors() { tensors_.clear(); }
-    void SetDry(bool dry) { dry_ = dry; }            // count and check, but move no data
+    void SetDry(bool dry) { dry_ = dry; }  // count and check, but move no data
     bool Dry() const { return dry_; }
-    void Finish();                                   // after every core: no flag may be left set
+    void Finish();  // after every core: no flag may be left set
 
     void HoldTensor(int change) { held_ += change; }  // a queue handed out (+1) or took back (-1) a buffer
 
     // ---- reports
-    void Fail(const std::string &message);           // remembers a violation; the kernel goes on
+    void Fail(const std::string &message);              // remembers a violation; the kernel goes on
     [[noreturn]] void Die(const std::string &message);  // remembers it and gives up
-    std::vector<std::string> violations;             // the first few, in words
+    std::vector<std::string> violations;                // the first few, in words
     uint64_t violationCount = 0, races = 0;
     Counters counters;
     std::vector<Step> steps;
@@ -107,7 +115,7 @@ private:
     struct Cell {
         Clock read;
         uint32_t written;
-        int8_t writer;     // -1: nobody wrote it
+        int8_t writer;       // -1: nobody wrote it
         uint32_t cubeEpoch;  // of the last Mmad that wrote it
     };
     struct Tensor {
@@ -121,7 +129,8 @@ private:
     void Work(Pipe pipe, uint64_t cycles, uint64_t gmBytes);
     Memory Locate(const char *call, const void *address, uint64_t bytes, uint64_t *offset);
     void Expect(bool condition, const char *call, const char *rule, uint64_t value);
-    Memory ExpectMemory(const char *call, const char *operand, const void *address, std::initializer_list<Memory> allowed);
+    Memory ExpectMemory(const char *call, const char *operand, const void *address,
+                        std::initializer_list<Memory> allowed);
     void Align(const char *call, const void *address, uint32_t alignment);
     void Read(Pipe pipe, const char *call, const void *address, uint64_t bytes, bool written = true);
     void Write(Pipe pipe, const char *call, const void *address, uint64_t bytes);
@@ -134,7 +143,10 @@ private:
     uint8_t *base_[MEMORIES];
     std::vector<Cell> cells_[MEMORIES];
     Clock clock_[PIPES];
-    struct Flag { int count; Clock clock; } flags_[PIPES][PIPES][EVENT_IDS];
+    struct Flag {
+        int count;
+        Clock clock;
+    } flags_[PIPES][PIPES][EVENT_IDS];
     uint32_t cubeEpoch_ = 0;
     std::vector<Tensor> tensors_;
     bool dry_ = false;

@@ -24,8 +24,8 @@ Times Replay(const std::vector<Step> &steps, const Chip &chip)
         queue[step.pipe].push_back({&step, times.issue});
     }
     std::vector<std::deque<double>> flags(PIPES * PIPES * EVENT_IDS);
-    double ready[PIPES] = {};      // when a pipe can take its next step
-    double complete[PIPES] = {};   // when all its steps so far have had their effect
+    double ready[PIPES] = {};     // when a pipe can take its next step
+    double complete[PIPES] = {};  // when all its steps so far have had their effect
     double bus = 0;
     for (;;) {
         int best = -1;

@@ -10,10 +10,10 @@
 namespace emulator {
 
 struct Chip {
-    double gmBytesPerCycle = 32;   // of HBM, for one core, reads and writes together
-    double issueCycles = 4;        // estimate: scalar work for one instruction or flag
-    double gmLatency = 600;        // estimate: cycles that a load takes besides its bytes
-    double startup = 16;           // estimate: cycles an on-chip instruction needs besides its work
+    double gmBytesPerCycle = 32;  // of HBM, for one core, reads and writes together
+    double issueCycles = 4;       // estimate: scalar work for one instruction or flag
+    double gmLatency = 600;       // estimate: cycles that a load takes besides its bytes
+    double startup = 16;          // estimate: cycles an on-chip instruction needs besides its work
 };
 
 struct Times {

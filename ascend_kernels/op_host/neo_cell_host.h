@@ -12,9 +12,7 @@ namespace neocell {
 using Planner = const char *(*)(const Shape &, uint32_t, Tiling *);
 
 inline uint32_t Dim(const gert::TilingContext *context, size_t input, size_t axis)
-{
-    return static_cast<uint32_t>(context->GetInputShape(input)->GetStorageShape().GetDim(axis));
-}
+{ return static_cast<uint32_t>(context->GetInputShape(input)->GetStorageShape().GetDim(axis)); }
 
 // Plans the shape for the chip at hand; a refusal is a failed tiling with its reason on the error stream.
 inline ge::graphStatus Launch(gert::TilingContext *context, const char *name, const Shape &shape, Planner plan,
@@ -43,7 +41,8 @@ inline ge::graphStatus LaunchPlanes(gert::TilingContext *context, const char *na
         const gert::Shape &shape = context->GetInputShape(input)->GetStorageShape();
         for (size_t axis = 0; axis < shape.GetDimNum() && axis < 4; ++axis) { sizes[input][axis] = shape.GetDim(axis); }
     }
-    Shape shape = {Dim(context, 0, 0), Dim(context, 0, 1), Dim(context, 0, 2), Dim(context, 0, 3), Dim(context, 1, 1), Dim(context, 2, 2)};
+    Shape shape = {Dim(context, 0, 0), Dim(context, 0, 1), Dim(context, 0, 2),
+                   Dim(context, 0, 3), Dim(context, 1, 1), Dim(context, 2, 2)};
     return Launch(context, name, shape, plan, RefuseSizes(sizes[0], sizes[1], sizes[2]));
 }
 

@@ -35,7 +35,8 @@ public:
 
     __aicore__ inline void Process()
     {
-        uint32_t core = AscendC::GetBlockIdx(), channelCore = core % t_.channelCores, imageCore = core / t_.channelCores;
+        uint32_t core = AscendC::GetBlockIdx(), channelCore = core % t_.channelCores,
+                 imageCore = core / t_.channelCores;
         uint32_t lastChannel = PartBegin(t_.channels, t_.channelCores, channelCore + 1);
         uint32_t firstImage = PartBegin(t_.images, t_.imageCores, imageCore);
         uint32_t lastImage = PartBegin(t_.images, t_.imageCores, imageCore + 1);
@@ -64,7 +65,8 @@ private:
     }
 
     template <typename Queue>
-    __aicore__ inline LocalTensor<T> LoadWeights(Queue &queue, const GlobalTensor<T> &gm, uint32_t rows, uint32_t columns)
+    __aicore__ inline LocalTensor<T> LoadWeights(Queue &queue, const GlobalTensor<T> &gm, uint32_t rows,
+                                                 uint32_t columns)
     {
         LocalTensor<T> l1 = queue.template AllocTensor<T>();
         LoadPlanes(l1, gm[static_cast<uint64_t>(channel_) * rows * columns], channels_, rows, columns,
@@ -117,8 +119,9 @@ private:
     }
 
     // One Mmad a channel; operands and results of neighbouring channels lie the given number of fractals apart.
-    __aicore__ inline void MultiplyChannels(LocalTensor<T> left, uint32_t leftFractals, LocalTensor<T> right, uint32_t rightFractals,
-                                            uint32_t resultFractals, uint32_t m, uint32_t k, uint32_t n)
+    __aicore__ inline void MultiplyChannels(LocalTensor<T> left, uint32_t leftFractals, LocalTensor<T> right,
+                                            uint32_t rightFractals, uint32_t resultFractals, uint32_t m, uint32_t k,
+                                            uint32_t n)
     {
         l0a_.EnQue(left);
         l0b_.EnQue(right);
@@ -141,15 +144,15 @@ private:
         uint32_t plane = t_.outHeight * t_.outWidth, tall = images * ho_;
         for (uint32_t i = 0; i < images; ++i) {
             uint64_t target = (static_cast<uint64_t>(n + i) * t_.channels + channel_) * plane;
-            StorePlanes(y_[target], result[i * ho_ * FRACTAL_ELEMENTS], channels_, t_.outHeight, t_.outWidth, tall * FRACTAL,
-                        tall * wo_, plane);
+            StorePlanes(y_[target], result[i * ho_ * FRACTAL_ELEMENTS], channels_, t_.outHeight, t_.outWidth,
+                        tall * FRACTAL, tall * wo_, plane);
         }
         l0c_.FreeTensor(result);
     }
 
     Tiling t_;
-    uint32_t h_ = 0, w_ = 0, ho_ = 0, wo_ = 0;       // sizes in fractals
-    uint32_t channel_ = 0, channels_ = 0;            // of the tile
+    uint32_t h_ = 0, w_ = 0, ho_ = 0, wo_ = 0;  // sizes in fractals
+    uint32_t channel_ = 0, channels_ = 0;       // of the tile
     GlobalTensor<T> x_, a_, b_, y_;
     TQue<TPosition::A1, 1> aL1_;
     TQue<TPosition::B1, 1> bL1_;

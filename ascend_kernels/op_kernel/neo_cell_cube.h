@@ -19,13 +19,23 @@ using AscendC::TQue;
 
 constexpr uint32_t FRACTAL_ELEMENTS = FRACTAL * FRACTAL;
 constexpr uint32_t TILES_IN_FLIGHT = 3;  // L1 buffers of a streamed tensor: one is multiplied, two travel
-constexpr uint32_t L0_BYTES = L0_FRACTALS * FRACTAL_ELEMENTS * 2;    // one of two buffers in L0A and in L0B
-constexpr uint32_t L0C_BYTES = L0_FRACTALS * FRACTAL_ELEMENTS * 4;   // one of two buffers in L0C
+constexpr uint32_t L0_BYTES = L0_FRACTALS * FRACTAL_ELEMENTS * 2;   // one of two buffers in L0A and in L0B
+constexpr uint32_t L0C_BYTES = L0_FRACTALS * FRACTAL_ELEMENTS * 4;  // one of two buffers in L0C
 
-template <typename T> struct QuantOf;
-template <> struct QuantOf<half> { static constexpr QuantMode_t value = QuantMode_t::F322F16; };
-template <> struct QuantOf<bfloat16_t> { static constexpr QuantMode_t value = QuantMode_t::F322BF16; };
-template <> struct QuantOf<float> { static constexpr QuantMode_t value = QuantMode_t::NoQuant; };
+template <typename T>
+struct QuantOf;
+template <>
+struct QuantOf<half> {
+    static constexpr QuantMode_t value = QuantMode_t::F322F16;
+};
+template <>
+struct QuantOf<bfloat16_t> {
+    static constexpr QuantMode_t value = QuantMode_t::F322BF16;
+};
+template <>
+struct QuantOf<float> {
+    static constexpr QuantMode_t value = QuantMode_t::NoQuant;
+};
 
 // The strides of Nd2Nz and Fixpipe are 16 bits wide; the tiling refuses shapes that would need more.
 __aicore__ inline uint16_t U16(uint32_t value)
@@ -97,16 +107,19 @@ __aicore__ inline void LoadReordered(const LocalTensor<T> &l0, const LocalTensor
     } else if (size <= count * Min(rows, columns)) {  // a fractal of every matrix at a time
         for (uint32_t i = 0; i < size; ++i) {
             uint32_t row = i / columns, column = i % columns;
-            LoadRun(l0[i * FRACTAL_ELEMENTS], l1[(column * rows + row) * FRACTAL_ELEMENTS], count, size, size, transpose);
+            LoadRun(l0[i * FRACTAL_ELEMENTS], l1[(column * rows + row) * FRACTAL_ELEMENTS], count, size, size,
+                    transpose);
         }
     } else {
         for (uint32_t matrix = 0; matrix < count; ++matrix) {
             LocalTensor<T> to = l0[matrix * size * FRACTAL_ELEMENTS], from = l1[matrix * size * FRACTAL_ELEMENTS];
             for (uint32_t row = 0; rows <= columns && row < rows; ++row) {
-                LoadRun(to[row * columns * FRACTAL_ELEMENTS], from[row * FRACTAL_ELEMENTS], columns, rows, 1, transpose);
+                LoadRun(to[row * columns * FRACTAL_ELEMENTS], from[row * FRACTAL_ELEMENTS], columns, rows, 1,
+                        transpose);
             }
             for (uint32_t column = 0; rows > columns && column < columns; ++column) {
-                LoadRun(to[column * FRACTAL_ELEMENTS], from[column * rows * FRACTAL_ELEMENTS], rows, 1, columns, transpose);
+                LoadRun(to[column * FRACTAL_ELEMENTS], from[column * rows * FRACTAL_ELEMENTS], rows, 1, columns,
+                        transpose);
             }
         }
     }
@@ -114,29 +127,23 @@ __aicore__ inline void LoadReordered(const LocalTensor<T> &l0, const LocalTensor
 
 // A left operand becomes zZ with its fractals as they are; a right operand nZ, each fractal transposed.
 template <typename T>
-__aicore__ inline void LoadLeft(const LocalTensor<T> &l0a, const LocalTensor<T> &l1, uint32_t count, uint32_t rows, uint32_t columns)
-{
-    LoadReordered(l0a, l1, count, rows, columns, false);
-}
+__aicore__ inline void LoadLeft(const LocalTensor<T> &l0a, const LocalTensor<T> &l1, uint32_t count, uint32_t rows,
+                                uint32_t columns)
+{ LoadReordered(l0a, l1, count, rows, columns, false); }
 
 template <typename T>
-__aicore__ inline void LoadRight(const LocalTensor<T> &l0b, const LocalTensor<T> &l1, uint32_t count, uint32_t rows, uint32_t columns)
-{
-    LoadReordered(l0b, l1, count, rows, columns, true);
-}
+__aicore__ inline void LoadRight(const LocalTensor<T> &l0b, const LocalTensor<T> &l1, uint32_t count, uint32_t rows,
+                                 uint32_t columns)
+{ LoadReordered(l0b, l1, count, rows, columns, true); }
 
 // The columns of fractals of a matrix are the rows of its transpose: NZ needs no new order then.
 template <typename T>
 __aicore__ inline void LoadLeftTransposed(const LocalTensor<T> &l0a, const LocalTensor<T> &l1, uint32_t fractals)
-{
-    LoadRun(l0a, l1, fractals, 1, 1, true);
-}
+{ LoadRun(l0a, l1, fractals, 1, 1, true); }
 
 template <typename T>
 __aicore__ inline void LoadRightTransposed(const LocalTensor<T> &l0b, const LocalTensor<T> &l1, uint32_t fractals)
-{
-    LoadRun(l0b, l1, fractals, 1, 1, false);
-}
+{ LoadRun(l0b, l1, fractals, 1, 1, false); }
 
 // L0C (m x n) = or += L0A (m x k) * L0B (k x n).  True sizes: what pads a fractal beyond k is not summed.
 template <typename T>
@@ -154,8 +161,8 @@ __aicore__ inline void Multiply(const LocalTensor<float> &l0c, const LocalTensor
 
 // L0C (NZ) -> L1 (NZ), rounded to T: `rows` rows of `columnBlocks` columns of fractals, both `blockRows` rows high.
 template <typename T>
-__aicore__ inline void StoreL1(const LocalTensor<T> &l1, const LocalTensor<float> &l0c, uint32_t rows, uint32_t blockRows,
-                               uint32_t columnBlocks)
+__aicore__ inline void StoreL1(const LocalTensor<T> &l1, const LocalTensor<float> &l0c, uint32_t rows,
+                               uint32_t blockRows, uint32_t columnBlocks)
 {
     AscendC::FixpipeParamsV220 p;
     p.nSize = U16(columnBlocks * FRACTAL);
@@ -169,8 +176,9 @@ __aicore__ inline void StoreL1(const LocalTensor<T> &l1, const LocalTensor<float
 // L0C (NZ) -> GM (`count` row-major matrices, `gmStride` elements apart), rounded to Out.  In L0C the matrices lie
 // `fractals` fractals apart and their columns of fractals are `blockRows` rows high.
 template <typename Out>
-__aicore__ inline void StorePlanes(const GlobalTensor<Out> &gm, const LocalTensor<float> &l0c, uint32_t count, uint32_t rows,
-                                   uint32_t columns, uint32_t blockRows, uint32_t fractals, uint32_t gmStride)
+__aicore__ inline void StorePlanes(const GlobalTensor<Out> &gm, const LocalTensor<float> &l0c, uint32_t count,
+                                   uint32_t rows, uint32_t columns, uint32_t blockRows, uint32_t fractals,
+                                   uint32_t gmStride)
 {
     AscendC::FixpipeParamsV220 p;
     p.nSize = U16(columns);

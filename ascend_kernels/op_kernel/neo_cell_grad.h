@@ -1,12 +1,12 @@
 // K3: the gradients of Y[n,c] = A[c] X[n,c] B[c].  X and dY are read once, dX is written once:
 //     T2 = dY B^T    T1 = A X    dX = A^T T2    dA = sum_n T2 X^T    dB = sum_n T1^T dY
 // dA and dB of the tile's channels stay in L0C over all images, in float32: one core owns a channel, so the sums need
-// neither atomics nor a workspace and are the same in every run.  If C < 24, the images are split in parts that depend on
-// the shape alone, each with its own dA and dB; the graph adds them.
+// neither atomics nor a workspace and are the same in every run.  If C < 24, the images are split in parts that depend
+// on the shape alone, each with its own dA and dB; the graph adds them.
 //
-// Several images share a tile only if a plane is one fractal.  Their planes then form one matrix with k = 16 * images in
-// the sums over n, so what pads a plane must be zero: Nd2Nz zeroes the columns, and the rows of B, dY and T1 that no copy
-// ever writes are zeroed once at the start.
+// Several images share a tile only if a plane is one fractal.  Their planes then form one matrix with k = 16 * images
+// in the sums over n, so what pads a plane must be zero: Nd2Nz zeroes the columns, and the rows of B, dY and T1 that no
+// copy ever writes are zeroed once at the start.
 #ifndef NEO_CELL_GRAD_H
 #define NEO_CELL_GRAD_H
 #include "neo_cell_cube.h"
@@ -48,7 +48,8 @@ public:
 
     __aicore__ inline void Process()
     {
-        uint32_t core = AscendC::GetBlockIdx(), channelCore = core % t_.channelCores, imageCore = core / t_.channelCores;
+        uint32_t core = AscendC::GetBlockIdx(), channelCore = core % t_.channelCores,
+                 imageCore = core / t_.channelCores;
         uint32_t firstChannel = PartBegin(t_.channels, t_.channelCores, channelCore);
         uint32_t lastChannel = PartBegin(t_.channels, t_.channelCores, channelCore + 1);
         uint32_t lastSplit = PartBegin(t_.splits, t_.imageCores, imageCore + 1);
@@ -112,7 +113,8 @@ private:
     }
 
     template <typename Queue>
-    __aicore__ inline LocalTensor<T> LoadWeights(Queue &queue, const GlobalTensor<T> &gm, uint32_t rows, uint32_t columns)
+    __aicore__ inline LocalTensor<T> LoadWeights(Queue &queue, const GlobalTensor<T> &gm, uint32_t rows,
+                                                 uint32_t columns)
     {
         LocalTensor<T> l1 = queue.template AllocTensor<T>();
         LoadPlanes(l1, gm[static_cast<uint64_t>(channel_) * rows * columns], channels_, rows, columns,
@@ -130,7 +132,8 @@ private:
     }
 
     template <typename Queue>
-    __aicore__ inline void LoadImages(Queue &queue, const GlobalTensor<T> &gm, uint32_t n, uint32_t images, uint32_t rows, uint32_t columns)
+    __aicore__ inline void LoadImages(Queue &queue, const GlobalTensor<T> &gm, uint32_t n, uint32_t images,
+                                      uint32_t rows, uint32_t columns)
     {
         uint32_t plane = Blocks(rows) * Blocks(columns) * FRACTAL_ELEMENTS;
         LocalTensor<T> l1 = queue.template AllocTensor<T>();
@@ -149,7 +152,8 @@ private:
         LoadRightTransposed(right_, b, channels_ * w_ * wo_);
         LocalTensor<float> result = l0c_.template AllocTensor<float>();
         uint32_t rows = (images_ - 1) * ho_ * FRACTAL + t_.outHeight;
-        MultiplyChannels(result, images_ * ho_ * w_, images_ * ho_ * wo_, wo_ * w_, rows, t_.outWidth, w_ * FRACTAL, true);
+        MultiplyChannels(result, images_ * ho_ * w_, images_ * ho_ * wo_, wo_ * w_, rows, t_.outWidth, w_ * FRACTAL,
+                         true);
         l0c_.EnQue(result);
         StoreProduct(t2_);
     }
@@ -161,7 +165,8 @@ private:
         LoadLeft(left_, a, channels_, ho_, h_);
         LoadRight(right_, x, channels_, h_, images_ * w_);
         LocalTensor<float> result = l0c_.template AllocTensor<float>();
-        MultiplyChannels(result, ho_ * images_ * w_, ho_ * h_, h_ * images_ * w_, t_.outHeight, t_.height, images_ * w_ * FRACTAL, true);
+        MultiplyChannels(result, ho_ * images_ * w_, ho_ * h_, h_ * images_ * w_, t_.outHeight, t_.height,
+                         images_ * w_ * FRACTAL, true);
         l0c_.EnQue(result);
         StoreProduct(t1_);
     }
@@ -173,7 +178,8 @@ private:
         LoadLeftTransposed(left_, a, channels_ * ho_ * h_);
         LoadRight(right_, t2, channels_, ho_, images_ * w_);
         LocalTensor<float> result = l0c_.template AllocTensor<float>();
-        MultiplyChannels(result, h_ * images_ * w_, h_ * ho_, ho_ * images_ * w_, t_.height, t_.outHeight, images_ * w_ * FRACTAL, true);
+        MultiplyChannels(result, h_ * images_ * w_, h_ * ho_, ho_ * images_ * w_, t_.height, t_.outHeight,
+                         images_ * w_ * FRACTAL, true);
         l0c_.EnQue(result);
     }
 
@@ -184,7 +190,8 @@ private:
         LoadLeft(left_, t2, channels_, ho_, images_ * w_);
         LoadRightTransposed(right_, x, channels_ * h_ * images_ * w_);
         uint32_t columns = (images_ - 1) * w_ * FRACTAL + t_.width;
-        MultiplyChannels(sumA_.template Get<float>(), ho_ * h_, ho_ * images_ * w_, images_ * w_ * h_, t_.outHeight, columns, t_.height, fresh);
+        MultiplyChannels(sumA_.template Get<float>(), ho_ * h_, ho_ * images_ * w_, images_ * w_ * h_, t_.outHeight,
+                         columns, t_.height, fresh);
     }
 
     // dB += T1^T dY, summed over the rows of all images of the tile
@@ -194,7 +201,8 @@ private:
         LoadLeftTransposed(left_, t1, channels_ * ho_ * images_ * w_);
         LoadRight(right_, dy, channels_ * images_, ho_, wo_);
         uint32_t rows = (images_ - 1) * ho_ * FRACTAL + t_.outHeight;
-        MultiplyChannels(sumB_.template Get<float>(), w_ * wo_, w_ * images_ * ho_, images_ * ho_ * wo_, t_.width, rows, t_.outWidth, fresh);
+        MultiplyChannels(sumB_.template Get<float>(), w_ * wo_, w_ * images_ * ho_, images_ * ho_ * wo_, t_.width, rows,
+                         t_.outWidth, fresh);
     }
 
     __aicore__ inline void AllocOperands()
@@ -204,8 +212,9 @@ private:
     }
 
     // One Mmad a channel; operands and results of neighbouring channels lie the given number of fractals apart.
-    __aicore__ inline void MultiplyChannels(const LocalTensor<float> &result, uint32_t resultFractals, uint32_t leftFractals,
-                                            uint32_t rightFractals, uint32_t m, uint32_t k, uint32_t n, bool fresh)
+    __aicore__ inline void MultiplyChannels(const LocalTensor<float> &result, uint32_t resultFractals,
+                                            uint32_t leftFractals, uint32_t rightFractals, uint32_t m, uint32_t k,
+                                            uint32_t n, bool fresh)
     {
         l0a_.EnQue(left_);
         l0b_.EnQue(right_);
@@ -234,13 +243,14 @@ private:
         uint32_t plane = t_.height * t_.width, fractals = h_ * w_;
         for (uint32_t i = 0; i < images_; ++i) {
             uint64_t target = (static_cast<uint64_t>(n + i) * t_.channels + channel_) * plane;
-            StorePlanes(dx_[target], result[i * fractals * FRACTAL_ELEMENTS], channels_, t_.height, t_.width, h_ * FRACTAL,
-                        images_ * fractals, plane);
+            StorePlanes(dx_[target], result[i * fractals * FRACTAL_ELEMENTS], channels_, t_.height, t_.width,
+                        h_ * FRACTAL, images_ * fractals, plane);
         }
         l0c_.FreeTensor(result);
     }
 
-    __aicore__ inline void StoreSum(const GlobalTensor<float> &gm, TBuf<TPosition::CO1> &sum, uint32_t split, uint32_t rows, uint32_t columns)
+    __aicore__ inline void StoreSum(const GlobalTensor<float> &gm, TBuf<TPosition::CO1> &sum, uint32_t split,
+                                    uint32_t rows, uint32_t columns)
     {
         uint64_t target = (static_cast<uint64_t>(split) * t_.channels + channel_) * rows * columns;
         StorePlanes(gm[target], sum.template Get<float>(), channels_, rows, columns, Blocks(rows) * FRACTAL,
@@ -248,9 +258,9 @@ private:
     }
 
     Tiling t_;
-    uint32_t h_ = 0, w_ = 0, ho_ = 0, wo_ = 0;              // sizes in fractals
-    uint32_t channel_ = 0, channels_ = 0, images_ = 0;      // of the tile
-    LocalTensor<T> left_, right_;                           // operands of the product at hand
+    uint32_t h_ = 0, w_ = 0, ho_ = 0, wo_ = 0;          // sizes in fractals
+    uint32_t channel_ = 0, channels_ = 0, images_ = 0;  // of the tile
+    LocalTensor<T> left_, right_;                       // operands of the product at hand
     GlobalTensor<T> x_, a_, b_, dy_, dx_;
     GlobalTensor<float> da_, db_;
     TQue<TPosition::A1, 1> aL1_;

@@ -1,6 +1,6 @@
 // K2: y[n,c] = K[c] x[n,c] with a whole plane as one vector, K = kron(A, B^T), for planes of a few dozen elements.
-// One product a channel, X[:,c] (images x D) times K^T (D x D'), with one strided load and one strided store: the rows of
-// a channel lie C*D elements apart, which must fit the uint16 stride of Nd2Nz.
+// One product a channel, X[:,c] (images x D) times K^T (D x D'), with one strided load and one strided store: the rows
+// of a channel lie C*D elements apart, which must fit the uint16 stride of Nd2Nz.
 #ifndef NEO_CELL_KRON_H
 #define NEO_CELL_KRON_H
 #include "neo_cell_cube.h"
@@ -28,7 +28,8 @@ public:
 
     __aicore__ inline void Process()
     {
-        uint32_t core = AscendC::GetBlockIdx(), channelCore = core % t_.channelCores, imageCore = core / t_.channelCores;
+        uint32_t core = AscendC::GetBlockIdx(), channelCore = core % t_.channelCores,
+                 imageCore = core / t_.channelCores;
         firstImage_ = PartBegin(t_.images, t_.imageCores, imageCore);
         lastImage_ = PartBegin(t_.images, t_.imageCores, imageCore + 1);
         lastChannel_ = PartBegin(t_.channels, t_.channelCores, channelCore + 1);

@@ -1,5 +1,5 @@
-// Small kernels on the emulator: some keep its rules, the others break one, and the message that must follow stands beside
-// them.  Every kernel has two tensors in global memory: gm (4096 floats) and half_gm (4096 halves).
+// Small kernels on the emulator: some keep its rules, the others break one, and the message that must follow stands
+// beside them.  Every kernel has two tensors in global memory: gm (4096 floats) and half_gm (4096 halves).
 #include <kernel_operator.h>
 
 #include <map>
@@ -27,9 +27,9 @@ std::map<std::string, Kernel> &Kernels()
     return kernels;
 }
 
-#define KERNEL(name, message)                                                                      \
-    void Run_##name(GM_ADDR gm, GM_ADDR half_gm);                                                   \
-    const bool registered_##name = Kernels().insert({#name, {message, Run_##name}}).second;         \
+#define KERNEL(name, message)                                                               \
+    void Run_##name(GM_ADDR gm, GM_ADDR half_gm);                                           \
+    const bool registered_##name = Kernels().insert({#name, {message, Run_##name}}).second; \
     void Run_##name([[maybe_unused]] GM_ADDR gm, [[maybe_unused]] GM_ADDR half_gm)
 
 template <HardEvent event>
@@ -206,9 +206,7 @@ KERNEL(buffers, "at most 64 buffers")
 {
     TPipe pipe;
     UB a;
-    for (int i = 0; i < 65; ++i) {
-        pipe.InitBuffer(a, 32);
-    }
+    for (int i = 0; i < 65; ++i) { pipe.InitBuffer(a, 32); }
 }
 
 KERNEL(tensor_end, "below the tensor's 16 elements, given 16")
@@ -364,9 +362,7 @@ KERNEL(gm_twice, "is written twice")
     c.Multiply();
     Order<HardEvent::M_FIX>();
     GlobalTensor<float> y = Floats(gm);
-    for (int i = 0; i < 2; ++i) {
-        Fixpipe<float, float, CFG_ROW_MAJOR>(y, c.l0c.Get<float>(), Store(16, 16));
-    }
+    for (int i = 0; i < 2; ++i) { Fixpipe<float, float, CFG_ROW_MAJOR>(y, c.l0c.Get<float>(), Store(16, 16)); }
 }
 
 KERNEL(poison, "Mmad: reads L0A at offset 0, which nobody wrote")
@@ -411,9 +407,7 @@ KERNEL(barrier, "without PipeBarrier<PIPE_M>")
 }
 
 KERNEL(event_id, "event ids are 0..7, given 8")
-{
-    SetFlag<HardEvent::M_FIX>(8);
-}
+{ SetFlag<HardEvent::M_FIX>(8); }
 
 KERNEL(set_twice, "set twice")
 {
@@ -422,21 +416,15 @@ KERNEL(set_twice, "set twice")
 }
 
 KERNEL(left_set, "flag M_FIX 1 is left set")
-{
-    SetFlag<HardEvent::M_FIX>(1);
-}
+{ SetFlag<HardEvent::M_FIX>(1); }
 
 KERNEL(never_set, "nobody set it, the core would hang")
-{
-    WaitFlag<HardEvent::M_FIX>(1);
-}
+{ WaitFlag<HardEvent::M_FIX>(1); }
 
 KERNEL(events_used_up, "all 8 ids of an event are taken")
 {
     TPipe pipe;
-    for (int i = 0; i < 6; ++i) {
-        pipe.AllocEventID<HardEvent::M_MTE1>();
-    }
+    for (int i = 0; i < 6; ++i) { pipe.AllocEventID<HardEvent::M_MTE1>(); }
 }
 
 KERNEL(never_freed, "1 tensors of queues were never freed")

@@ -1,6 +1,8 @@
 #!/bin/bash
-# Checks the kernels on this host, without an NPU: on the project's emulator always, and, where headers of CANN are found,
-# compiled against those and linked with the same instruction model. The same cases run on every tier.
+# Checks the kernels on this host, without an NPU: on the project's emulator always, and, where headers of CANN are
+# found, compiled against those and linked with the same instruction model. The same cases run on every tier.
+#
+#   bash check.sh [PYTEST OPTIONS]     for example -k integers, for a part of the cases
 #
 #   ASCEND_HOME_PATH     CANN toolkit: installed, or unpacked (with <arch>-linux/); 8.1.RC1 was tried
 #   ASC_DEVKIT_PATH      a checkout of asc-devkit (2026), and
@@ -24,14 +26,16 @@ system_includes() {
     return 0
 }
 
+options=("$@")
+
 # run_cases LABEL LIBRARY: an empty library means the emulator's own headers.
 run_cases() {
     echo "== $1: cases"
     (cd "$here/.." && NEO_CELL_LIBRARY=$2 "$python" -m pytest -q -p no:cacheprovider \
-        tests/ascend_kernels/test_kernels.py tests/ascend_kernels/test_performance.py tests/ascend_kernels/test_aot.py)
+        tests/ascend_kernels/test_kernels.py tests/ascend_kernels/test_performance.py tests/ascend_kernels/test_aot.py "${options[@]}")
 }
 
-# check_tier LABEL FLAGS: compiles the kernels and the intrinsics with the flags, links them with the model, runs the cases.
+# check_tier LABEL FLAGS: compiles the kernels and intrinsics with the flags, links them with the model, runs the cases.
 check_tier() {
     local label=$1 flags=$2 name objects=()
     local tier=$work/$label
@@ -58,7 +62,8 @@ check_op_host() {
     for source in "$here"/op_host/*.cpp; do
         for library in OP_TILING_LIB OP_PROTO_LIB; do
             # shellcheck disable=SC2086
-            g++ -std=c++11 -fsyntax-only -Wall -Wextra -D_GLIBCXX_USE_CXX11_ABI=0 -D$library $flags -I"$here/common" "$source"
+            g++ -std=c++11 -fsyntax-only -Wall -Wextra -D_GLIBCXX_USE_CXX11_ABI=0 -D$library $flags \
+                -I"$here/common" "$source"
         done
     done
 }
@@ -72,11 +77,11 @@ if [ -n "${ASCEND_HOME_PATH:-}" ]; then
     includes=$(system_includes "$stubs" "$home/include" "$installed" "$installed/impl" "$installed/interface" \
         "$home"/compiler/ascendc/include/highlevel_api{,/impl,/lib})
     if [ -n "$unpacked" ] && [ ! -d "$installed" ]; then
-        includes=$(system_includes "$stubs" "$unpacked/include" "$unpacked"/ascendc/include/basic_api{,/impl,/interface} \
-            "$unpacked"/ascendc/include/highlevel_api{,/impl,/lib})
+        includes=$(system_includes "$stubs" "$unpacked/include" \
+            "$unpacked"/ascendc/include/{basic_api{,/impl,/interface},highlevel_api{,/impl,/lib}})
     fi
     if [ ! -f "$stubs/stub_def.h" ]; then
-        echo "ASCEND_HOME_PATH=$home has no tools/tikicpulib/lib/include/stub_def.h: install the CANN toolkit, not only its runtime" >&2
+        echo "missing: $stubs/stub_def.h (install the CANN toolkit, not only its runtime)" >&2
         exit 1
     fi
     check_op_host cann "$includes"
@@ -87,11 +92,13 @@ if [ -n "${ASC_DEVKIT_PATH:-}" ]; then
     devkit=$ASC_DEVKIT_PATH
     stubs=${ASC_CPUDEBUG_PATH:-${ASCEND_HOME_PATH:-}/tools/tikicpulib/lib/include}
     if [ ! -f "$devkit/include/basic_api/kernel_basic_intf.h" ] || [ ! -f "$stubs/stub_def.h" ]; then
-        echo "asc-devkit needs ASC_DEVKIT_PATH/include/basic_api and ASC_CPUDEBUG_PATH/stub_def.h, given $devkit and $stubs" >&2
+        echo "missing: $devkit/include/basic_api/kernel_basic_intf.h (ASC_DEVKIT_PATH) or" \
+            "$stubs/stub_def.h (ASC_CPUDEBUG_PATH)" >&2
         exit 1
     fi
-    includes="-D__NPU_ARCH__=2201 -I$here/emulator/asc_devkit $(system_includes "$stubs" "$devkit/include" \
-        "$devkit/include/basic_api" "$devkit/include/utils" "$devkit/impl/basic_api" "$devkit/impl" "$devkit" "$devkit/impl/utils")"
+    includes=$(system_includes "$stubs" "$devkit"/include{,/basic_api,/utils} "$devkit"/impl/basic_api \
+        "$devkit/impl" "$devkit" "$devkit/impl/utils")
+    includes="-D__NPU_ARCH__=2201 -I$here/emulator/asc_devkit $includes"
     check_tier asc-devkit "$includes"
     tiers=$((tiers + 1))
 fi

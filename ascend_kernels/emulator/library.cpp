@@ -1,7 +1,7 @@
 // The C interface of the emulator: one function for tests and the performance model, three with the calling convention
 // of MindSpore's ops.Custom(func_type="aot"), by which a network runs on the emulated kernels.
-#include <cinttypes>
 #include <cstring>
+#include <mutex>
 
 #include "host.h"
 
@@ -109,6 +109,8 @@ struct Call {
 
 int RunAot(const char *name, Operator op, const Call &call, const neocell::Shape &shape)
 {
+    static std::mutex machine;  // there is one, and MindSpore runs independent operators in several threads
+    std::lock_guard<std::mutex> lock(machine);
     bool bf16 = std::strcmp(call.dtypes[0], "bfloat16") == 0;
     if (!bf16 && std::strcmp(call.dtypes[0], "float16") != 0) {
         return Refuse(name, std::string("expects float16 or bfloat16, given ") + call.dtypes[0]);

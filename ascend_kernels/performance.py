@@ -28,12 +28,11 @@ class Chip:
 
     cores: int
     megahertz: int
-    gm_bytes: int = 32  # of HBM, a cycle and core
 
 
+GM_BYTES = 32  # of HBM, a cycle and core, on all of them
 CHIPS = {"910B1": Chip(24, 1850), "910B2": Chip(24, 1800), "910B3": Chip(20, 1800), "910B4": Chip(20, 1500),
          "910_93": Chip(24, 1850)}
-ISSUE, LATENCY, STARTUP = 4.0, 600.0, 16.0  # estimates, cycles
 BATCH_MATMUL_CYCLES = 40.0  # estimate: issue and synchronisation of one small product inside BatchMatMul
 MODELS = {"T/S": 96, "B": 128, "L": 192}
 SIDES = {224: 56, 384: 96}
@@ -64,7 +63,7 @@ def batch_matmul_cycles(shape, chip: Chip, gradient: bool) -> float:
         moved, products = (y + t) + (t + x) + (t + x) + (x + t) + (t + y) + sums, 5
     else:
         moved, products = (x + t) + (t + y), 2
-    return planes * max(moved / chip.gm_bytes, products * BATCH_MATMUL_CYCLES)
+    return planes * max(moved / GM_BYTES, products * BATCH_MATMUL_CYCLES)
 
 
 def bound(cycles: dict) -> str:
@@ -75,8 +74,7 @@ def bound(cycles: dict) -> str:
 
 def predict(emulator: Emulator, operator: str, shape, chip: Chip, dtype: str = "float16") -> dict:
     """One row of the table: counts a plane of core 0 and the predicted time of the launch."""
-    report = emulator.report(operator, dtype, launch_shape(operator, shape), chip.cores, None,
-                             (chip.gm_bytes, ISSUE, LATENCY, STARTUP))
+    report = emulator.report(operator, dtype, launch_shape(operator, shape), chip.cores)
     if report["refusal"]:
         return {"operator": operator, "shape": shape, "refusal": report["refusal"]}
     if report["violations"]:
@@ -85,7 +83,7 @@ def predict(emulator: Emulator, operator: str, shape, chip: Chip, dtype: str = "
     core, cycles, tiling = report["core"], report["cycles"], report["tiling"]
     share = -(-c // tiling["channel_cores"]) * -(-n // tiling["image_cores"])  # planes of core 0
     gradient = operator == "neo_cell_grad"
-    floor = floor_bytes(operator, shape) / chip.gm_bytes / chip.cores
+    floor = floor_bytes(operator, shape) / GM_BYTES / chip.cores
     elements = share * shape[2] * shape[3]
     return {
         "operator": operator, "shape": shape, "refusal": "", "tiling": tiling,

@@ -57,8 +57,7 @@ void RunCore(Operator op, bool bf16, uint8_t *const *tensors, const neocell::Til
 
 }  // namespace
 
-Report Launch(Operator op, bool bf16, const neocell::Shape &shape, uint32_t cores, uint8_t *const *tensors,
-              const Chip &chip)
+Report Launch(Operator op, bool bf16, const neocell::Shape &shape, uint32_t cores, uint8_t *const *tensors)
 {
     Report report;
     if (const char *reason = Plan(op, shape, cores, &report.tiling)) {
@@ -85,7 +84,7 @@ Report Launch(Operator op, bool bf16, const neocell::Shape &shape, uint32_t core
         report.total.Add(machine.counters);
         if (core == 0) {
             report.first = machine.counters;
-            report.times = Replay(machine.steps, chip);
+            report.times = Replay(machine.steps);
         }
     }
     report.violations = machine.violations;

@@ -31,8 +31,7 @@ const char *Plan(Operator op, const neocell::Shape &shape, uint32_t cores, neoce
 std::vector<Argument> Arguments(Operator op, const neocell::Shape &shape, const neocell::Tiling &tiling);
 
 // Runs an operator on `cores` emulated cores.  Without tensors it is a dry run of core 0: checked and counted, no data.
-Report Launch(Operator op, bool bf16, const neocell::Shape &shape, uint32_t cores, uint8_t *const *tensors,
-              const Chip &chip);
+Report Launch(Operator op, bool bf16, const neocell::Shape &shape, uint32_t cores, uint8_t *const *tensors);
 
 // One core of one kernel; in kernels.cpp.
 void CallKernel(Operator op, bool bf16, uint8_t *const *tensors, neocell::Tiling tiling, int core);

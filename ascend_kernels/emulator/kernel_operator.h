@@ -48,13 +48,14 @@ using TEventID = int8_t;
 enum class TPosition : uint8_t { GM, A1, A2, B1, B2, C1, C2, CO1, CO2, VECIN, VECOUT, VECCALC };
 
 // name, source pipe, destination pipe
-#define EMULATOR_HARD_EVENTS(EVENT)                                                                                   \
-    EVENT(MTE2_MTE1, GM_L1, L1_L0)                                                                                    \
-    EVENT(MTE1_MTE2, L1_L0, GM_L1)                                                                                    \
-    EVENT(MTE1_M, L1_L0, CUBE)                                                                                        \
-    EVENT(M_MTE1, CUBE, L1_L0) EVENT(MTE2_V, GM_L1, VECTOR) EVENT(V_MTE2, VECTOR, GM_L1) EVENT(MTE3_V, UB_GM, VECTOR) \
-        EVENT(V_MTE3, VECTOR, UB_GM) EVENT(M_FIX, CUBE, FIXPIPE) EVENT(FIX_M, FIXPIPE, CUBE)                          \
-            EVENT(MTE3_MTE2, UB_GM, GM_L1) EVENT(MTE2_MTE3, GM_L1, UB_GM) EVENT(MTE2_FIX, GM_L1, FIXPIPE)             \
+#define EMULATOR_HARD_EVENTS(EVENT)                                                                       \
+    EVENT(MTE2_MTE1, GM_L1, L1_L0)                                                                        \
+    EVENT(MTE1_MTE2, L1_L0, GM_L1)                                                                        \
+    EVENT(MTE1_M, L1_L0, CUBE)                                                                            \
+    EVENT(M_MTE1, CUBE, L1_L0)                                                                            \
+    EVENT(MTE2_V, GM_L1, VECTOR) EVENT(V_MTE2, VECTOR, GM_L1) EVENT(MTE3_V, UB_GM, VECTOR)                \
+        EVENT(V_MTE3, VECTOR, UB_GM) EVENT(M_FIX, CUBE, FIXPIPE) EVENT(FIX_M, FIXPIPE, CUBE)              \
+            EVENT(MTE3_MTE2, UB_GM, GM_L1) EVENT(MTE2_MTE3, GM_L1, UB_GM) EVENT(MTE2_FIX, GM_L1, FIXPIPE) \
                 EVENT(FIX_MTE2, FIXPIPE, GM_L1) EVENT(MTE1_FIX, L1_L0, FIXPIPE) EVENT(FIX_MTE1, FIXPIPE, L1_L0)
 #define EMULATOR_NAME(name, source, destination) name,
 enum class HardEvent : uint8_t { EMULATOR_HARD_EVENTS(EMULATOR_NAME) MAX };

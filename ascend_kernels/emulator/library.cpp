@@ -116,7 +116,7 @@ int RunAot(const char *name, Operator op, const Call &call, const neocell::Shape
         return Refuse(name, std::string("expects float16 or bfloat16, given ") + call.dtypes[0]);
     }
     emulator::Report report =
-        emulator::Launch(op, bf16, shape, AOT_CORES, reinterpret_cast<uint8_t *const *>(call.params), {});
+        emulator::Launch(op, bf16, shape, AOT_CORES, reinterpret_cast<uint8_t *const *>(call.params));
     if (!report.refusal.empty()) { return Refuse(name, report.refusal); }
     if (!report.violations.empty()) { return Refuse(name, report.violations[0]); }
     return 0;
@@ -144,10 +144,9 @@ int RunPlanes(const char *name, Operator op, const Call &call, int expected)
 
 extern "C" {
 
-// Runs `op` for a shape {N, C, H, W, H', W'}; `tensors` in the operator's order, or null for a dry run of core 0 with
-// `chip` = {GM bytes per cycle, issue cycles, GM latency, start-up cycles} or null.  Returns a JSON report.
-const char *neo_cell_emulate(const char *op, int bf16, const uint32_t *shape, uint32_t cores, void **tensors,
-                             const double *chip)
+// Runs `op` for a shape {N, C, H, W, H', W'}; `tensors` in the operator's order, or null for a dry run of core 0.
+// Returns a JSON report.
+const char *neo_cell_emulate(const char *op, int bf16, const uint32_t *shape, uint32_t cores, void **tensors)
 {
     static std::string json;
     Operator which;
@@ -155,10 +154,8 @@ const char *neo_cell_emulate(const char *op, int bf16, const uint32_t *shape, ui
         json = "{\"refusal\": \"unknown operator\"}";
         return json.c_str();
     }
-    emulator::Chip model;
-    if (chip != nullptr) { model = {chip[0], chip[1], chip[2], chip[3]}; }
     neocell::Shape s = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]};
-    json = ToJson(emulator::Launch(which, bf16 != 0, s, cores, reinterpret_cast<uint8_t *const *>(tensors), model));
+    json = ToJson(emulator::Launch(which, bf16 != 0, s, cores, reinterpret_cast<uint8_t *const *>(tensors)));
     return json.c_str();
 }
 

@@ -60,19 +60,18 @@ class Emulator:
         self.library = ctypes.CDLL(str(library))
         self.library.neo_cell_emulate.restype = ctypes.c_char_p
 
-    def report(self, operator: str, dtype: str, shape, cores: int, tensors=None, chip=None) -> dict:
+    def report(self, operator: str, dtype: str, shape, cores: int, tensors=None) -> dict:
         """Runs an operator on arrays in its order of arguments, or dry (core 0 only, no data) without them.
 
-        dtype is "float16" or "bfloat16"; chip is (GM bytes per cycle, issue cycles, GM latency, start-up cycles).
+        dtype is "float16" or "bfloat16".
         Returns refusal, violations, races, tiling, counters of all cores ("total") and of core 0 ("core"), and the
         modelled cycles of core 0.
         """
         pointers = None
         if tensors is not None:
             pointers = (ctypes.c_void_p * len(tensors))(*(t.ctypes.data for t in tensors))
-        parameters = None if chip is None else (ctypes.c_double * 4)(*chip)
         text = self.library.neo_cell_emulate(
-            operator.encode(), int(dtype == "bfloat16"), (ctypes.c_uint32 * 6)(*shape), cores, pointers, parameters)
+            operator.encode(), int(dtype == "bfloat16"), (ctypes.c_uint32 * 6)(*shape), cores, pointers)
         return json.loads(text)
 
     def prefers_kron(self, shape) -> bool:

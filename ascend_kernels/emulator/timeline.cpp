@@ -15,12 +15,12 @@ struct Issued {
 }  // namespace
 
 // Always advances the pipe whose next step can start first, so that the pipes reach the shared GM bus in order of time.
-Times Replay(const std::vector<Step> &steps, const Chip &chip)
+Times Replay(const std::vector<Step> &steps)
 {
     Times times{};
     std::deque<Issued> queue[PIPES];
     for (const Step &step : steps) {
-        times.issue += chip.issueCycles;
+        times.issue += ISSUE_CYCLES;
         queue[step.pipe].push_back({&step, times.issue});
     }
     std::vector<std::deque<double>> flags(PIPES * PIPES * EVENT_IDS);
@@ -52,15 +52,15 @@ Times Replay(const std::vector<Step> &steps, const Chip &chip)
         } else if (step.kind == Step::WAIT) {
             flags[step.flag].pop_front();
         } else {
-            double work = step.cycles + chip.startup, latency = 0;
+            double work = step.cycles + STARTUP_CYCLES, latency = 0;
             ready[best] = start + work;
             if (step.gmBytes > 0) {
-                double transfer = step.gmBytes / chip.gmBytesPerCycle;
+                double transfer = step.gmBytes / GM_BYTES_PER_CYCLE;
                 bus = std::max(bus, start) + transfer;
                 times.gm += transfer;
                 ready[best] = std::max(ready[best], bus);
                 // loads in flight overlap, their users wait; a store frees L0C as soon as it has been read
-                latency = best == PIPE_GM_L1 ? chip.gmLatency : 0;
+                latency = best == PIPE_GM_L1 ? GM_LATENCY : 0;
             }
             times.busy[best] += work;
             complete[best] = std::max(complete[best], ready[best] + latency);

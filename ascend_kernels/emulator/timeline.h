@@ -9,12 +9,10 @@
 
 namespace emulator {
 
-struct Chip {
-    double gmBytesPerCycle = 32;  // of HBM, for one core, reads and writes together
-    double issueCycles = 4;       // estimate: scalar work for one instruction or flag
-    double gmLatency = 600;       // estimate: cycles that a load takes besides its bytes
-    double startup = 16;          // estimate: cycles an on-chip instruction needs besides its work
-};
+constexpr double GM_BYTES_PER_CYCLE = 32;  // of HBM, for one core, reads and writes together
+constexpr double ISSUE_CYCLES = 4;         // estimate: scalar work for one instruction or flag
+constexpr double GM_LATENCY = 600;         // estimate: cycles that a load takes besides its bytes
+constexpr double STARTUP_CYCLES = 16;      // estimate: cycles an on-chip instruction needs besides its work
 
 struct Times {
     double total;        // cycles from the first to the last instruction
@@ -23,7 +21,7 @@ struct Times {
     double gm;           // cycles of the GM bus
 };
 
-Times Replay(const std::vector<Step> &steps, const Chip &chip);
+Times Replay(const std::vector<Step> &steps);
 
 }  // namespace emulator
 #endif

@@ -6,7 +6,7 @@
 #
 #   ASCEND_HOME_PATH     CANN toolkit: installed, or unpacked (with <arch>-linux/); 8.1.RC1 was tried
 #   ASC_DEVKIT_PATH      a checkout of asc-devkit (2026), and
-#   ASC_CPUDEBUG_PATH    the folder of its CPU stubs: asc-tools' cpudebug/include (default: CANN's tikicpulib)
+#   ASC_CPUDEBUG_PATH    the folder of its newer CPU stubs, asc-tools' cpudebug/include; the others come from CANN
 #   PYTHON               the interpreter with pytest and numpy (default: python3)
 set -euo pipefail
 
@@ -90,14 +90,16 @@ if [ -n "${ASCEND_HOME_PATH:-}" ]; then
 fi
 if [ -n "${ASC_DEVKIT_PATH:-}" ]; then
     devkit=$ASC_DEVKIT_PATH
-    stubs=${ASC_CPUDEBUG_PATH:-${ASCEND_HOME_PATH:-}/tools/tikicpulib/lib/include}
-    if [ ! -f "$devkit/include/basic_api/kernel_basic_intf.h" ] || [ ! -f "$stubs/stub_def.h" ]; then
-        echo "missing: $devkit/include/basic_api/kernel_basic_intf.h (ASC_DEVKIT_PATH) or" \
-            "$stubs/stub_def.h (ASC_CPUDEBUG_PATH)" >&2
-        exit 1
-    fi
-    includes=$(system_includes "$stubs" "$devkit"/include{,/basic_api,/utils} "$devkit"/impl/basic_api \
-        "$devkit/impl" "$devkit" "$devkit/impl/utils")
+    cann_stubs=${ASCEND_HOME_PATH:-}/tools/tikicpulib/lib/include
+    for file in "$devkit/include/basic_api/kernel_basic_intf.h" "${ASC_CPUDEBUG_PATH:-$cann_stubs}/stub_def.h" \
+        "$cann_stubs/stub_fun.h"; do
+        if [ ! -f "$file" ]; then
+            echo "missing: $file (asc-devkit needs ASC_DEVKIT_PATH, ASC_CPUDEBUG_PATH and ASCEND_HOME_PATH)" >&2
+            exit 1
+        fi
+    done
+    includes=$(system_includes "${ASC_CPUDEBUG_PATH:-$cann_stubs}" "$devkit"/include{,/basic_api,/utils} \
+        "$devkit"/impl/basic_api "$devkit/impl" "$devkit" "$devkit/impl/utils" "$cann_stubs")
     includes="-D__NPU_ARCH__=2201 -I$here/emulator/asc_devkit $includes"
     check_tier asc-devkit "$includes"
     tiers=$((tiers + 1))

@@ -6,6 +6,13 @@
 #define NEO_CELL_TILING_H
 #include <stdint.h>
 
+// The compiler for the chip calls only functions that are marked as its own.
+#ifdef __aicore__
+#define NEO_CELL_SHARED __aicore__ inline
+#else
+#define NEO_CELL_SHARED inline
+#endif
+
 namespace neocell {
 
 struct Shape {
@@ -33,19 +40,17 @@ constexpr uint32_t MOST_CORES = 24;     // cube cores of the largest chip served
 constexpr uint32_t KRON_DEPTH = 64;     // largest plane (elements) for which a Kronecker matrix pays
 constexpr uint32_t KRON_IMAGES = 72;    // fewest images for which reading that matrix pays
 
-inline uint32_t Blocks(uint32_t size)
-{ return (size + FRACTAL - 1) / FRACTAL; }
-inline uint32_t CeilDiv(uint32_t a, uint32_t b)
-{ return (a + b - 1) / b; }
-inline uint32_t Min(uint32_t a, uint32_t b)
-{ return a < b ? a : b; }
-inline uint32_t Max(uint32_t a, uint32_t b)
-{ return a > b ? a : b; }
+NEO_CELL_SHARED uint32_t Blocks(uint32_t size) { return (size + FRACTAL - 1) / FRACTAL; }
+inline uint32_t CeilDiv(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+NEO_CELL_SHARED uint32_t Min(uint32_t a, uint32_t b) { return a < b ? a : b; }
+NEO_CELL_SHARED uint32_t Max(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 // Where part `index` of `total` begins, cut into `parts` runs whose lengths differ by at most one; none exceeds the
 // first.
-inline uint32_t PartBegin(uint32_t total, uint32_t parts, uint32_t index)
-{ return static_cast<uint32_t>((static_cast<uint64_t>(total) * index + parts - 1) / parts); }
+NEO_CELL_SHARED uint32_t PartBegin(uint32_t total, uint32_t parts, uint32_t index)
+{
+    return static_cast<uint32_t>((static_cast<uint64_t>(total) * index + parts - 1) / parts);
+}
 
 // Instructions that copy `count` matrices of rows x cols fractals from NZ to the order of L0 (see LoadReordered).
 inline uint32_t LoadInstructions(uint32_t count, uint32_t rows, uint32_t cols)
@@ -111,8 +116,7 @@ inline void SplitOverCores(uint32_t cores, Tiling *t)
 }
 
 // As many channels as `most`, evenly over the passes that a core needs for its share.
-inline uint32_t EvenTile(uint32_t share, uint32_t most)
-{ return CeilDiv(share, CeilDiv(share, most)); }
+inline uint32_t EvenTile(uint32_t share, uint32_t most) { return CeilDiv(share, CeilDiv(share, most)); }
 
 // K1 and K1n: Y = A X B in two stages.  Returns the reason of a refusal, or nullptr.
 inline const char *PlanForward(const Shape &s, uint32_t cores, Tiling *t)
@@ -175,7 +179,9 @@ inline uint32_t GradOperandFractals(const Shape &s, uint32_t channels, uint32_t 
 
 // Several images in one gradient tile need planes of one fractal: only then is a transposed product contiguous.
 inline bool OneFractal(const Shape &s)
-{ return s.height <= FRACTAL && s.width <= FRACTAL && s.outHeight <= FRACTAL && s.outWidth <= FRACTAL; }
+{
+    return s.height <= FRACTAL && s.width <= FRACTAL && s.outHeight <= FRACTAL && s.outWidth <= FRACTAL;
+}
 
 inline bool GradFits(const Shape &s, uint32_t channels, uint32_t images, uint32_t buffers)
 {
@@ -186,7 +192,9 @@ inline bool GradFits(const Shape &s, uint32_t channels, uint32_t images, uint32_
 // Parts of N with their own dA and dB.  A function of the shape alone, so that the sums, and with them every bit of
 // the result, are the same on 1, 20 and 24 cores.
 inline uint32_t GradSplits(uint32_t images, uint32_t channels)
-{ return channels >= MOST_CORES ? 1 : Min(images, MOST_CORES / channels); }
+{
+    return channels >= MOST_CORES ? 1 : Min(images, MOST_CORES / channels);
+}
 
 // K3: dX, dA and dB.  The number of images of a tile, too, depends on the shape alone (order of summation).
 inline const char *PlanGrad(const Shape &s, uint32_t cores, Tiling *t)
@@ -229,8 +237,7 @@ inline bool PrefersKron(const Shape &s)
            static_cast<uint64_t>(s.channels) * depth <= MAX_U16;
 }
 
-inline uint32_t UsedCores(const Tiling &t)
-{ return t.channelCores * t.imageCores; }
+inline uint32_t UsedCores(const Tiling &t) { return t.channelCores * t.imageCores; }
 
 }  // namespace neocell
 #endif

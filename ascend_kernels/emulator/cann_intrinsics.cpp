@@ -22,19 +22,13 @@ bool g_isAtomic = false;
 ProcessLock *ProcessLock::processLock = nullptr;
 ProcessLock::ProcessLock() {}
 ProcessLock::~ProcessLock() {}
-ProcessLock *ProcessLock::CreateLock()
-{ return new ProcessLock(); }
-int ProcessLock::Unlock()
-{ return 0; }
-int ProcessLock::Write()
-{ return 0; }
+ProcessLock *ProcessLock::CreateLock() { return new ProcessLock(); }
+int ProcessLock::Unlock() { return 0; }
+int ProcessLock::Write() { return 0; }
 namespace check {  // the instruction model checks more
-bool CheckFuncMmadImpl(MmadApiParams &, const char *)
-{ return true; }
-bool CheckFuncLoadData2dImpl(LoadData2dApiParams &, const char *)
-{ return true; }
-bool CheckFuncInitConstValueImpl(CubeInitConstValueApiParams &, const char *)
-{ return true; }
+bool CheckFuncMmadImpl(MmadApiParams &, const char *) { return true; }
+bool CheckFuncLoadData2dImpl(LoadData2dApiParams &, const char *) { return true; }
+bool CheckFuncInitConstValueImpl(CubeInitConstValueApiParams &, const char *) { return true; }
 }  // namespace check
 }  // namespace AscendC
 
@@ -53,10 +47,8 @@ void AscendCBufAbsAddr(uint8_t hardware, uint64_t address, uint64_t)
         }
     }
 }
-void AscendCBufAlloc(uint8_t, uint8_t, uint64_t, uint64_t)
-{ TheMachine().HoldTensor(1); }
-void AscendCBufFree(uint8_t, uint8_t, uint64_t, uint64_t)
-{ TheMachine().HoldTensor(-1); }
+void AscendCBufAlloc(uint8_t, uint8_t, uint64_t, uint64_t) { TheMachine().HoldTensor(1); }
+void AscendCBufFree(uint8_t, uint8_t, uint64_t, uint64_t) { TheMachine().HoldTensor(-1); }
 void AscendCBufDeque(uint8_t, uint8_t, uint8_t, uint64_t) {}
 void AscendCBufEnque(uint8_t, uint8_t, uint8_t, uint64_t) {}
 void AscendCBufGet(uint8_t, uint8_t, uint64_t, uint64_t) {}
@@ -66,17 +58,17 @@ void AscendCTBufPoolResetCheck(uint8_t, uint64_t, uint64_t, uint64_t) {}
 void AscendCUpdateTbufPoolStatus(uint64_t, bool) {}
 
 // ---------------------------------------------------------------------------------------------------- number formats
-uint16_t half::FloatToFp16(const float &value) const
-{ return emulator::Narrow(value, Format::F16); }
+uint16_t half::FloatToFp16(const float &value) const { return emulator::Narrow(value, Format::F16); }
 uint16_t half::Int32ToFp16(const int32_t &value) const
-{ return emulator::Narrow(static_cast<float>(value), Format::F16); }
+{
+    return emulator::Narrow(static_cast<float>(value), Format::F16);
+}
 half &half::operator=(const half &other)
 {
     val = other.val;
     return *this;
 }
-uint16_t bfloat16_t::FloatToBf16(const float &value) const
-{ return emulator::Narrow(value, Format::BF16); }
+uint16_t bfloat16_t::FloatToBf16(const float &value) const { return emulator::Narrow(value, Format::BF16); }
 bfloat16_t &bfloat16_t::operator=(const bfloat16_t &other)
 {
     val = other.val;
@@ -92,8 +84,7 @@ constexpr Format FORMAT<half> = Format::F16;
 template <>
 constexpr Format FORMAT<bfloat16_t> = Format::BF16;
 template <typename T>
-uint16_t *Bits(T *address)
-{ return reinterpret_cast<uint16_t *>(address); }
+uint16_t *Bits(T *address) { return reinterpret_cast<uint16_t *>(address); }
 
 emulator::Pipe PipeOf(pipe_t pipe)
 {
@@ -119,7 +110,9 @@ uint64_t g_ndParameters = 1;  // ndNum, srcNdStride and dstNdStride of the next 
 
 template <typename T>
 void FillL1(T *l1, int64_t config, T value)
-{ TheMachine().FillL1(Bits(l1), config & 0x7FFF, config >> 16 & 0x7FFF, config >> 32 & 0x7FFF, value.val); }
+{
+    TheMachine().FillL1(Bits(l1), config & 0x7FFF, config >> 16 & 0x7FFF, config >> 32 & 0x7FFF, value.val);
+}
 
 template <typename T>
 emulator::FixPipe FixOf(uint32_t n, uint32_t m, uint32_t dstStride, uint32_t srcStride, QuantMode_t quant)
@@ -142,9 +135,13 @@ emulator::FixPipe FixOf(uint32_t n, uint32_t m, uint32_t dstStride, uint32_t src
 
 // --------------------------------------------------------------------------------------------------- synchronisation
 void set_flag(pipe_t source, pipe_t destination, event_t id)
-{ TheMachine().SetFlag(PipeOf(source), PipeOf(destination), id); }
+{
+    TheMachine().SetFlag(PipeOf(source), PipeOf(destination), id);
+}
 void wait_flag(pipe_t source, pipe_t destination, event_t id)
-{ TheMachine().WaitFlag(PipeOf(source), PipeOf(destination), id); }
+{
+    TheMachine().WaitFlag(PipeOf(source), PipeOf(destination), id);
+}
 void pipe_barrier(pipe_t pipe)
 {
     if (pipe == PIPE_ALL) {
@@ -155,8 +152,7 @@ void pipe_barrier(pipe_t pipe)
 }
 
 // ------------------------------------------------------------------------------------------------------ instructions
-void set_nd_para(uint64_t parameters)
-{ g_ndParameters = parameters; }
+void set_nd_para(uint64_t parameters) { g_ndParameters = parameters; }
 
 #define INTRINSICS_OF(T)                                                                                               \
     void copy_gm_to_cbuf_multi_nd2nz_b16(T *l1, T *gm, uint8_t, uint16_t ndNum, uint16_t n, uint16_t d,                \
@@ -189,24 +185,28 @@ STORE_OF(half)
 STORE_OF(bfloat16_t)
 STORE_OF(float)
 
-void create_cbuf_matrix(half *l1, int64_t config, half value)
-{ FillL1(l1, config, value); }
-void create_cbuf_matrix_bf16(bfloat16_t *l1, int64_t config, bfloat16_t value)
-{ FillL1(l1, config, value); }
+void create_cbuf_matrix(half *l1, int64_t config, half value) { FillL1(l1, config, value); }
+void create_cbuf_matrix_bf16(bfloat16_t *l1, int64_t config, bfloat16_t value) { FillL1(l1, config, value); }
 
 // ----------------------------------------------------------------------- instantiated by the headers, never executed
-void create_ca_matrix(half *, int64_t, half)
-{ TheMachine().Die("InitConstValue on L0A is not modelled"); }
-void create_cb_matrix(half *, int64_t, half)
-{ TheMachine().Die("InitConstValue on L0B is not modelled"); }
+void create_ca_matrix(half *, int64_t, half) { TheMachine().Die("InitConstValue on L0A is not modelled"); }
+void create_cb_matrix(half *, int64_t, half) { TheMachine().Die("InitConstValue on L0B is not modelled"); }
 void create_ca_matrix_bf16(bfloat16_t *, int64_t, bfloat16_t)
-{ TheMachine().Die("InitConstValue on L0A is not modelled"); }
+{
+    TheMachine().Die("InitConstValue on L0A is not modelled");
+}
 void create_cb_matrix_bf16(bfloat16_t *, int64_t, bfloat16_t)
-{ TheMachine().Die("InitConstValue on L0B is not modelled"); }
+{
+    TheMachine().Die("InitConstValue on L0B is not modelled");
+}
 void copy_gm_to_ubuf_align_b16(void *, void *, uint8_t, uint16_t, uint32_t, uint8_t, uint8_t, uint32_t, uint32_t)
-{ TheMachine().Die("the cube core has no UB"); }
+{
+    TheMachine().Die("the cube core has no UB");
+}
 void copy_ubuf_to_gm(void *, void *, uint8_t, uint16_t, uint16_t, uint16_t, uint16_t)
-{ TheMachine().Die("the cube core has no UB"); }
+{
+    TheMachine().Die("the cube core has no UB");
+}
 
 // --------------------------------------------------------------------------------------------- scalar unit, registers
 int64_t sff0(uint64_t value)
@@ -216,10 +216,8 @@ int64_t sff0(uint64_t value)
     }
     return -1;
 }
-uint64_t sbitset0(uint64_t value, int64_t bit)
-{ return value & ~(1ull << bit); }
-uint64_t sbitset1(uint64_t value, int64_t bit)
-{ return value | 1ull << bit; }
+uint64_t sbitset0(uint64_t value, int64_t bit) { return value & ~(1ull << bit); }
+uint64_t sbitset1(uint64_t value, int64_t bit) { return value | 1ull << bit; }
 void dcci(void *, uint64_t, uint64_t) {}
 void set_atomic_none() {}
 void set_l1_3d_size(uint64_t) {}

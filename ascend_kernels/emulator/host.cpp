@@ -40,8 +40,7 @@ std::vector<Argument> Arguments(Operator op, const neocell::Shape &s, const neoc
 namespace {
 
 // A dry run needs addresses that no tensor of the process has and that cannot overlap.
-uint8_t *FakeAddress(size_t index)
-{ return reinterpret_cast<uint8_t *>((index + 1) << 44); }
+uint8_t *FakeAddress(size_t index) { return reinterpret_cast<uint8_t *>((index + 1) << 44); }
 
 void RunCore(Operator op, bool bf16, uint8_t *const *tensors, const neocell::Tiling &tiling, int core)
 {

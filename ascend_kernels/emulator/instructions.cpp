@@ -13,8 +13,7 @@ constexpr uint32_t C0 = 16;                 // 16-bit elements in 32 B
 constexpr uint32_t FRACTAL_ELEMENTS = 256;  // 16 x 16
 constexpr uint16_t NOT_A_NUMBER = 0x7FC0;   // in fp16 and in bf16
 
-uint32_t Up(uint32_t value, uint32_t unit)
-{ return (value + unit - 1) / unit * unit; }
+uint32_t Up(uint32_t value, uint32_t unit) { return (value + unit - 1) / unit * unit; }
 
 // row += left * right, each element a float32 sum in the order of k
 void AddProducts(float *row, const float *left, const float *right, uint32_t k, uint32_t columns)

@@ -65,15 +65,17 @@ constexpr emulator::Pipe EVENT_PIPES[][2] = {EMULATOR_HARD_EVENTS(EMULATOR_PIPES
 #undef EMULATOR_PIPES
 
 inline void SetFlagOf(HardEvent event, int id)
-{ TheMachine().SetFlag(EVENT_PIPES[int(event)][0], EVENT_PIPES[int(event)][1], id); }
+{
+    TheMachine().SetFlag(EVENT_PIPES[int(event)][0], EVENT_PIPES[int(event)][1], id);
+}
 inline void WaitFlagOf(HardEvent event, int id)
-{ TheMachine().WaitFlag(EVENT_PIPES[int(event)][0], EVENT_PIPES[int(event)][1], id); }
+{
+    TheMachine().WaitFlag(EVENT_PIPES[int(event)][0], EVENT_PIPES[int(event)][1], id);
+}
 template <HardEvent event>
-void SetFlag(int id)
-{ SetFlagOf(event, id); }
+void SetFlag(int id) { SetFlagOf(event, id); }
 template <HardEvent event>
-void WaitFlag(int id)
-{ WaitFlagOf(event, id); }
+void WaitFlag(int id) { WaitFlagOf(event, id); }
 
 template <pipe_t pipe>
 void PipeBarrier()
@@ -85,8 +87,7 @@ void PipeBarrier()
     }
 }
 
-inline int64_t GetBlockIdx()
-{ return block_idx; }
+inline int64_t GetBlockIdx() { return block_idx; }
 
 // ------------------------------------------------------------------------------------------------------- tensors
 constexpr emulator::Memory MemoryOf(TPosition position)
@@ -183,17 +184,13 @@ struct InitConstValueParams {
 };
 
 template <typename T>
-constexpr emulator::Format FormatOf()
-{ return emulator::Format::F32; }
+constexpr emulator::Format FormatOf() { return emulator::Format::F32; }
 template <>
-constexpr emulator::Format FormatOf<half>()
-{ return emulator::Format::F16; }
+constexpr emulator::Format FormatOf<half>() { return emulator::Format::F16; }
 template <>
-constexpr emulator::Format FormatOf<bfloat16_t>()
-{ return emulator::Format::BF16; }
+constexpr emulator::Format FormatOf<bfloat16_t>() { return emulator::Format::BF16; }
 template <typename T>
-uint16_t *Bits(T *address)
-{ return reinterpret_cast<uint16_t *>(address); }
+uint16_t *Bits(T *address) { return reinterpret_cast<uint16_t *>(address); }
 
 template <typename T>
 void DataCopy(const LocalTensor<T> &l1, const GlobalTensor<T> &gm, const Nd2NzParams &p)
@@ -205,7 +202,9 @@ void DataCopy(const LocalTensor<T> &l1, const GlobalTensor<T> &gm, const Nd2NzPa
 
 template <typename T>
 void InitConstValue(const LocalTensor<T> &l1, const InitConstValueParams<T> &p)
-{ TheMachine().FillL1(Bits(l1.address), p.repeatTimes, p.blockNum, p.dstGap, p.initValue.bits); }
+{
+    TheMachine().FillL1(Bits(l1.address), p.repeatTimes, p.blockNum, p.dstGap, p.initValue.bits);
+}
 
 template <typename T>
 void LoadData(const LocalTensor<T> &l0, const LocalTensor<T> &l1, const LoadData2DParams &p)
@@ -216,7 +215,9 @@ void LoadData(const LocalTensor<T> &l0, const LocalTensor<T> &l1, const LoadData
 
 template <typename T>
 void Mmad(const LocalTensor<float> &c, const LocalTensor<T> &a, const LocalTensor<T> &b, const MmadParams &p)
-{ TheMachine().Multiply(c.address, Bits(a.address), Bits(b.address), p.m, p.k, p.n, p.cmatrixInitVal, FormatOf<T>()); }
+{
+    TheMachine().Multiply(c.address, Bits(a.address), Bits(b.address), p.m, p.k, p.n, p.cmatrixInitVal, FormatOf<T>());
+}
 
 inline emulator::FixPipe FixPipeOf(const FixpipeParamsV220 &p, emulator::Format stored)
 {

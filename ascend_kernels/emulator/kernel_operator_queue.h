@@ -57,8 +57,7 @@ public:
         return id;
     }
     template <HardEvent event>
-    void ReleaseEventID(TEventID id)
-    { occupied_[int(event)] &= ~(1u << id); }
+    void ReleaseEventID(TEventID id) { occupied_[int(event)] &= ~(1u << id); }
     TEventID FetchEventID(HardEvent event)
     {
         for (int id = 0; id < emulator::EVENT_IDS; ++id) {
@@ -90,8 +89,7 @@ private:
 
 }  // namespace AscendC
 
-inline AscendC::TPipe *GetTPipePtr()
-{ return AscendC::TPipe::current; }
+inline AscendC::TPipe *GetTPipePtr() { return AscendC::TPipe::current; }
 
 namespace AscendC {
 
@@ -101,8 +99,7 @@ struct TBuf {
     uint8_t *address = nullptr;
     uint32_t bytes = 0;
     template <typename T>
-    LocalTensor<T> Get()
-    { return {reinterpret_cast<T *>(address), uint32_t(bytes / sizeof(T)), -1}; }
+    LocalTensor<T> Get() { return {reinterpret_cast<T *>(address), uint32_t(bytes / sizeof(T)), -1}; }
 };
 
 template <TPosition position, int depth>
@@ -181,7 +178,9 @@ public:
 private:
     template <typename T>
     LocalTensor<T> Tensor(int slot)
-    { return {reinterpret_cast<T *>(own->buffers[slot].address), uint32_t(own->bytes / sizeof(T)), slot}; }
+    {
+        return {reinterpret_cast<T *>(own->buffers[slot].address), uint32_t(own->bytes / sizeof(T)), slot};
+    }
     Buffer &Of(const char *call, int slot, Buffer::State state)
     {
         static const char *const STATES[] = {"free", "allocated", "queued", "dequeued"};

@@ -123,10 +123,11 @@ int RunAot(const char *name, Operator op, const Call &call, const neocell::Shape
 }
 
 int RefuseCount(const char *name, const Call &call, int expected)
-{ return Refuse(name, "expects " + std::to_string(expected) + " tensors, given " + std::to_string(call.count)); }
+{
+    return Refuse(name, "expects " + std::to_string(expected) + " tensors, given " + std::to_string(call.count));
+}
 
-uint32_t Size(const Call &call, int tensor, int axis)
-{ return static_cast<uint32_t>(call.shapes[tensor][axis]); }
+uint32_t Size(const Call &call, int tensor, int axis) { return static_cast<uint32_t>(call.shapes[tensor][axis]); }
 
 // x (N, C, H, W), a (C, H', H), b (C, W, W') and, after them, what the operator adds
 int RunPlanes(const char *name, Operator op, const Call &call, int expected)
@@ -160,16 +161,16 @@ const char *neo_cell_emulate(const char *op, int bf16, const uint32_t *shape, ui
 }
 
 // 1 if the Kronecker kernel is the faster forward for the shape {N, C, H, W, H', W'}.
-int neo_cell_prefers_kron(const uint32_t *s)
-{ return neocell::PrefersKron({s[0], s[1], s[2], s[3], s[4], s[5]}); }
+int neo_cell_prefers_kron(const uint32_t *s) { return neocell::PrefersKron({s[0], s[1], s[2], s[3], s[4], s[5]}); }
 
 // Images over which dA and dB of a gradient are summed apart: the first axis S of its outputs da and db.
-uint32_t neo_cell_grad_splits(uint32_t images, uint32_t channels)
-{ return neocell::GradSplits(images, channels); }
+uint32_t neo_cell_grad_splits(uint32_t images, uint32_t channels) { return neocell::GradSplits(images, channels); }
 
 // x (N, C, H, W), a (C, H', H), b (C, W, W') -> y (N, C, H', W')
 int NeoCell(int count, void **params, int *ranks, int64_t **shapes, const char **dtypes, void *, void *)
-{ return RunPlanes("NeoCell", Operator::FORWARD, {count, params, ranks, shapes, dtypes}, 4); }
+{
+    return RunPlanes("NeoCell", Operator::FORWARD, {count, params, ranks, shapes, dtypes}, 4);
+}
 
 // x (N, C, H*W), k (C, H'*W', H*W) -> y (N, C, H'*W')
 int NeoCellKron(int count, void **params, int *ranks, int64_t **shapes, const char **dtypes, void *, void *)
@@ -185,5 +186,7 @@ int NeoCellKron(int count, void **params, int *ranks, int64_t **shapes, const ch
 
 // x, a, b, dy -> dx like x, da (S, C, H', H) and db (S, C, W, W') in float32
 int NeoCellGrad(int count, void **params, int *ranks, int64_t **shapes, const char **dtypes, void *, void *)
-{ return RunPlanes("NeoCellGrad", Operator::GRAD, {count, params, ranks, shapes, dtypes}, 7); }
+{
+    return RunPlanes("NeoCellGrad", Operator::GRAD, {count, params, ranks, shapes, dtypes}, 7);
+}
 }

@@ -3,7 +3,9 @@
 
 namespace optiling {
 static ge::graphStatus NeoCellTiling(gert::TilingContext *context)
-{ return neocell::LaunchPlanes(context, "NeoCell", neocell::PlanForward); }
+{
+    return neocell::LaunchPlanes(context, "NeoCell", neocell::PlanForward);
+}
 }  // namespace optiling
 
 namespace ge {
@@ -17,7 +19,9 @@ static graphStatus NeoCellShape(gert::InferShapeContext *context)
 }
 
 static graphStatus NeoCellType(gert::InferDataTypeContext *context)
-{ return context->SetOutputDataType(0, context->GetInputDataType(0)); }
+{
+    return context->SetOutputDataType(0, context->GetInputDataType(0));
+}
 }  // namespace ge
 
 namespace ops {

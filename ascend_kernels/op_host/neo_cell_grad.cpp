@@ -4,7 +4,9 @@
 
 namespace optiling {
 static ge::graphStatus NeoCellGradTiling(gert::TilingContext *context)
-{ return neocell::LaunchPlanes(context, "NeoCellGrad", neocell::PlanGrad); }
+{
+    return neocell::LaunchPlanes(context, "NeoCellGrad", neocell::PlanGrad);
+}
 }  // namespace optiling
 
 namespace ge {

@@ -12,7 +12,9 @@ namespace neocell {
 using Planner = const char *(*)(const Shape &, uint32_t, Tiling *);
 
 inline uint32_t Dim(const gert::TilingContext *context, size_t input, size_t axis)
-{ return static_cast<uint32_t>(context->GetInputShape(input)->GetStorageShape().GetDim(axis)); }
+{
+    return static_cast<uint32_t>(context->GetInputShape(input)->GetStorageShape().GetDim(axis));
+}
 
 // Plans the shape for the chip at hand; a refusal is a failed tiling with its reason on the error stream.
 inline ge::graphStatus Launch(gert::TilingContext *context, const char *name, const Shape &shape, Planner plan,

@@ -20,7 +20,9 @@ static graphStatus NeoCellKronShape(gert::InferShapeContext *context)
 }
 
 static graphStatus NeoCellKronType(gert::InferDataTypeContext *context)
-{ return context->SetOutputDataType(0, context->GetInputDataType(0)); }
+{
+    return context->SetOutputDataType(0, context->GetInputDataType(0));
+}
 }  // namespace ge
 
 namespace ops {

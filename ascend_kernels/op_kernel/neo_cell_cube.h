@@ -74,11 +74,10 @@ __aicore__ inline void LoadPlanes(const LocalTensor<T> &l1, const GlobalTensor<T
 template <typename T>
 __aicore__ inline void FillZero(const LocalTensor<T> &l1, uint32_t elements)
 {
-    AscendC::InitConstValueParams<T> p;
+    AscendC::InitConstValueParams<T> p;  // its value is zero by default
     p.repeatTimes = 1;
     p.blockNum = U16(elements / FRACTAL);
     p.dstGap = 0;
-    p.initValue = T(0.0f);
     AscendC::InitConstValue(l1, p);
 }
 
@@ -129,21 +128,29 @@ __aicore__ inline void LoadReordered(const LocalTensor<T> &l0, const LocalTensor
 template <typename T>
 __aicore__ inline void LoadLeft(const LocalTensor<T> &l0a, const LocalTensor<T> &l1, uint32_t count, uint32_t rows,
                                 uint32_t columns)
-{ LoadReordered(l0a, l1, count, rows, columns, false); }
+{
+    LoadReordered(l0a, l1, count, rows, columns, false);
+}
 
 template <typename T>
 __aicore__ inline void LoadRight(const LocalTensor<T> &l0b, const LocalTensor<T> &l1, uint32_t count, uint32_t rows,
                                  uint32_t columns)
-{ LoadReordered(l0b, l1, count, rows, columns, true); }
+{
+    LoadReordered(l0b, l1, count, rows, columns, true);
+}
 
 // The columns of fractals of a matrix are the rows of its transpose: NZ needs no new order then.
 template <typename T>
 __aicore__ inline void LoadLeftTransposed(const LocalTensor<T> &l0a, const LocalTensor<T> &l1, uint32_t fractals)
-{ LoadRun(l0a, l1, fractals, 1, 1, true); }
+{
+    LoadRun(l0a, l1, fractals, 1, 1, true);
+}
 
 template <typename T>
 __aicore__ inline void LoadRightTransposed(const LocalTensor<T> &l0b, const LocalTensor<T> &l1, uint32_t fractals)
-{ LoadRun(l0b, l1, fractals, 1, 1, false); }
+{
+    LoadRun(l0b, l1, fractals, 1, 1, false);
+}
 
 // L0C (m x n) = or += L0A (m x k) * L0B (k x n).  True sizes: what pads a fractal beyond k is not summed.
 template <typename T>

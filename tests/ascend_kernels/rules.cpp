@@ -406,8 +406,7 @@ KERNEL(barrier, "without PipeBarrier<PIPE_M>")
     Mmad(c.l0c.Get<float>(), c.l0a.Get<half>(), c.l0b.Get<half>(), p);
 }
 
-KERNEL(event_id, "event ids are 0..7, given 8")
-{ SetFlag<HardEvent::M_FIX>(8); }
+KERNEL(event_id, "event ids are 0..7, given 8") { SetFlag<HardEvent::M_FIX>(8); }
 
 KERNEL(set_twice, "set twice")
 {
@@ -415,11 +414,9 @@ KERNEL(set_twice, "set twice")
     SetFlag<HardEvent::M_FIX>(1);
 }
 
-KERNEL(left_set, "flag M_FIX 1 is left set")
-{ SetFlag<HardEvent::M_FIX>(1); }
+KERNEL(left_set, "flag M_FIX 1 is left set") { SetFlag<HardEvent::M_FIX>(1); }
 
-KERNEL(never_set, "nobody set it, the core would hang")
-{ WaitFlag<HardEvent::M_FIX>(1); }
+KERNEL(never_set, "nobody set it, the core would hang") { WaitFlag<HardEvent::M_FIX>(1); }
 
 KERNEL(events_used_up, "all 8 ids of an event are taken")
 {

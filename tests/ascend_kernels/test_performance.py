@@ -32,11 +32,10 @@ def test_traffic(emulator, shape):
 @pytest.mark.parametrize("shape", FOUR_STAGES, ids=ids(FOUR_STAGES))
 @pytest.mark.parametrize("chip", CHIPS)
 def test_forward_near_the_memory_bound(emulator, shape, chip):
-    """Predicted within 1.25 x of the HBM floor; the floor without the weights, and cores that divide C evenly."""
+    """Predicted within 1.25 x of the HBM floor (X and Y alone, without the weights), and not bound by issue."""
     chip = CHIPS[chip]
-    even = -(-shape[1] // chip.cores) * chip.cores / shape[1]  # 20 cores: 96 channels are 4.8 a core
     row = predict(emulator, forward_operator(emulator, shape), shape, chip)
-    assert row["ratio"] <= 1.25 * even
+    assert row["ratio"] <= 1.25
     assert row["hbm_cycles_per_instruction"] >= 15
 
 

@@ -20,7 +20,8 @@ set_option() {
 
 # The best checkpoint of the newest run in the project.
 newest_checkpoint() {
-  find "$ROOT/runs" -path '*/checkpoints/*_best.ckpt' -printf '%T@ %p\n' 2>/dev/null | sort -rn | sed -n '1s/^[^ ]* //p'
+  { find "$ROOT/runs" -path '*/checkpoints/*_best.ckpt' -printf '%T@ %p\n' 2>/dev/null || true; } |
+    sort -rn | sed -n '1s/^[^ ]* //p'
 }
 
 TARGET=""

@@ -1,5 +1,6 @@
 """scripts/env.sh and scripts/check_requirements.py: which Python the scripts use, and what they do without one."""
 
+import fcntl
 import subprocess
 import sys
 
@@ -75,10 +76,9 @@ def test_failed_installation_is_told_and_not_taken_for_a_complete_one(project, w
 def test_complete_environment_is_used_until_setup_py_changes(project, write_setup, use):
     write_setup(["no-such-package"])
     use()  # leaves a virtual environment that works but is not marked as complete
-    checksum = subprocess.run(
-        ["cksum"], stdin=open(project / "setup.py"), capture_output=True, text=True, check=True
-    ).stdout.strip()
-    (project / ".venv" / ".neonext").write_text(f"complete {checksum}\n")
+    with open(project / "setup.py") as setup:
+        checksum = subprocess.run(["cksum"], stdin=setup, capture_output=True, text=True, check=True).stdout
+    (project / ".venv" / ".neonext").write_text(f"complete {checksum}")
     result = use()
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.strip() == str(project / ".venv" / "bin" / "python")
@@ -89,6 +89,22 @@ def test_complete_environment_is_used_until_setup_py_changes(project, write_setu
     assert "Installing" in result.stdout
     assert "Making" not in result.stdout  # completed, not made anew
     assert (project / ".venv" / ".neonext").read_text() == "building\n"
+
+
+def test_second_start_waits_for_the_installation_of_the_first(project, write_setup, environment):
+    write_setup(["no-such-package"])
+    venv = project / ".venv"
+    with open(project / "setup.py") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as a script does while it installs
+        command = ["bash", "-c", USE, "bash", project]
+        second = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        assert second.stdout.readline() == f"== Waiting for another script that is installing into {venv}\n"
+        checksum = subprocess.run(["cksum"], stdin=lock, capture_output=True, text=True, check=True).stdout
+        (venv / "bin").mkdir(parents=True)
+        (venv / "bin" / "python").symlink_to(sys.executable)
+        (venv / ".neonext").write_text(f"complete {checksum}")
+    out, _ = second.communicate(timeout=60)
+    assert (second.returncode, out) == (0, f"{venv}/bin/python\n")
 
 
 def test_virtual_environment_of_the_user_is_left_alone(project, write_setup, use):

@@ -1,6 +1,6 @@
 """What the launcher's tests run as a rank: says something, then ends in the way that the test asks for.
 
-Usage: worker.py FOLDER WAY. Each worker leaves its process id in FOLDER. Without MindSpore, so that a test takes seconds.
+Usage: worker.py FOLDER WAY. Each worker leaves its process id in FOLDER. No MindSpore, so that a test takes seconds.
 """
 
 import os

@@ -21,6 +21,23 @@ def batch_norm(channels: int) -> nn.Cell:
     return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.9)
 
 
+class PointwiseProduct(nn.Cell):
+    """W @ X[n] for every image n, (out, in) and (N, in, L) to (N, out, L), with a gradient that needs no (N, out, in).
+
+    The derived gradient of W is that large product summed over N, which in the late stages is many times the size of
+    X. One product of the (out, N*L) and (in, N*L) views sums in the same pass.
+    """
+
+    def construct(self, weight, x):
+        return matmul(ops.expand_dims(weight, 0), x)
+
+    def bprop(self, weight, x, out, dout):
+        dx = matmul(ops.expand_dims(ops.transpose(weight, (1, 0)), 0), dout)
+        rows_out = ops.reshape(ops.transpose(dout, (1, 0, 2)), (weight.shape[0], -1))
+        rows_in = ops.reshape(ops.transpose(x, (1, 0, 2)), (weight.shape[1], -1))
+        return ops.MatMul(transpose_b=True)(rows_out, rows_in), dx
+
+
 class Pointwise(nn.Cell):
     """A 1 x 1 convolution as one matrix product, W @ X on the (C, H*W) view; no transpose, no im2col.
 
@@ -35,13 +52,20 @@ class Pointwise(nn.Cell):
         self.weight = Parameter(Tensor(weight), name="weight")
         bias = rng.uniform(-bound, bound, out_channels).astype(np.float32)
         self.bias = Parameter(Tensor(bias), name="bias") if has_bias else None
+        self.product = PointwiseProduct()
+        self.product_on_rows = ops.MatMul(transpose_b=True)
 
     def construct(self, x):
         c, h, w = x.shape[1:]
-        y = matmul(ops.expand_dims(self.weight.astype(x.dtype), 0), ops.reshape(x, (-1, c, h * w)))
+        y = self.product(self.weight.astype(x.dtype), ops.reshape(x, (-1, c, h * w)))
         if self.bias is not None:
             y = y + ops.reshape(self.bias.astype(x.dtype), (1, -1, 1))
         return ops.reshape(y, (-1, self.out_channels, h, w))
+
+    def on_rows(self, x):
+        """(N*H*W, in_channels) -> (N*H*W, out_channels): the same for pixels as rows."""
+        y = self.product_on_rows(x, self.weight.astype(x.dtype))
+        return y if self.bias is None else y + self.bias.astype(x.dtype)
 
 
 class Stem(nn.Cell):
@@ -84,18 +108,30 @@ class Block(nn.Cell):
         self.neocell = NeoCell(groups, backend=backend, init=init, seed=rng)
         self.norm = batch_norm(dim)
         self.fc1 = Pointwise(dim, 4 * dim, linear_bias, rng)
+        self.on_rows, _ = fused_or_reason(backend)
         self.act = gelu(backend)
         self.fc2 = Pointwise(4 * dim, dim, linear_bias, rng)
         scale = Tensor(np.full(dim, layer_scale, np.float32))
         self.layer_scale = Parameter(scale, name="layer_scale") if layer_scale else None
 
     def construct(self, x, keep=None):
-        y = self.fc2(self.act(self.fc1(self.norm(self.neocell(x)))))
+        y = self.norm(self.neocell(x))
+        y = self.mlp_on_rows(y) if self.on_rows else self.fc2(self.act(self.fc1(y)))
         if self.layer_scale is not None:
             y = y * ops.reshape(self.layer_scale.astype(x.dtype), (1, -1, 1, 1))
         if keep is not None:
             y = y * ops.reshape(keep.astype(x.dtype), (-1, 1, 1, 1))
         return x + y
+
+    def mlp_on_rows(self, x):
+        """fc1, GELU, fc2 with all pixels as rows of one matrix.
+
+        For CPUs, where a product that broadcasts W over the images copies W for each of them.
+        """
+        c, h, w = x.shape[1:]
+        x = ops.reshape(ops.transpose(ops.reshape(x, (-1, c, h * w)), (0, 2, 1)), (-1, c))
+        x = self.fc2.on_rows(self.act(self.fc1.on_rows(x)))
+        return ops.reshape(ops.transpose(ops.reshape(x, (-1, h * w, c)), (0, 2, 1)), (-1, c, h, w))
 
 
 class Downsample(nn.Cell):

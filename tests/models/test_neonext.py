@@ -76,10 +76,11 @@ def assert_close(actual, expected, relative=1e-4):
     assert np.abs(actual - expected).max() <= relative * np.abs(expected).max()
 
 
-def test_official_evaluation():
-    logits = official_network().set_train(False)(Tensor(FIXTURE["x"]))
+@pytest.mark.parametrize("backend", ["auto", "dense"])
+def test_official_evaluation(backend):
+    logits = official_network(backend=backend).set_train(False)(Tensor(FIXTURE["x"]))
     assert_close(logits.asnumpy(), FIXTURE["logits_eval"])
-    stages = official_network(features_only=True).set_train(False)(Tensor(FIXTURE["x"]))
+    stages = official_network(features_only=True, backend=backend).set_train(False)(Tensor(FIXTURE["x"]))
     assert len(stages) == 4
     for i, stage in enumerate(stages, 1):
         assert_close(stage.asnumpy(), FIXTURE[f"stage_{i}"])
@@ -98,8 +99,9 @@ class Loss(nn.Cell):
         return self.criterion(logits, target), logits
 
 
-def test_official_training_loss_and_every_gradient():
-    network = official_network().set_train(True)
+@pytest.mark.parametrize("backend", ["auto", "dense"])
+def test_official_training_loss_and_every_gradient(backend):
+    network = official_network(backend=backend).set_train(True)
     parameters = network.trainable_params()
     gradient = ops.value_and_grad(Loss(network), None, ms.ParameterTuple(parameters), has_aux=True)
     (loss, logits), grads = gradient(Tensor(FIXTURE["x"]), Tensor(FIXTURE["target"].astype(np.int32)))

@@ -31,8 +31,13 @@ class Chip:
 
 
 GM_BYTES = 32  # of HBM, a cycle and core, on all of them
-CHIPS = {"910B1": Chip(24, 1850), "910B2": Chip(24, 1800), "910B3": Chip(20, 1800), "910B4": Chip(20, 1500),
-         "910_93": Chip(24, 1850)}
+CHIPS = {
+    "910B1": Chip(24, 1850),
+    "910B2": Chip(24, 1800),
+    "910B3": Chip(20, 1800),
+    "910B4": Chip(20, 1500),
+    "910_93": Chip(24, 1850),
+}
 BATCH_MATMUL_CYCLES = 40.0  # estimate: issue and synchronisation of one small product inside BatchMatMul
 MODELS = {"T/S": 96, "B": 128, "L": 192}
 SIDES = {224: 56, 384: 96}
@@ -40,8 +45,12 @@ SIDES = {224: 56, 384: 96}
 
 def stage_shapes(images: int) -> list[tuple[str, tuple[int, ...]]]:
     """Every stage: label and (N, C, H, W, H', W')."""
-    return [(f"{model} {size} stage {stage + 1}", (images, dim << stage, *(side >> stage,) * 4))
-            for size, side in SIDES.items() for model, dim in MODELS.items() for stage in range(4)]
+    return [
+        (f"{model} {size} stage {stage + 1}", (images, dim << stage, *(side >> stage,) * 4))
+        for size, side in SIDES.items()
+        for model, dim in MODELS.items()
+        for stage in range(4)
+    ]
 
 
 def floor_bytes(operator: str, shape) -> int:
@@ -86,13 +95,22 @@ def predict(emulator: Emulator, operator: str, shape, chip: Chip, dtype: str = "
     floor = floor_bytes(operator, shape) / GM_BYTES / chip.cores
     elements = share * shape[2] * shape[3]
     return {
-        "operator": operator, "shape": shape, "refusal": "", "tiling": tiling,
+        "operator": operator,
+        "shape": shape,
+        "refusal": "",
+        "tiling": tiling,
         "bytes_per_element": (core["gm_read"] + core["gm_written"]) / elements,
-        "hbm": cycles["gm"] / share, "cube": core["cube_cycles"] / share, "mte1": core["l0_cycles"] / share,
-        "fix": core["fix_cycles"] / share, "instructions": core["instructions"] / share, "flags": core["flags"] / share,
+        "hbm": cycles["gm"] / share,
+        "cube": core["cube_cycles"] / share,
+        "mte1": core["l0_cycles"] / share,
+        "fix": core["fix_cycles"] / share,
+        "instructions": core["instructions"] / share,
+        "flags": core["flags"] / share,
         "hbm_cycles_per_instruction": floor * chip.cores / (n * c) / (core["instructions"] / share),
-        "microseconds": cycles["total"] / chip.megahertz, "floor_microseconds": floor / chip.megahertz,
-        "ratio": cycles["total"] / floor, "bound": bound(cycles),
+        "microseconds": cycles["total"] / chip.megahertz,
+        "floor_microseconds": floor / chip.megahertz,
+        "ratio": cycles["total"] / floor,
+        "bound": bound(cycles),
         "batch_matmul_microseconds": batch_matmul_cycles(shape, chip, gradient) / chip.megahertz,
     }
 
@@ -119,16 +137,26 @@ def switch_points(emulator: Emulator, chip: Chip) -> list[dict]:
     return rows
 
 
-COLUMNS = (("bytes_per_element", "B/elem", ".2f"), ("hbm", "HBM", ".1f"), ("cube", "cube", ".1f"),
-           ("mte1", "MTE1", ".1f"), ("fix", "FIX", ".1f"), ("instructions", "instr", ".2f"),
-           ("hbm_cycles_per_instruction", "HBM/instr", ".1f"),
-           ("microseconds", "us", ".1f"), ("floor_microseconds", "floor us", ".1f"), ("ratio", "ratio", ".2f"),
-           ("batch_matmul_microseconds", "2xBMM us", ".0f"))
+COLUMNS = (
+    ("bytes_per_element", "B/elem", ".2f"),
+    ("hbm", "HBM", ".1f"),
+    ("cube", "cube", ".1f"),
+    ("mte1", "MTE1", ".1f"),
+    ("fix", "FIX", ".1f"),
+    ("instructions", "instr", ".2f"),
+    ("hbm_cycles_per_instruction", "HBM/instr", ".1f"),
+    ("microseconds", "us", ".1f"),
+    ("floor_microseconds", "floor us", ".1f"),
+    ("ratio", "ratio", ".2f"),
+    ("batch_matmul_microseconds", "2xBMM us", ".0f"),
+)
 
 
 def show(rows: list[dict], name: str, chip: Chip, images: int) -> None:
-    print(f"Model, not a measurement. {name}: {chip.cores} cores, {chip.megahertz} MHz; N = {images}, fp16; "
-          "cycles a plane.")
+    print(
+        f"Model, not a measurement. {name}: {chip.cores} cores, {chip.megahertz} MHz; N = {images}, fp16; "
+        "cycles a plane."
+    )
     print(f"{'':18}{'operator':15}" + "".join(f"{title:>10}" for _, title, _ in COLUMNS) + "  bound")
     for row in rows:
         if row["refusal"]:
@@ -159,8 +187,10 @@ def main() -> None:
         if options.switch:
             print(f"Model, not a measurement. {name}, 768 x 7 x 7, forward, us by number of images:")
             for row in rows:
-                print(f"{row['images']:5}  neo_cell {row['neo_cell']:6.1f}  neo_cell_kron {row['neo_cell_kron']:6.1f}"
-                      f"  tiling takes {row['chosen']}")
+                print(
+                    f"{row['images']:5}  neo_cell {row['neo_cell']:6.1f}  neo_cell_kron {row['neo_cell_kron']:6.1f}"
+                    f"  tiling takes {row['chosen']}"
+                )
         else:
             show(rows, name, chip, options.images)
     if options.json:

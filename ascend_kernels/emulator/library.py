@@ -20,8 +20,22 @@ def compile_command(root: Path, source: Path, output: Path) -> list[str]:
     """The command that compiles one C++ file; `root` is the folder with emulator/, common/ and op_kernel/."""
     folders = [root / "emulator", root / "common", root / "op_kernel"]
     # -ffp-contract=off: a fused multiply-add would round differently from one machine to the next
-    return ["g++", "-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-Wall", "-Wextra", "-Werror",
-            "-Wno-unused-parameter", *(f"-I{folder}" for folder in folders), "-c", str(source), "-o", str(output)]
+    return [
+        "g++",
+        "-std=c++17",
+        "-O2",
+        "-ffp-contract=off",
+        "-fPIC",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-Wno-unused-parameter",
+        *(f"-I{folder}" for folder in folders),
+        "-c",
+        str(source),
+        "-o",
+        str(output),
+    ]
 
 
 def run(command: list[str]) -> None:
@@ -71,7 +85,8 @@ class Emulator:
         if tensors is not None:
             pointers = (ctypes.c_void_p * len(tensors))(*(t.ctypes.data for t in tensors))
         text = self.library.neo_cell_emulate(
-            operator.encode(), int(dtype == "bfloat16"), (ctypes.c_uint32 * 6)(*shape), cores, pointers)
+            operator.encode(), int(dtype == "bfloat16"), (ctypes.c_uint32 * 6)(*shape), cores, pointers
+        )
         return json.loads(text)
 
     def prefers_kron(self, shape) -> bool:

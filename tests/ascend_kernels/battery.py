@@ -26,8 +26,12 @@ RUNS = [
     ("neo_cell_grad", (7, 5, 20, 24, 24, 17), 24),
 ]
 # operator, shape: dry runs at full size, against the bounds on traffic and predicted time
-MODELS = [("neo_cell", (128, 96, 56, 56, 56, 56)), ("neo_cell", (128, 384, 14, 14, 14, 14)),
-          ("neo_cell_kron", (128, 768, 7, 7, 7, 7)), ("neo_cell_grad", (128, 384, 14, 14, 14, 14))]
+MODELS = [
+    ("neo_cell", (128, 96, 56, 56, 56, 56)),
+    ("neo_cell", (128, 384, 14, 14, 14, 14)),
+    ("neo_cell_kron", (128, 768, 7, 7, 7, 7)),
+    ("neo_cell_grad", (128, 384, 14, 14, 14, 14)),
+]
 
 
 def floor_bytes(operator: str, shape, cores: int = 24) -> float:

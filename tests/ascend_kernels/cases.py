@@ -16,8 +16,12 @@ def stages(images: int) -> list[tuple[int, ...]]:
 
 def downsamplings(images: int) -> list[tuple[int, ...]]:
     """The cells between the stages of T/S and L: already at the doubled width."""
-    return [square(images, 2 * dim << s, side >> s, side >> s + 1)
-            for side in SIDES.values() for dim in (DIMS["t"], DIMS["l"]) for s in range(3)]
+    return [
+        square(images, 2 * dim << s, side >> s, side >> s + 1)
+        for side in SIDES.values()
+        for dim in (DIMS["t"], DIMS["l"])
+        for s in range(3)
+    ]
 
 
 def name(shape) -> str:

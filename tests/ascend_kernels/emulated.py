@@ -15,8 +15,11 @@ def launch(emulator: Emulator, operator, dtype, shape, cores, inputs) -> tuple[l
     n, c, h, w, ho, wo = shape
     if operator == "neo_cell_grad":
         splits = emulator.report(operator, dtype, shape, cores)["tiling"]["splits"]
-        outputs = [np.empty((n, c, h, w), np.uint16), np.empty((splits, c, ho, h), np.float32),
-                   np.empty((splits, c, w, wo), np.float32)]
+        outputs = [
+            np.empty((n, c, h, w), np.uint16),
+            np.empty((splits, c, ho, h), np.float32),
+            np.empty((splits, c, w, wo), np.float32),
+        ]
     else:
         outputs = [np.empty((n, c, ho, wo), np.uint16)]
     report = emulator.report(operator, dtype, shape, cores, [*inputs, *outputs])
@@ -60,9 +63,11 @@ def golden(operator: str, tensors: dict, dtype: str) -> list[tuple[np.ndarray, n
     x, a, b, dy = (decode(tensors[name], dtype) for name in ("x", "a", "b", "dy"))
     at, bt = a.swapaxes(1, 2), b.swapaxes(1, 2)
     if operator == "neo_cell_grad":
+
         def gradients(x, a, b, dy, at, bt):
             t2, t1 = dy @ bt, a @ x
             return at @ t2, (t2 @ x.swapaxes(2, 3)).sum(0), (t1.swapaxes(2, 3) @ dy).sum(0)
+
         return list(zip(gradients(x, a, b, dy, at, bt), gradients(*map(np.abs, (x, a, b, dy, at, bt))), strict=True))
     return [(a @ x @ b, np.abs(a) @ np.abs(x) @ np.abs(b))]
 
@@ -84,7 +89,8 @@ def inputs_of(operator: str, tensors: dict, dtype: str) -> list[np.ndarray]:
 def solve(emulator: Emulator, operator: str, dtype: str, shape, cores: int, tensors: dict):
     """Runs an operator on drawn tensors; returns the decoded outputs (da, db summed over the splits) and the report."""
     outputs, report = launch(
-        emulator, operator, dtype, launch_shape(operator, shape), cores, inputs_of(operator, tensors, dtype))
+        emulator, operator, dtype, launch_shape(operator, shape), cores, inputs_of(operator, tensors, dtype)
+    )
     values = [decode(o, dtype) for o in outputs]
     if operator == "neo_cell_grad":
         values[1:] = [v.sum(0) for v in values[1:]]

@@ -27,6 +27,9 @@ def test_with_a_part_of_cann(tmp_path):
     done = build(str(tmp_path / "cann"), tmp_path / "target")
     assert done.returncode == 1
     missing = [line.split(" ")[1] for line in done.stderr.splitlines()]
-    assert missing == [str(template / "scripts"), f"{tmp_path}/cann/toolkit/tools/opbuild/op_build",
-                       f"{tmp_path}/cann/compiler/ccec_compiler/bin"]
+    assert missing == [
+        str(template / "scripts"),
+        f"{tmp_path}/cann/toolkit/tools/opbuild/op_build",
+        f"{tmp_path}/cann/compiler/ccec_compiler/bin",
+    ]
     assert not (tmp_path / "target").exists()

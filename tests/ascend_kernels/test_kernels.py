@@ -8,8 +8,13 @@ from tests.ascend_kernels.emulated import LIMITS, draw, golden, solve, worst_err
 
 CORES = (1, 20, 24)
 ODD = [(5, 6, 17, 23, 17, 23), (3, 5, 15, 33, 7, 16), (7, 30, 2, 2, 2, 2), (4, 3, 3, 5, 9, 2), (2, 2, 37, 90, 64, 16)]
-SMALL = [(9, 26, 14, 14, 14, 14), (9, 5, 28, 28, 14, 14), (2, 3, 56, 56, 56, 56), (70, 4, 7, 7, 7, 7),
-         (3, 4, 17, 23, 9, 40)]
+SMALL = [
+    (9, 26, 14, 14, 14, 14),
+    (9, 5, 28, 28, 14, 14),
+    (2, 3, 56, 56, 56, 56),
+    (70, 4, 7, 7, 7, 7),
+    (3, 4, 17, 23, 9, 40),
+]
 
 
 def images_for(shape) -> tuple[int, ...]:
@@ -22,8 +27,11 @@ def operators(shape) -> list[str]:
 
 
 def matrix(shapes) -> list:
-    return [pytest.param(operator, shape, id=f"{operator}-{cases.name(shape)}")
-            for shape in shapes for operator in operators(shape)]
+    return [
+        pytest.param(operator, shape, id=f"{operator}-{cases.name(shape)}")
+        for shape in shapes
+        for operator in operators(shape)
+    ]
 
 
 def check(emulator, operator, dtype, shape, core_counts, integers=False):

@@ -37,8 +37,13 @@ def verdict(folder, objects, mutant=None) -> str:
     kept = [o for o in objects if o.stem not in rebuilt]
     library = link([*kept, *(folder / f"{name}.o" for name in rebuilt)], folder / "mutant.so")
     try:
-        done = subprocess.run([sys.executable, "-m", "tests.ascend_kernels.battery", str(library)], cwd=ROOT,
-                              capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.ascend_kernels.battery", str(library)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
     except subprocess.TimeoutExpired:
         return "hangs"
     return done.stdout.strip() or f"the process ended with {done.returncode}: {done.stderr[-300:]}"

@@ -53,8 +53,12 @@ def test_the_tiling_takes_the_faster_kernel(emulator):
 
 
 def test_the_script_prints_every_stage():
-    done = subprocess.run([sys.executable, str(KERNELS / "performance.py"), "--chip", "910B4", "--json"],
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, str(KERNELS / "performance.py"), "--chip", "910B4", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     rows = json.loads(done.stdout)["910B4"]
     assert len(rows) == 2 * len(STAGES)
     assert all(row["microseconds"] > row["floor_microseconds"] for row in rows)

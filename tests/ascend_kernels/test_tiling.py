@@ -14,19 +14,22 @@ def plan(emulator, operator, shape, cores=24):
     return emulator.report(operator, "float16", shape, cores)
 
 
-@pytest.mark.parametrize("operator, shape, cores, reason", [
-    ("neo_cell", (1, 1, 1, 14, 14, 14), 24, "one pixel wide"),
-    ("neo_cell", (1, 1, 14, 1, 14, 14), 24, "one pixel wide"),
-    ("neo_cell", (1, 1, 14, 14, 1, 14), 24, "one pixel wide"),
-    ("neo_cell_grad", (1, 1, 14, 14, 14, 1), 24, "one pixel wide"),
-    ("neo_cell", (1, 1, 144, 128, 128, 128), 24, "at most 128 x 128"),
-    ("neo_cell_grad", (1, 1, 112, 112, 112, 112), 24, "at most 96 x 96"),
-    ("neo_cell", (0, 8, 14, 14, 14, 14), 24, "empty"),
-    ("neo_cell", (1, 8, 14, 14, 14, 14), 0, "no cube core"),
-    ("neo_cell_kron", (128, 1536, 1, 49, 1, 49), 24, "65535"),
-    ("neo_cell_kron", (8, 8, 1, 144, 1, 144), 24, "L0B"),
-    ("neo_cell_kron", (8, 8, 1, 1, 1, 1), 24, "one element"),
-])
+@pytest.mark.parametrize(
+    "operator, shape, cores, reason",
+    [
+        ("neo_cell", (1, 1, 1, 14, 14, 14), 24, "one pixel wide"),
+        ("neo_cell", (1, 1, 14, 1, 14, 14), 24, "one pixel wide"),
+        ("neo_cell", (1, 1, 14, 14, 1, 14), 24, "one pixel wide"),
+        ("neo_cell_grad", (1, 1, 14, 14, 14, 1), 24, "one pixel wide"),
+        ("neo_cell", (1, 1, 144, 128, 128, 128), 24, "at most 128 x 128"),
+        ("neo_cell_grad", (1, 1, 112, 112, 112, 112), 24, "at most 96 x 96"),
+        ("neo_cell", (0, 8, 14, 14, 14, 14), 24, "empty"),
+        ("neo_cell", (1, 8, 14, 14, 14, 14), 0, "no cube core"),
+        ("neo_cell_kron", (128, 1536, 1, 49, 1, 49), 24, "65535"),
+        ("neo_cell_kron", (8, 8, 1, 144, 1, 144), 24, "L0B"),
+        ("neo_cell_kron", (8, 8, 1, 1, 1, 1), 24, "one element"),
+    ],
+)
 def test_refusals_name_the_reason(emulator, operator, shape, cores, reason):
     assert reason in plan(emulator, operator, shape, cores)["refusal"]
 
@@ -48,8 +51,13 @@ def test_order_of_summation_does_not_depend_on_the_cores(emulator, shape):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(["neo_cell", "neo_cell_grad"]), st.integers(1, 40), st.integers(1, 200),
-       st.tuples(*[st.integers(1, 140)] * 4), st.sampled_from([1, 3, 20, 24]))
+@given(
+    st.sampled_from(["neo_cell", "neo_cell_grad"]),
+    st.integers(1, 40),
+    st.integers(1, 200),
+    st.tuples(*[st.integers(1, 140)] * 4),
+    st.sampled_from([1, 3, 20, 24]),
+)
 def test_every_plan_is_refused_or_clean(emulator, operator, images, channels, planes, cores):
     """Dry runs: the emulator checks capacities, alignments, ranges, flags, queues and races of whatever is planned."""
     report = plan(emulator, operator, (images, channels, *planes), cores)
@@ -70,5 +78,17 @@ def test_the_header_is_plain_cpp11(tmp_path):
     """CANN's templates compile op_host as C++11."""
     source = tmp_path / "include.cpp"
     source.write_text('#include "neo_cell_tiling.h"\nint main() { return sizeof(neocell::Tiling) % 4; }\n')
-    subprocess.run(["g++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only",
-                    f"-I{KERNELS / 'common'}", str(source)], check=True)
+    subprocess.run(
+        [
+            "g++",
+            "-std=c++11",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-pedantic",
+            "-fsyntax-only",
+            f"-I{KERNELS / 'common'}",
+            str(source),
+        ],
+        check=True,
+    )

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -74,8 +75,11 @@ def export_mindir(checkpoint: Path, output: Path, *, batch_size: int | None = 1,
         part = Path(name) / "network.mindir"
         log.info("exporting %s, batch size %s, %d x %d pixels", checkpoint, batch_size or "any", side, side)
         shape = [batch_size, 3, side, side]
-        ms.export(network, ms.Tensor(shape=shape, dtype=ms.float32), file_name=str(part), file_format="MINDIR")
-        os.chmod(part, 0o600)  # MindSpore leaves it read-only
+        with tempfile.TemporaryDirectory(prefix="neonext_ms-") as plain:
+            # MindSpore exports to no path with a space or an accent in it; the output's folder may have such a name.
+            exported = Path(plain) / part.name
+            ms.export(network, ms.Tensor(shape=shape, dtype=ms.float32), file_name=str(exported), file_format="MINDIR")
+            shutil.copyfile(exported, part)
         log.info("comparing the file with the checkpoint in a new process, on %d images of %s", len(images), source)
         logits = _logits(network, images, batch_size)
         verification = verify(part, images, logits, batches, ms.get_context("device_target"))

@@ -64,7 +64,8 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported(checkpoint, tmp_path_factory):
     """{batch size: (path, card)} for the batch sizes 2 and None."""
-    folder = tmp_path_factory.mktemp("exported")
+    folder = tmp_path_factory.mktemp("exported") / "a folder"  # whose name MindSpore itself refuses
+    folder.mkdir()
     paths = {2: folder / "two.mindir", None: folder / "any.mindir"}
     return {size: (path, export_mindir(checkpoint, path, batch_size=size)) for size, path in paths.items()}
 

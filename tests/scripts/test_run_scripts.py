@@ -69,10 +69,10 @@ def test_evaluation_without_any_run(bash, project):
 
 @pytest.mark.slow
 def test_whole_job_on_two_workers(bash, tmp_path):
-    result = bash(LAUNCHER, "output_dir=a_run", "epochs=1", "--warmup_epochs", "0.5", "--log_interval=5")
+    result = bash(LAUNCHER, "output_dir=a run", "epochs=1", "--warmup_epochs", "0.5", "--log_interval=5")
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stderr == ""
-    run = tmp_path / "work" / "a_run"
+    run = tmp_path / "work" / "a run"
     made = {path.name for path in run.iterdir()}
     assert made == {
         *("config.yaml", "metrics.jsonl", "summary.json", "curves.png", "checkpoints", "logs"),
@@ -85,7 +85,7 @@ def test_whole_job_on_two_workers(bash, tmp_path):
     assert summary["devices"] == 2
     assert summary["best"]["accuracy"] > 0.5  # ten classes
     assert result.stdout.count("(label: ") == 5
-    assert [path.name for path in (tmp_path / "work").iterdir()] == ["a_run"]  # MindSpore leaves files where it runs
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["a run"]  # MindSpore leaves files where it runs
 
     evaluated = bash("scripts/run_eval.sh", run, "batch_size=90")
     assert (evaluated.returncode, evaluated.stderr) == (0, "")

@@ -1,17 +1,23 @@
 """Images and labels: sources, transforms, mixing and loading. NumPy and Pillow only."""
 
 from neonext_ms.data.decode import read_image
+from neonext_ms.data.erasing import RandomErasing
 from neonext_ms.data.loader import Batch, Loader
 from neonext_ms.data.mixing import Mixing
+from neonext_ms.data.preprocess import INTERPOLATIONS, Preprocess
+from neonext_ms.data.rand_augment import RandAugment
 from neonext_ms.data.sources import DATASETS, Source, open_source
-from neonext_ms.data.transforms import Preprocess, TrainTransform
+from neonext_ms.data.transforms import TrainTransform
 
 __all__ = [
     "DATASETS",
+    "INTERPOLATIONS",
     "Batch",
     "Loader",
     "Mixing",
     "Preprocess",
+    "RandAugment",
+    "RandomErasing",
     "Source",
     "TrainTransform",
     "open_source",

@@ -1,26 +1,32 @@
 """Batches of a data set: which samples, in which order, for which rank."""
 
+import logging
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from neonext_ms.data.mixing import Mixing, one_hot
-from neonext_ms.data.seeding import MIXING, ORDER, SAMPLE, generator
+from neonext_ms.data.mixing import Mixing
+from neonext_ms.data.plan import Filled, Part, Plan
+from neonext_ms.data.preprocess import Preprocess
 from neonext_ms.data.sources import Source
-from neonext_ms.data.transforms import Preprocess, TrainTransform
+from neonext_ms.data.transforms import TrainTransform
+from neonext_ms.data.workers import Workers
 from neonext_ms.errors import UserError
 
-BATCHES_AHEAD = 2  # per worker
+BATCHES_AHEAD = 2  # that workers prepare while one is used
+MOST_PARTS = 64  # of a batch; those of all batches ahead must fit into a socket's buffer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Batch:
     """One rank's part of a global batch; n is always the loader's batch_size.
 
-    Padding (evaluation only) has valid False, label and index -1, and zeros for image and target.
+    Padding, and in evaluation a sample that cannot be read, has valid False, label -1, and zeros for image and target;
+    the index of padding is -1.
     """
 
     images: np.ndarray  # float32 (n, 3, S, S)
@@ -36,10 +42,13 @@ class Loader:
 
     Training: the samples are permuted by (seed, epoch); global batch s is the s-th slice of batch_size * world
     of them, of which each rank takes its contiguous part. What is left over at the end of the epoch is dropped.
-    The random numbers of a sample depend on (seed, epoch, index), those of mixing on (seed, epoch, step).
+    The random numbers of a sample depend on (seed, epoch, index), those of mixing on (seed, epoch, step, pair).
 
     Evaluation: the samples come in order, each exactly once over all ranks; the last global batch is padded, so that
     every rank makes the same number of steps with batches of the same shape.
+
+    A sample that cannot be read is named once in a warning. In training another one, drawn from (seed, epoch, index),
+    takes its place; evaluation leaves it out. The number of steps stays the same.
 
     Args:
         source: the data set.
@@ -48,8 +57,11 @@ class Loader:
         training: see above.
         seed: of order, augmentation and mixing; 0 or more.
         rank, world: which of how many ranks this loader serves.
-        num_workers: threads that prepare batches ahead (decoding and resizing run in parallel); 0: the caller does it.
+        num_workers: processes that prepare batches ahead; 0: the caller does it.
         mixing: how targets are made in training; without it, and in evaluation, they are one-hot.
+        aug_repeats: how often a sample comes in a global batch of training, each time augmented in another way; an
+            epoch has as many steps as without, and shows as many samples fewer (https://arxiv.org/abs/1901.09335).
+        max_bad_share: of the samples; when more cannot be read, the epoch ends with a UserError.
     Raises: UserError on arguments that do not fit together or do not fit the data set.
     """
 
@@ -65,86 +77,113 @@ class Loader:
         world: int = 1,
         num_workers: int = 0,
         mixing: Mixing | None = None,
+        aug_repeats: int = 1,
+        max_bad_share: float = 0.0,
     ):
         for name, value, least in (
             ("batch_size", batch_size, 1),
             ("seed", seed, 0),
             ("world", world, 1),
             ("num_workers", num_workers, 0),
+            ("aug_repeats", aug_repeats, 1),
         ):
             if value < least:
                 raise UserError(f"{name} must be {least} or more, got {value}")
         if not 0 <= rank < world:
             raise UserError(f"rank must be in 0..{world - 1} for world {world}, got {rank}")
+        if not 0 <= max_bad_share < 1:
+            raise UserError(f"max_bad_share must be at least 0 and below 1, got {max_bad_share}")
         if training and batch_size * world > len(source):
             raise UserError(
                 f"a global batch of {batch_size * world} samples (batch_size {batch_size} x {world} ranks) is larger "
                 f"than {source.name} with {len(source)}: use a batch_size of at most {len(source) // world}"
             )
-        if mixing is not None:
-            if not training:
-                raise UserError("mixing applies to training only: evaluate without it")
-            mixing.check_batch(batch_size)
+        if not training and (mixing is not None or aug_repeats > 1):
+            raise UserError("mixing and aug_repeats apply to training only: evaluate without them")
+        if mixing is not None and mixing.in_pairs and batch_size % 2:
+            raise UserError(f"mixup and cutmix mix neighbours, so batch_size must be even, got {batch_size}")
         self.source = source
-        self.transform = transform
-        self.batch_size = batch_size
-        self.training = training
-        self.seed = seed
-        self.rank = rank
-        self.world = world
         self.num_workers = num_workers
-        self.mixing = mixing
+        self.max_bad_share = max_bad_share
+        self.bad = set()  # indices of the samples that could not be read so far
+        self._plan = Plan(source, transform, batch_size, training, seed, rank, world, mixing, aug_repeats)
+        self._workers = None
 
     def __len__(self) -> int:
         """Steps of an epoch, the same on every rank."""
-        full, rest = divmod(len(self.source), self.batch_size * self.world)
-        return full + (rest > 0 and not self.training)
+        return self._plan.steps
 
-    def epoch(self, epoch: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch. What a worker raises is raised here; leaving the loop early stops the workers."""
-        order = self._order(epoch)
+    def epoch(self, epoch: int = 0, first_step: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from a step on, at no cost for those before it.
+
+        What a worker raises is raised here. The workers stay for the next epoch, unless the loop is left early.
+        """
+        steps = range(first_step, len(self))
         if self.num_workers == 0:
-            for step in range(len(self)):
-                yield self._batch(order, epoch, step)
+            for step in steps:
+                part = Part(epoch, step, 0, self._plan.batch_size)
+                images = np.empty((part.count, 3, *[self._plan.transform.image_size] * 2), np.float32)
+                targets = np.empty((part.count, self._plan.classes), np.float32)
+                yield self._batch(images, targets, [self._plan.fill(part, images, targets)])
             return
-        ahead = deque()
-        pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="loader")
+        self._workers = self._workers or Workers(self._plan, self.num_workers)
+        done = False
         try:
-            for step in range(len(self)):
-                ahead.append(pool.submit(self._batch, order, epoch, step))
-                if len(ahead) > BATCHES_AHEAD * self.num_workers:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+            yield from self._epoch_of_workers(epoch, steps)
+            done = True
         finally:
-            pool.shutdown(cancel_futures=True)
+            if not done:
+                self.close()
 
-    def _order(self, epoch: int) -> np.ndarray:
-        """Index of the sample at each place of the epoch; -1 is padding. int64, whole global batches."""
-        count = len(self) * self.batch_size * self.world
-        if self.training:
-            return generator(self.seed, ORDER, epoch).permutation(len(self.source))[:count]
-        return np.pad(np.arange(len(self.source)), (0, count - len(self.source)), constant_values=-1)
+    def close(self):
+        """End the workers; the next epoch starts new ones. They also end with this object."""
+        if self._workers:
+            self._workers.close()
+            self._workers = None
 
-    def _batch(self, order: np.ndarray, epoch: int, step: int) -> Batch:
-        positions = np.arange(self.batch_size, dtype=np.int64) + self.rank * self.batch_size
-        indices = order[step * self.batch_size * self.world + positions]
-        valid = indices >= 0
-        side = self.transform.image_size
-        images = np.zeros((self.batch_size, 3, side, side), np.float32)
-        for i in np.flatnonzero(valid):
-            images[i] = self._sample(epoch, int(indices[i]))
+    def _epoch_of_workers(self, epoch: int, steps: range) -> Iterator[Batch]:
+        workers, size = self._workers, self._plan.batch_size
+        count = -(-size // min(2 * self.num_workers, MOST_PARTS))
+        count += count % 2  # pairs stay together
+        ahead = deque()
+        filled = {step: {} for step in steps}
+        for step in [*steps, *[None] * BATCHES_AHEAD]:
+            if step is not None:
+                slot, images, targets = workers.memory.take()
+                parts = [Part(epoch, step, start, min(count, size - start)) for start in range(0, size, count)]
+                ahead.append((step, images, targets, parts))
+                for part in parts:
+                    workers.submit(slot, part)
+                del images, targets
+                if len(ahead) <= BATCHES_AHEAD:
+                    continue
+            if ahead:
+                step, images, targets, parts = ahead.popleft()
+                while len(filled[step]) < len(parts):
+                    for part, outcome in workers.next_results():
+                        filled[part.step][part.start] = outcome
+                outcomes = filled.pop(step)
+                yield self._batch(images, targets, [outcomes[part.start] for part in parts])
+                del images, targets
+
+    def _batch(self, images: np.ndarray, targets: np.ndarray, parts: list[Filled]) -> Batch:
+        for index, why in (entry for part in parts for entry in part.bad):
+            self._report(index, why)
+        indices = np.concatenate([part.indices for part in parts])
+        valid = np.concatenate([part.valid for part in parts])
         labels = np.where(valid, self.source.labels[indices], -1).astype(np.int32)
-        classes = len(self.source.class_names)
-        if self.mixing is None:
-            targets = one_hot(labels, classes)
-        else:
-            rng = generator(self.seed, MIXING, epoch, step)
-            targets = self.mixing(images, labels, classes, positions[0] // 2, rng)
+        positions = self._plan.rank * self._plan.batch_size + np.arange(len(indices), dtype=np.int64)
         return Batch(images, labels, targets, indices, positions, valid)
 
-    def _sample(self, epoch: int, index: int) -> np.ndarray:
-        image = self.source.image(index)
-        if self.training:
-            return self.transform(image, generator(self.seed, SAMPLE, epoch, index))
-        return self.transform(image)
+    def _report(self, index: int, why: str):
+        if index in self.bad:
+            return
+        self.bad.add(index)
+        count, total = len(self.bad), len(self.source)
+        if count > self.max_bad_share * total:
+            raise UserError(
+                f"{count} of the {total} samples of {self.source.name} cannot be read, more than "
+                f"max_bad_share={self.max_bad_share} allows; the last: {why}"
+            )
+        instead = "another sample takes its place" if self._plan.training else "it is left out"
+        log.warning("%s; %s (%d of %d are bad so far)", why, instead, count, total)

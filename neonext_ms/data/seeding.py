@@ -3,7 +3,7 @@
 import numpy as np
 
 # first word of the key: the same position used for two purposes gives unrelated numbers
-ORDER, SAMPLE, MIXING = range(3)
+ORDER, SAMPLE, MIXING, REPLACEMENT = range(4)
 
 
 def generator(seed: int, purpose: int, *position: int) -> np.random.Generator:

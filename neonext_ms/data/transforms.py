@@ -1,118 +1,23 @@
-"""From the pixels of one image to the network's input."""
+"""Augmentation of one training image."""
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageEnhance
 
+from neonext_ms.data.erasing import RandomErasing
+from neonext_ms.data.preprocess import INTERPOLATIONS, Box, Preprocess
+from neonext_ms.data.rand_augment import RandAugment, Style
 from neonext_ms.errors import UserError
 
-INTERPOLATIONS = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 RANDOM_CROPS = ("none", "pad", "resized")
 
 
 @dataclass(frozen=True)
-class Preprocess:
-    """What evaluation and serving do to an image; checkpoints and exported models carry it.
-
-    The short side is resized to floor(image_size / crop_pct), the centre image_size x image_size square is cut out,
-    and each channel becomes (value / 255 - mean) / std.
-
-    Args:
-        image_size: side S of the output in pixels.
-        mean, std: RGB, for values in 0..1.
-        crop_pct: share of the resized short side that the crop keeps, in (0, 1].
-        interpolation: bilinear, bicubic or lanczos, all with anti-aliasing.
-    """
-
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    crop_pct: float = 1.0
-    interpolation: str = "bicubic"
-
-    def __post_init__(self):
-        object.__setattr__(self, "mean", _three_numbers("mean", self.mean))
-        object.__setattr__(self, "std", _three_numbers("std", self.std))
-        if isinstance(self.image_size, bool) or not isinstance(self.image_size, int) or self.image_size < 1:
-            raise UserError(f"image_size must be a positive whole number, got {self.image_size!r}")
-        if min(self.std) <= 0:
-            raise UserError(f"std must be positive, got {self.std}")
-        if not 0 < self.crop_pct <= 1:
-            raise UserError(f"crop_pct must be in (0, 1], got {self.crop_pct}")
-        if self.interpolation not in INTERPOLATIONS:
-            raise UserError(f"unknown interpolation '{self.interpolation}'; known: {', '.join(INTERPOLATIONS)}")
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """image: (H, W, 3) uint8 -> (3, S, S) float32."""
-        return self.normalise(self.centre(image))
-
-    def centre(self, image: np.ndarray) -> np.ndarray:
-        """Resize and centre crop: (H, W, 3) uint8 -> (S, S, 3) uint8."""
-        height, width = image.shape[:2]
-        short = math.floor(self.image_size / self.crop_pct)
-        if height <= width:
-            resized = short, int(short * width / height)
-        else:
-            resized = int(short * height / width), short
-        top, left = (round((side - self.image_size) / 2) for side in resized)
-        down, across = height / resized[0], width / resized[1]
-        side = self.image_size
-        return self.resize(image, (left * across, top * down, (left + side) * across, (top + side) * down))
-
-    def resize(self, image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
-        """The box (left, top, right, bottom; pixels, may be fractional) of an image, resized: (S, S, 3) uint8.
-
-        Only the pixels that are kept get computed. The values are those of resizing the whole image, then cropping, but
-        for the rounding between Pillow's two passes, whose order it chooses by size.
-        """
-        side = self.image_size
-        if image.shape[:2] == (side, side) and box == (0, 0, side, side):
-            return image
-        resized = Image.fromarray(image).resize((side, side), INTERPOLATIONS[self.interpolation], box)
-        return np.asarray(resized)
-
-    def normalise(self, image: np.ndarray) -> np.ndarray:
-        """(S, S, 3) uint8 -> (3, S, S) float32, contiguous."""
-        scale, offset = self._scale_and_offset
-        out = np.multiply(image.transpose(2, 0, 1), scale, dtype=np.float32, order="C")
-        out += offset
-        return out
-
-    @cached_property
-    def _scale_and_offset(self) -> tuple[np.ndarray, np.ndarray]:
-        """(value / 255 - mean) / std = value * scale + offset; both (3, 1, 1) float32."""
-        mean, std = (np.array(v).reshape(3, 1, 1) for v in (self.mean, self.std))
-        return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
-
-    def to_dict(self) -> dict:
-        """Plain values for JSON; `from_dict` reads them back."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "Preprocess":
-        known = {field.name for field in fields(cls)}
-        if set(values) != known:
-            raise UserError(f"preprocess must have the keys {sorted(known)}, got {sorted(values)}")
-        return cls(**values)
-
-
-def _three_numbers(name: str, value) -> tuple[float, float, float]:
-    numbers = value if isinstance(value, tuple | list) else ()
-    if len(numbers) != 3 or not all(isinstance(v, int | float) and math.isfinite(v) for v in numbers):
-        raise UserError(f"{name} must be three numbers, got {value!r}")
-    return tuple(float(v) for v in numbers)
-
-
-@dataclass(frozen=True)
 class TrainTransform:
-    """Random crop and flip on 8-bit pixels, then the normalisation of `preprocess`.
+    """Random crop, flip, colour jitter and RandAugment on 8-bit pixels, normalisation, random erasing; in this order.
 
     Args:
         preprocess: size, interpolation and normalisation.
@@ -121,6 +26,10 @@ class TrainTransform:
         crop_padding: pixels, for "pad".
         scale, ratio: least and greatest share of the area and aspect ratio (width / height), for "resized".
         hflip: probability of a horizontal flip.
+        color_jitter: brightness, contrast and saturation, in random order, are multiplied by factors drawn evenly from
+            1 - color_jitter (at least 0) to 1 + color_jitter.
+        auto_augment: a RandAugment policy such as "rand-m9-mstd0.5-inc1", see `RandAugment.parse`.
+        erasing: RandomErasing.
     """
 
     preprocess: Preprocess
@@ -129,6 +38,9 @@ class TrainTransform:
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     hflip: float = 0.5
+    color_jitter: float = 0.0
+    auto_augment: str | None = None
+    erasing: RandomErasing = RandomErasing()
 
     def __post_init__(self):
         if self.random_crop not in RANDOM_CROPS:
@@ -141,6 +53,9 @@ class TrainTransform:
             raise UserError(f"ratio must be two rising positive numbers, got {self.ratio}")
         if not 0 <= self.hflip <= 1:
             raise UserError(f"hflip must be a probability, got {self.hflip}")
+        if not 0 <= self.color_jitter < math.inf:
+            raise UserError(f"color_jitter must be 0 or more, got {self.color_jitter}")
+        self._rand_augment  # noqa: B018 - a policy that cannot be read must show now
 
     @property
     def image_size(self) -> int:
@@ -148,32 +63,57 @@ class TrainTransform:
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """image: (H, W, 3) uint8 -> (3, S, S) float32."""
+        box = self.box(*image.shape[:2], rng)
+        return self.augment(Image.fromarray(image), box, rng)
+
+    def box(self, height: int, width: int, rng: np.random.Generator) -> Box:
+        """The part of an image of this size that is resized to S x S."""
         if self.random_crop == "resized":
-            image = self.preprocess.resize(image, random_box(*image.shape[:2], self.scale, self.ratio, rng))
-        else:
-            image = self.preprocess.centre(image)
-            if self.random_crop == "pad":
-                image = shift(image, *rng.integers(-self.crop_padding, self.crop_padding + 1, 2))
+            return random_box(height, width, self.scale, self.ratio, rng)
+        return self.preprocess.centre_box(height, width)
+
+    def augment(self, image: Image.Image, box: Box, rng: np.random.Generator) -> np.ndarray:
+        """What follows the choice of the box: RGB image -> (3, S, S) float32."""
+        image = self.preprocess.resize(image, box)
+        if self.random_crop == "pad":
+            # beyond the image a Pillow crop is black
+            down, right = (int(v) for v in rng.integers(-self.crop_padding, self.crop_padding + 1, 2))
+            image = image.crop((-right, -down, image.width - right, image.height - down))
         if rng.random() < self.hflip:
-            image = image[:, ::-1]
-        return self.preprocess.normalise(image)
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if self.color_jitter:
+            image = jitter_colours(image, self.color_jitter, rng)
+        if self._rand_augment:
+            image = self._rand_augment(image, rng, self._style)
+        out = self.preprocess.normalise(image)
+        if self.erasing.prob:
+            self.erasing(out, rng)
+        return out
+
+    @cached_property
+    def _rand_augment(self) -> RandAugment | None:
+        return RandAugment.parse(self.auto_augment) if self.auto_augment else None
+
+    @cached_property
+    def _style(self) -> Style:
+        fill = tuple(min(255, max(0, round(255 * v))) for v in self.preprocess.mean)
+        # Pillow rotates and shears with bicubic at most
+        name = "bilinear" if self.preprocess.interpolation == "bilinear" else "bicubic"
+        return Style(fill, INTERPOLATIONS[name])
 
 
-def shift(image: np.ndarray, down: int, right: int) -> np.ndarray:
-    """The image moved by whole pixels, black where nothing is left; the same as padding and cropping."""
-    height, width = image.shape[:2]
-    down, right = max(-height, min(down, height)), max(-width, min(right, width))
-    moved = np.zeros_like(image)
-    moved[max(down, 0) : height + down, max(right, 0) : width + right] = image[
-        max(-down, 0) : height - down, max(-right, 0) : width - right
-    ]
-    return moved
+def jitter_colours(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+    """Brightness, contrast and saturation by random factors, see `TrainTransform`."""
+    enhancers = ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color
+    for choice in rng.permutation(3):
+        image = enhancers[choice](image).enhance(rng.uniform(max(0, 1 - strength), 1 + strength))
+    return image
 
 
 def random_box(
     height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
-) -> tuple[int, int, int, int]:
-    """Box (left, top, right, bottom) whose share of the area and log aspect ratio are uniform (Inception's crop).
+) -> Box:
+    """Box whose share of the area and log aspect ratio are uniform (Inception's crop), in whole pixels.
 
     Ten attempts to fit it into the image; then the largest centred box of an allowed ratio.
     """

@@ -30,11 +30,20 @@ class TrainConfig:
         scale: least and greatest share of the area for random_crop=resized.
         ratio: least and greatest aspect ratio for random_crop=resized.
         hflip: probability of a horizontal flip.
+        color_jitter: brightness, contrast and saturation change by factors of up to 1 -/+ this; 0 is off.
+        auto_augment: RandAugment policy in timm's notation, such as rand-m9-mstd0.5-inc1; null is off.
+        re_prob: probability of random erasing, which fills a rectangle with noise.
+        re_scale: least and greatest share of the area for random erasing.
+        re_ratio: least and greatest aspect ratio for random erasing.
         mixup: parameter of mixup's Beta distribution; 0 is off.
+        cutmix: parameter of cutmix's Beta distribution; 0 is off.
+        mixup_switch_prob: probability of cutmix instead of mixup when both are on.
         label_smoothing: share of the target spread over all classes.
+        aug_repeats: times that a sample comes in a global batch, each time augmented in another way.
         batch_size: images a step on each device.
         eval_batch_size: images an evaluation step on each device.
-        num_workers: threads that prepare batches, on each device's host process; 0 prepares them in the training loop.
+        num_workers: processes that prepare batches, for each device; 0 prepares them in the training loop.
+        max_bad_share: of the samples; when more of them cannot be read, the run stops.
         epochs: passes over the training data.
         optimizer: adamw, or sgd with momentum.
         lr: peak learning rate for the global batch, after warm-up.
@@ -69,11 +78,20 @@ class TrainConfig:
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (0.75, 1.3333333333333333)
     hflip: float = 0.0
+    color_jitter: float = 0.0
+    auto_augment: str | None = None
+    re_prob: float = 0.0
+    re_scale: tuple[float, float] = (0.02, 0.3333333333333333)
+    re_ratio: tuple[float, float] = (0.3, 3.3333333333333335)
     mixup: float = 0.0
+    cutmix: float = 0.0
+    mixup_switch_prob: float = 0.5
     label_smoothing: float = 0.1
+    aug_repeats: int = 1
     batch_size: int = 64
     eval_batch_size: int = 100
     num_workers: int = 1
+    max_bad_share: float = 0.01
     epochs: int = 20
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 1e-3

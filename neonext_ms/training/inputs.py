@@ -1,6 +1,6 @@
 """The data of a run, as its configuration describes it."""
 
-from neonext_ms.data import Loader, Mixing, Preprocess, Source, TrainTransform, open_source
+from neonext_ms.data import Loader, Mixing, Preprocess, RandomErasing, Source, TrainTransform, open_source
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.distributed import Ranks
 
@@ -16,26 +16,49 @@ def preprocess(config: TrainConfig, source: Source) -> Preprocess:
     return Preprocess(config.image_size, mean, std, config.crop_pct, config.interpolation)
 
 
+def train_transform(config: TrainConfig, source: Source) -> TrainTransform:
+    """The augmentation of one training image."""
+    return TrainTransform(
+        preprocess(config, source),
+        random_crop=config.random_crop,
+        crop_padding=config.crop_padding,
+        scale=config.scale,
+        ratio=config.ratio,
+        hflip=config.hflip,
+        color_jitter=config.color_jitter,
+        auto_augment=config.auto_augment,
+        erasing=RandomErasing(config.re_prob, config.re_scale, config.re_ratio),
+    )
+
+
 def train_loader(config: TrainConfig, source: Source, ranks: Ranks) -> Loader:
     """Augmented, mixed and shuffled batches of this rank."""
-    transform = TrainTransform(
-        preprocess(config, source), config.random_crop, config.crop_padding, config.scale, config.ratio, config.hflip
-    )
     return Loader(
         source,
-        transform,
+        train_transform(config, source),
         config.batch_size,
         training=True,
         seed=config.seed,
         rank=ranks.rank,
         world=ranks.world,
         num_workers=config.num_workers,
-        mixing=Mixing(config.mixup, config.label_smoothing),
+        mixing=Mixing(config.mixup, config.cutmix, config.mixup_switch_prob, config.label_smoothing),
+        aug_repeats=config.aug_repeats,
+        max_bad_share=config.max_bad_share,
     )
 
 
-def eval_loader(source: Source, transform: Preprocess, batch_size: int, num_workers: int, ranks: Ranks) -> Loader:
+def eval_loader(
+    source: Source, transform: Preprocess, batch_size: int, num_workers: int, ranks: Ranks, max_bad_share: float = 0.0
+) -> Loader:
     """Batches in order, every sample once over all ranks."""
     return Loader(
-        source, transform, batch_size, training=False, rank=ranks.rank, world=ranks.world, num_workers=num_workers
+        source,
+        transform,
+        batch_size,
+        training=False,
+        rank=ranks.rank,
+        world=ranks.world,
+        num_workers=num_workers,
+        max_bad_share=max_bad_share,
     )

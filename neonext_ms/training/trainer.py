@@ -48,7 +48,9 @@ class _Run:
 
         self.loader = train_loader(config, train_source, ranks)
         self.preprocess = preprocess(config, train_source)
-        self.val_loader = eval_loader(val_source, self.preprocess, config.eval_batch_size, config.num_workers, ranks)
+        self.val_loader = eval_loader(
+            val_source, self.preprocess, config.eval_batch_size, config.num_workers, ranks, config.max_bad_share
+        )
         self.class_names = train_source.class_names
         self.network = create_model(
             config.model,

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from neonext_ms.data import read_image
+from neonext_ms.data.decode import read_region
 from neonext_ms.errors import UserError
 
 RGB = np.random.RandomState(0).randint(0, 256, (5, 7, 3)).astype(np.uint8)
@@ -131,3 +132,51 @@ def test_decompression_bomb(tmp_path, monkeypatch):
     path = save(tmp_path / "a.png", Image.fromarray(RGB))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # Pillow's own limit, which is 89 million; it refuses twice that
     assert "decompression bomb" in one_line_about(path)
+
+
+def save_jpeg(path, height, width, **options):
+    coarse = np.random.RandomState(3).randint(0, 256, (6, 8, 3)).astype(np.uint8)
+    return save(path, Image.fromarray(coarse).resize((width, height), Image.BICUBIC), quality=95, **options)
+
+
+@pytest.mark.parametrize("side, scale", [(10, 8), (20, 4), (25, 4), (26, 2), (50, 2), (51, 1), (200, 1)])
+def test_a_jpeg_is_decoded_at_the_smallest_scale_that_the_box_allows(tmp_path, side, scale):
+    path = save_jpeg(tmp_path / "a.jpg", 163, 205)
+    sizes = []
+    image, box = read_region(path, "a", lambda *size: sizes.append(size) or (60, 30, 160, 142), side)
+    assert sizes == [(163, 205)]
+    assert image.mode == "RGB" and image.size == (-(-205 // scale), -(-163 // scale))
+    assert box == (60 / scale, 30 / scale, 160 / scale, 142 / scale)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("side", [12, 45, 90])
+def test_a_region_shows_what_the_whole_image_shows(tmp_path, orientation, side):
+    """Also of turned images, at any scale: the box of the whole, resized, but for the filter's small differences."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save_jpeg(tmp_path / "a.jpg", 240, 320, exif=exif)
+    whole = read_image(path)
+    height, width = whole.shape[:2]
+    box = (width // 4, height // 8, width // 4 + 100, height // 8 + 110)
+    image, found = read_region(path, "a", lambda *size: box if size == (height, width) else None, side)
+    out = np.asarray(image.resize((side, side), Image.BICUBIC, found)).astype(int)
+    expected = np.asarray(Image.fromarray(whole).resize((side, side), Image.BICUBIC, box)).astype(int)
+    assert np.abs(out - expected).mean() < 3 and np.abs(out - expected).max() < 25
+
+
+def test_a_region_of_a_small_image_is_exact(tmp_path):
+    path = save(tmp_path / "a.png", Image.fromarray(RGB))
+    image, box = read_region(path, "a", lambda height, width: (1, 0, width, height), 2)
+    np.testing.assert_array_equal(np.asarray(image), RGB)
+    assert box == (1, 0, 7, 5)
+
+
+def test_a_region_of_a_damaged_jpeg(tmp_path):
+    whole = save_jpeg(tmp_path / "a.jpg", 240, 320).read_bytes()
+    for tenth in range(10):
+        for side in (10, 200):
+            cut = tmp_path / "cut.jpg"
+            cut.write_bytes(whole[: len(whole) * tenth // 10])
+            with pytest.raises(UserError, match="^cannot read 'that one' as an image: "):
+                read_region(cut, "that one", lambda height, width: (0, 0, width, height), side)

@@ -2,19 +2,25 @@
 
 import gc
 import hashlib
-import threading
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from neonext_ms.data import Loader, Mixing, Preprocess, TrainTransform
+from neonext_ms.data import Loader, Mixing, Preprocess, RandomErasing, TrainTransform
 from neonext_ms.data.sources import ArraySource
 from neonext_ms.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 K = 7
 PREPROCESS = Preprocess(8, (0.5,) * 3, (0.25,) * 3)
-TRAIN = TrainTransform(PREPROCESS, "resized")
+TRAIN = TrainTransform(
+    PREPROCESS, "resized", color_jitter=0.2, auto_augment="rand-m9-mstd0.5-inc1", erasing=RandomErasing(0.5)
+)
+CROP = TrainTransform(PREPROCESS, "resized")
 EVALUATION_LIKE = TrainTransform(PREPROCESS, hflip=0)
 FIELDS = ("images", "labels", "targets", "indices", "positions", "valid")
 
@@ -29,7 +35,7 @@ SOURCE = make_source(50)
 
 
 def training(batch_size=6, source=SOURCE, **options):
-    return Loader(source, TRAIN, batch_size, training=True, **{"mixing": Mixing(0.4, 0.1), **options})
+    return Loader(source, TRAIN, batch_size, training=True, **{"mixing": Mixing(0.4, 1.0, 0.5, 0.1), **options})
 
 
 def merge(batches):
@@ -80,7 +86,7 @@ def test_seed_and_epoch_change_everything():
 @pytest.mark.parametrize("epoch, seed", [(1, 0), (0, 1)])
 def test_seed_and_epoch_change_the_augmentation_of_a_sample(epoch, seed):
     def images_by_index(epoch, seed):
-        loader = Loader(SOURCE, TRAIN, 50, training=True, seed=seed)
+        loader = Loader(SOURCE, CROP, 50, training=True, seed=seed)
         (batch,) = loader.epoch(epoch)
         return batch.images[np.argsort(batch.indices)]
 
@@ -91,7 +97,7 @@ def test_seed_and_epoch_change_the_augmentation_of_a_sample(epoch, seed):
 def test_every_sample_is_augmented_in_its_own_way():
     source = make_source(50)
     source.images[:] = source.images[0]
-    (batch,) = Loader(source, TRAIN, 50, training=True).epoch(0)
+    (batch,) = Loader(source, CROP, 50, training=True).epoch(0)
     assert len({image.tobytes() for image in batch.images}) > 40  # of so small an image some boxes come twice
 
 
@@ -130,7 +136,7 @@ def test_permutations_are_even():
     source = make_source(20)
     counts = np.zeros(20)
     for seed in range(400):
-        counts[training(10, source, seed=seed)._order(0)[:10]] += 1
+        counts[training(10, source, seed=seed)._plan.batch_order(0, 0)[0]] += 1
     assert (np.abs(counts - 200) < 40).all()  # 4 standard deviations
 
 
@@ -141,11 +147,11 @@ def test_dropped_samples_are_different_ones_each_epoch():
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 @pytest.mark.parametrize("n, batch_size", [(50, 8), (50, 10), (7, 4), (3, 4), (1, 1), (23, 5)])
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_evaluation_counts_every_sample_once(world, n, batch_size, num_workers):
+def test_evaluation_counts_every_sample_once(world, n, batch_size):
     source = make_source(n)
+    workers = 2 if (world, n) == (2, 23) else 0
     ranks = [
-        Loader(source, PREPROCESS, batch_size, training=False, rank=rank, world=world, num_workers=num_workers)
+        Loader(source, PREPROCESS, batch_size, training=False, rank=rank, world=world, num_workers=workers)
         for rank in range(world)
     ]
     assert {len(loader) for loader in ranks} == {-(-n // (batch_size * world))}
@@ -176,97 +182,168 @@ def test_every_rank_trains_the_same_number_of_steps(world, batch_size):
     assert counts == {50 // (batch_size * world)}
 
 
-class SlowSource(ArraySource):
-    """Counts what is read; fails on one sample if told to."""
-
-    def __init__(self, bad=None):
-        super().__init__("slow/train", SOURCE.class_names, SOURCE.labels, SOURCE.images, SOURCE.mean, SOURCE.std)
-        self.bad = bad
-        self.read = []
-
-    def image(self, index):
-        self.read.append(index)
-        time.sleep(0.002)
-        if index == self.bad:
-            raise UserError("cannot read 'x.jpg' as an image: broken")
-        return super().image(index)
+def processes(loader):
+    return [] if loader._workers is None else list(loader._workers.processes)
 
 
-def loader_threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("loader")]
+def gone(started):
+    return started and all(process.poll() is not None for process in started)
 
 
-@pytest.mark.parametrize("num_workers", [0, 1, 3])
-def test_exceptions_reach_the_caller_at_their_batch(num_workers):
-    loader = Loader(SlowSource(bad=33), PREPROCESS, 10, training=False, num_workers=num_workers)
-    batches = loader.epoch()
-    for _ in range(3):
-        next(batches)
-    with pytest.raises(UserError, match="^cannot read 'x.jpg' as an image: broken$"):
-        next(batches)
-    assert not loader_threads()
-
-
-@pytest.mark.parametrize("how", ["break", "close", "raise", "finish"])
-def test_no_thread_is_left(how):
-    loader = Loader(SlowSource(), PREPROCESS, 2, training=False, num_workers=3)
+@pytest.mark.parametrize("how", ["break", "close the epoch", "raise", "close the loader", "forget the loader"])
+def test_no_process_is_left(how):
+    loader = training(num_workers=2)
+    batches = loader.epoch(0)
+    next(batches)
+    started = processes(loader)
+    assert len(started) == 2 and not gone(started)
     if how == "break":
-        for _ in loader.epoch():
-            assert len(loader_threads()) > 1
-            break
-        gc.collect()
-    elif how == "close":
-        batches = loader.epoch()
-        next(batches)
+        del batches
+    elif how == "close the epoch":
         batches.close()
     elif how == "raise":
         with pytest.raises(KeyError):
-            consume_and_fail(loader)
+            batches.throw(KeyError())
+    elif how == "close the loader":
+        list(batches)
+        loader.close()
     else:
-        assert len(list(loader.epoch())) == 25
-    assert not loader_threads()
+        list(batches)
+        del loader
+    gc.collect()
+    assert gone(started)
 
 
-def consume_and_fail(loader):
-    for _ in loader.epoch():
-        raise KeyError
+def test_workers_stay_from_epoch_to_epoch_and_start_anew_when_one_was_left_early():
+    loader = training(num_workers=1)
+    list(loader.epoch(0))
+    first = processes(loader)
+    list(loader.epoch(1))
+    assert processes(loader) == first and not gone(first)
+    next(loader.epoch(2))
+    gc.collect()
+    assert merge(loader.epoch(3))["images"].tobytes() == merge(training().epoch(3))["images"].tobytes()
+    assert processes(loader) != first
+    loader.close()
 
 
-def test_leaving_early_cancels_what_is_queued():
-    """Two workers are held in their second batch when the caller leaves: they finish that one and take no other."""
-    source = make_source(50)
-    read, started, go_on = source.image, [], threading.Event()
+def test_workers_end_with_a_process_that_is_killed():
+    """A trainer that gets no chance to clean up leaves no process behind."""
+    code = (
+        "from tests.data.test_loader import training\n"
+        "loader = training(num_workers=2)\n"
+        "next(loader.epoch(0))\n"
+        "import os, time\n"
+        "batches = loader.epoch(0); next(batches)\n"
+        "print(*[process.pid for process in loader._workers.processes], flush=True)\n"
+        "time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT) as trainer:
+        pids = [int(word) for word in trainer.stdout.readline().split()]
+        trainer.kill()
+    assert len(pids) == 2
+    wait_until(lambda: not any(running(pid) for pid in pids))
 
-    def image(index):
-        started.append(index)
-        if index > 0:
-            go_on.wait(timeout=20)
-        return read(index)
 
-    source.image = image
-    batches = Loader(source, PREPROCESS, 1, training=False, num_workers=2).epoch()
+def running(pid):
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+
+
+def wait_until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def test_a_worker_that_dies_ends_the_epoch_with_a_reason():
+    loader = training(2, num_workers=2)
+    batches = loader.epoch(0)
     next(batches)
-    threading.Timer(0.3, go_on.set).start()
-    batches.close()
-    assert go_on.is_set() and len(started) <= 3
+    processes(loader)[0].kill()
+    with pytest.raises(UserError, match="^a data worker ended with exit code -9 .*: use fewer num_workers"):
+        list(batches)
+    assert not processes(loader)
+
+
+def test_memory_is_used_again_and_what_is_kept_stays_as_it_is():
+    loader = training(2, num_workers=2)
+    for batch in loader.epoch(0):
+        del batch
+    few = len(loader._workers.memory.mappings)
+    assert few <= 4  # two ahead, the one in use, and one that the loop has just let go
+    kept = list(loader.epoch(0))
+    loader.close()
+    assert merge(kept)["images"].tobytes() == merge(training(2).epoch(0))["images"].tobytes()
 
 
 def test_reading_ahead_is_bounded():
-    source = SlowSource()
-    batches = Loader(source, PREPROCESS, 1, training=False, num_workers=2).epoch()
-    next(batches)
+    loader = training(2, num_workers=2)
+    batches = loader.epoch(0)
+    batch = next(batches)
     time.sleep(0.2)
-    assert len(source.read) <= 1 + 2 * 2
+    assert len(loader._workers.memory.mappings) == 3
+    assert batch.images.shape == (2, 3, 8, 8)
     batches.close()
 
 
-def test_workers_work_at_the_same_time():
-    """Each of two workers waits until the other reads a sample too; one alone would break the barrier."""
-    meeting = threading.Barrier(2)
+def test_a_source_that_cannot_be_copied():
     source = make_source(20)
-    read = source.image
-    source.image = lambda index: (meeting.wait(timeout=20), read(index))[1]
-    assert len(list(Loader(source, PREPROCESS, 1, training=False, num_workers=2).epoch())) == 20
+    source.image = lambda index: source.images[index]
+    with pytest.raises(UserError, match="^cannot copy made/train to worker processes .*: use num_workers=0$"):
+        next(Loader(source, PREPROCESS, 2, training=False, num_workers=1).epoch())
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_other_errors_reach_the_caller(num_workers):
+    """A source that breaks its promise is a fault of the program, not a bad file."""
+    source = make_source(30)
+    source.images = source.images[:25]
+    loader = Loader(source, PREPROCESS, 10, training=False, num_workers=num_workers)
+    batches = loader.epoch()
+    next(batches), next(batches)
+    with pytest.raises(IndexError):
+        next(batches)
+    assert not processes(loader)
+
+
+@pytest.mark.parametrize("num_workers, first_step", [(0, 1), (0, 7), (0, 8), (2, 5)])
+def test_start_in_mid_epoch(num_workers, first_step):
+    whole = list(training().epoch(1))
+    rest = list(training(num_workers=num_workers).epoch(1, first_step))
+    assert len(rest) == len(whole) - first_step
+    if rest:
+        for name, values in merge(rest).items():
+            np.testing.assert_array_equal(values, merge(whole[first_step:])[name])
+
+
+@pytest.mark.parametrize("batch_size, repeats", [(6, 2), (8, 3), (10, 4)])
+def test_repeated_augmentation(batch_size, repeats):
+    loader = training(batch_size, aug_repeats=repeats, mixing=None)
+    plain = merge(training(batch_size, mixing=None).epoch(0))
+    pixels = dict(zip(plain["indices"].tolist(), plain["images"]))
+    assert len(loader) == 50 // batch_size
+    all_indices = merge(loader.epoch(0))["indices"]
+    counts = np.bincount(all_indices, minlength=50)
+    assert counts.max() == repeats and (counts > 0).sum() == -(-len(all_indices) // repeats)
+    np.testing.assert_array_equal(np.unique(all_indices), np.sort(plain["indices"][: -(-len(all_indices) // repeats)]))
+    for batch in loader.epoch(0):
+        assert (batch.indices[0::2] != batch.indices[1::2]).all(), "partners in mixing are different samples"
+        copies = {}
+        for index, image in zip(batch.indices.tolist(), batch.images):
+            copies.setdefault(index, []).append(image.tobytes())
+        assert all(len(set(images)) == len(images) for images in copies.values()), "each augmented in its own way"
+        for index, images in copies.items():
+            if len(images) == repeats and index in pixels:
+                assert pixels[index].tobytes() in images, "one of them as without repetitions"
+
+
+def test_repeated_augmentation_does_not_depend_on_ranks_and_workers():
+    ranks = [training(4, rank=rank, world=3, num_workers=rank, aug_repeats=3) for rank in range(3)]
+    assert stream_hash(ranks) == stream_hash([training(12, aug_repeats=3)])
 
 
 @pytest.mark.parametrize(
@@ -280,6 +357,8 @@ def test_workers_work_at_the_same_time():
         ({"batch_size": 52}, "a global batch of 52 samples .* larger than made/train with 50: .* at most 50"),
         ({"batch_size": 18, "world": 3}, r"a global batch of 54 samples \(batch_size 18 x 3 ranks\) .* at most 16"),
         ({"batch_size": 7}, "batch_size must be even, got 7"),
+        ({"aug_repeats": 0}, "aug_repeats must be 1 or more, got 0"),
+        ({"max_bad_share": 1.0}, "max_bad_share must be at least 0 and below 1, got 1.0"),
     ],
 )
 def test_bad_arguments(options, message):
@@ -287,6 +366,14 @@ def test_bad_arguments(options, message):
         training(**options)
 
 
-def test_mixing_belongs_to_training():
+@pytest.mark.parametrize("options", [{"mixing": Mixing(0.1)}, {"aug_repeats": 2}])
+def test_mixing_and_repetition_belong_to_training(options):
     with pytest.raises(UserError, match="training only"):
-        Loader(SOURCE, PREPROCESS, 4, training=False, mixing=Mixing(0.1))
+        Loader(SOURCE, PREPROCESS, 4, training=False, **options)
+
+
+def test_odd_batches_are_refused_only_when_samples_are_mixed_in_pairs():
+    training(7, mixing=Mixing(label_smoothing=0.1))
+    for mixing in (Mixing(mixup=0.1), Mixing(cutmix=1.0)):
+        with pytest.raises(UserError, match="batch_size must be even, got 7"):
+            training(7, mixing=mixing)

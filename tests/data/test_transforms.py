@@ -1,5 +1,6 @@
 """Preprocessing against Pillow and NumPy written out; random transforms against their distributions."""
 
+import itertools
 import json
 import math
 
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageEnhance
 
-from neonext_ms.data import Preprocess, TrainTransform
-from neonext_ms.data.transforms import INTERPOLATIONS, random_box, shift
+from neonext_ms.data import Preprocess, RandomErasing, TrainTransform
+from neonext_ms.data.preprocess import INTERPOLATIONS
+from neonext_ms.data.transforms import jitter_colours, random_box
 from neonext_ms.errors import UserError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -98,6 +100,8 @@ def test_bad_preprocess(change, message):
         ({"scale": (0.0, 1.0)}, "scale"),
         ({"ratio": (2, 1)}, "ratio"),
         ({"hflip": 1.5}, "hflip"),
+        ({"color_jitter": -0.1}, "color_jitter must be 0 or more, got -0.1"),
+        ({"auto_augment": "rand-x3"}, "auto_augment must be like rand-m9-mstd0.5-inc1"),
     ],
 )
 def test_bad_train_transform(change, message):
@@ -126,17 +130,16 @@ def test_flip():
     assert 200 < flipped < 300  # 3.6 standard deviations
 
 
-@pytest.mark.parametrize("down", [-5, -1, 0, 3, 5])
-@pytest.mark.parametrize("right", [-4, 0, 2])
-def test_shift_is_pad_and_crop(down, right):
-    image = photo(6, 7)
-    padded = np.pad(image, ((9, 9), (9, 9), (0, 0)))
-    np.testing.assert_array_equal(shift(image, down, right), padded[9 - down :, 9 - right :][:6, :7])
-
-
-@pytest.mark.parametrize("down, right", [(6, 0), (-9, 2), (1, 8), (0, -7)])
-def test_shift_out_of_sight_is_black(down, right):
-    assert not shift(photo(6, 7), down, right).any()
+@pytest.mark.parametrize("padding", [1, 3, 7, 9])
+def test_pad_crop_is_padding_and_cropping(padding):
+    image = photo(7, 7)
+    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+    transform = TrainTransform(Preprocess(7, **PLAIN), "pad", crop_padding=padding, hflip=0)
+    rng = np.random.default_rng(padding)
+    for _ in range(20):
+        out = transform(image, rng).transpose(1, 2, 0)
+        offsets = itertools.product(range(2 * padding + 1), repeat=2)
+        assert any((out == padded[top : top + 7, left : left + 7]).all() for top, left in offsets)
 
 
 def test_pad_crop_reaches_every_offset_evenly():
@@ -186,3 +189,46 @@ def test_resized_crop_shows_the_box():
     box = random_box(40, 60, transform.scale, transform.ratio, np.random.default_rng(5))
     whole = np.asarray(Image.fromarray(image).resize((16, 16), Image.BICUBIC, box=box)).transpose(2, 0, 1)
     np.testing.assert_allclose(transform(image, np.random.default_rng(5)), whole, atol=1e-4)
+
+
+def test_colour_jitter():
+    """Each factor alone is uniform in 1 - s .. 1 + s, and the order of the three changes."""
+    grey = Image.new("RGB", (4, 4), (100, 100, 100))  # contrast and saturation leave it alone
+    rng = np.random.default_rng(0)
+    values = np.sort([np.asarray(jitter_colours(grey, 0.4, rng))[0, 0, 0] for _ in range(3000)]) / 100
+    uniform = (np.arange(3000) + 0.5) / 3000
+    assert values.min() >= 0.59 and values.max() <= 1.4
+    assert np.abs((values - 0.595) / 0.8 - uniform).max() < 0.04
+    assert {int(np.asarray(jitter_colours(grey, 3.0, rng)).max()) for _ in range(300)} >= {0, 255}
+    image = Image.fromarray(photo(8, 8))
+    rng = np.random.default_rng(5)
+    outputs = {jitter_colours(image, 0.4, rng).tobytes() for _ in range(50)}
+    assert len(outputs) == 50
+
+
+def test_colour_jitter_is_pillows_enhancers_in_a_drawn_order():
+    image = Image.fromarray(photo(8, 8))
+    seen = set()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        order, expected = rng.permutation(3), image
+        for choice in order:
+            enhancer = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)[choice]
+            expected = enhancer(expected).enhance(rng.uniform(0.7, 1.3))
+        assert jitter_colours(image, 0.3, np.random.default_rng(seed)) == expected
+        seen.add(tuple(order))
+    assert len(seen) == 6
+
+
+def test_order_of_the_stages():
+    """RandAugment fills with the mean colour, normalisation then makes it 0, and erasing covers it all with noise."""
+    preprocess = Preprocess(32, (0.5,) * 3, (0.25,) * 3)
+    image = np.full((32, 32, 3), 255, np.uint8)
+    moved = TrainTransform(preprocess, hflip=0, auto_augment="rand-m10-n6")
+    outs = np.stack([moved(image, np.random.default_rng(seed)) for seed in range(60)])
+    assert (np.abs(outs) < 0.01).any() and (outs == 2).any()
+    noisy = TrainTransform(preprocess, hflip=0, auto_augment="rand-m10-n6", erasing=RandomErasing(1))
+    for seed in range(10):
+        plain, erased = (transform(image, np.random.default_rng(seed)) for transform in (moved, noisy))
+        changed = plain != erased
+        assert 0.01 < changed.mean() < 0.35 and np.abs(erased[changed]).mean() > 0.3

@@ -1,8 +1,11 @@
 """What every data set looks like to the loader."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from PIL import Image
+
+from neonext_ms.data.preprocess import Box
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -10,7 +13,7 @@ Statistics = tuple[float, float, float]
 
 
 class Source:
-    """Labelled images with random access; safe to read from several threads.
+    """Labelled images with random access; copies of it can be sent to other processes.
 
     Attributes:
         name: data set and split, for messages: "digits/train".
@@ -37,6 +40,15 @@ class Source:
         """Indices of `count` samples spread evenly over the data set, from the start again when it has fewer."""
         stride = max(1, len(self) // count)
         return [i * stride % len(self) for i in range(count)]
+
+    def region(self, index: int, choose: Callable[[int, int], Box], side: int) -> tuple[Image.Image, Box]:
+        """As much of one sample as resizing a box of it to side x side pixels needs.
+
+        choose: gives the box of an image of (height, width); called once.
+        Returns: RGB image, perhaps of smaller scale, and the box in its pixels; neither is to be written to.
+        """
+        image = Image.fromarray(self.image(index))
+        return image, choose(image.height, image.width)
 
     def describe(self, index: int) -> str:
         """Where one sample comes from, for messages: a path, or "digits/train[17]"."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neonext_ms.data.decode import read_image
+from neonext_ms.data.decode import read_image, read_region
 from neonext_ms.data.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source
 from neonext_ms.errors import UserError
 
@@ -22,6 +22,9 @@ class FolderSource(Source):
 
     def image(self, index: int) -> np.ndarray:
         return read_image(self.paths[index])
+
+    def region(self, index, choose, side):
+        return read_region(self.paths[index], self.paths[index], choose, side)
 
     def describe(self, index: int) -> str:
         return self.paths[index]

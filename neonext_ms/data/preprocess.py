@@ -1,0 +1,110 @@
+"""What evaluation and serving do to an image."""
+
+import math
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+
+from neonext_ms.errors import UserError
+
+INTERPOLATIONS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels, may be fractional
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What evaluation and serving do to an image; checkpoints and exported models carry it.
+
+    The short side is resized to floor(image_size / crop_pct), the centre image_size x image_size square is cut out,
+    and each channel becomes (value / 255 - mean) / std.
+
+    Args:
+        image_size: side S of the output in pixels.
+        mean, std: RGB, for values in 0..1.
+        crop_pct: share of the resized short side that the crop keeps, in (0, 1].
+        interpolation: bilinear, bicubic or lanczos, all with anti-aliasing.
+    """
+
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    crop_pct: float = 1.0
+    interpolation: str = "bicubic"
+
+    def __post_init__(self):
+        object.__setattr__(self, "mean", _three_numbers("mean", self.mean))
+        object.__setattr__(self, "std", _three_numbers("std", self.std))
+        if isinstance(self.image_size, bool) or not isinstance(self.image_size, int) or self.image_size < 1:
+            raise UserError(f"image_size must be a positive whole number, got {self.image_size!r}")
+        if min(self.std) <= 0:
+            raise UserError(f"std must be positive, got {self.std}")
+        if not 0 < self.crop_pct <= 1:
+            raise UserError(f"crop_pct must be in (0, 1], got {self.crop_pct}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise UserError(f"unknown interpolation '{self.interpolation}'; known: {', '.join(INTERPOLATIONS)}")
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """image: (H, W, 3) uint8 -> (3, S, S) float32."""
+        return self.normalise(self.resize(Image.fromarray(image), self.centre_box(*image.shape[:2])))
+
+    def centre_box(self, height: int, width: int) -> Box:
+        """The part of an image that becomes the S x S output when the short side is resized and the centre cut out."""
+        short = math.floor(self.image_size / self.crop_pct)
+        if height <= width:
+            resized = short, int(short * width / height)
+        else:
+            resized = int(short * height / width), short
+        top, left = (round((side - self.image_size) / 2) for side in resized)
+        down, across = height / resized[0], width / resized[1]
+        side = self.image_size
+        return left * across, top * down, (left + side) * across, (top + side) * down
+
+    def resize(self, image: Image.Image, box: Box) -> Image.Image:
+        """The box of an RGB image, resized to S x S.
+
+        Only the pixels that are kept get computed. The values are those of resizing the whole image, then cropping, but
+        for the rounding between Pillow's two passes, whose order it chooses by size.
+        """
+        side = self.image_size
+        if image.size == (side, side) and box == (0, 0, side, side):
+            return image
+        return image.resize((side, side), INTERPOLATIONS[self.interpolation], box)
+
+    def normalise(self, image: Image.Image) -> np.ndarray:
+        """S x S RGB -> (3, S, S) float32, contiguous."""
+        out = np.empty((3, image.height, image.width), np.float32)
+        for channel, plane, scale, offset in zip(out, image.split(), *self._scale_and_offset):
+            np.multiply(np.asarray(plane), scale, out=channel)
+            channel += offset
+        return out
+
+    @cached_property
+    def _scale_and_offset(self) -> tuple[np.ndarray, np.ndarray]:
+        """(value / 255 - mean) / std = value * scale + offset; both (3,) float32."""
+        mean, std = np.array(self.mean), np.array(self.std)
+        return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
+
+    def to_dict(self) -> dict:
+        """Plain values for JSON; `from_dict` reads them back."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Preprocess":
+        known = {field.name for field in fields(cls)}
+        if set(values) != known:
+            raise UserError(f"preprocess must have the keys {sorted(known)}, got {sorted(values)}")
+        return cls(**values)
+
+
+def _three_numbers(name: str, value) -> tuple[float, float, float]:
+    numbers = value if isinstance(value, tuple | list) else ()
+    if len(numbers) != 3 or not all(isinstance(v, int | float) and math.isfinite(v) for v in numbers):
+        raise UserError(f"{name} must be three numbers, got {value!r}")
+    return tuple(float(v) for v in numbers)

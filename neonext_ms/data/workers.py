@@ -1,0 +1,147 @@
+"""Worker processes that fill batches in memory which they share with the training process. Linux only.
+
+Processes and not threads, because Pillow holds Python's global lock in most of its operations. They are started as new
+programs, not forked: a fork of a process in which MindSpore runs would copy its locks, in whatever state they are.
+The memory is an anonymous file: it has no name that could be left behind, and no /dev/shm that could be too small.
+"""
+
+import mmap
+import os
+import pickle
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import weakref
+from multiprocessing.connection import Connection, Pipe, wait
+
+import numpy as np
+
+from neonext_ms.data.plan import Filled, Part, Plan
+from neonext_ms.errors import UserError
+
+_TASK = struct.Struct("5q")  # slot and the fields of a Part; one message each, taken by whichever worker is free
+_START = "import sys; from neonext_ms.data.workers import work; work(*map(int, sys.argv[1:]))"
+
+
+class Memory:
+    """Slots of one batch each, in a file that grows by need: images (n, 3, S, S), then targets (n, K), float32."""
+
+    def __init__(self, plan: Plan, file: int):
+        self.shapes = (plan.batch_size, 3, *[plan.transform.image_size] * 2), (plan.batch_size, plan.classes)
+        self.size = -(-4 * sum(map(np.prod, self.shapes)) // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+        self.file = file
+        self.mappings = []
+        self.free = []
+
+    def take(self) -> tuple[int, np.ndarray, np.ndarray]:
+        """A slot that is nobody's: its number, images and targets. It is free again when both arrays are gone."""
+        if not self.free:
+            self.free.append(len(self.mappings))
+            os.ftruncate(self.file, (len(self.mappings) + 1) * self.size)
+        slot = self.free.pop()
+        whole, images, targets = self.arrays(slot)
+        weakref.finalize(whole, self.free.append, slot).atexit = False
+        return slot, images, targets
+
+    def arrays(self, slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All of a slot, and the two views of it, which keep it alive."""
+        while len(self.mappings) <= slot:
+            self.mappings.append(mmap.mmap(self.file, self.size, offset=len(self.mappings) * self.size))
+        whole = np.frombuffer(self.mappings[slot], np.float32)
+        images, targets = self.shapes
+        first = int(np.prod(images))
+        return whole, whole[:first].reshape(images), whole[first : first + int(np.prod(targets))].reshape(targets)
+
+
+class Workers:
+    """Processes that do the parts given to them, in any order.
+
+    Args:
+        plan: what to do; it is copied to every worker.
+        count: processes.
+    Raises: UserError when the plan's source cannot be copied.
+    """
+
+    def __init__(self, plan: Plan, count: int):
+        file = os.memfd_create("neonext_ms batches")
+        plan_file = os.memfd_create("neonext_ms plan")
+        self.memory = Memory(plan, file)
+        self.tasks, tasks = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.results, self.processes = [], []
+        self._finalizer = weakref.finalize(self, _stop, self.tasks, self.results, self.processes, file)
+        try:
+            with os.fdopen(plan_file, "wb", closefd=False) as stream:
+                pickle.dump(plan, stream)
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+            for _ in range(count):
+                reader, writer = Pipe(duplex=False)
+                self.results.append(reader)
+                files = tasks.fileno(), writer.fileno(), file, plan_file
+                command = [sys.executable, "-c", _START, *map(str, files)]
+                self.processes.append(subprocess.Popen(command, pass_fds=files, env=environment))
+                writer.close()
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            self.close()
+            raise UserError(
+                f"cannot copy {plan.source.name} to worker processes ({error}): use num_workers=0"
+            ) from None
+        finally:
+            tasks.close()
+            os.close(plan_file)
+
+    def submit(self, slot: int, part: Part):
+        self.tasks.send(_TASK.pack(slot, *part))
+
+    def next_results(self) -> list[tuple[Part, Filled]]:
+        """Wait for parts to be done. Raises what a worker raised, and UserError if one has died."""
+        done = []
+        for reader in wait(self.results):
+            try:
+                part, outcome = reader.recv()
+            except EOFError:
+                process = self.processes[self.results.index(reader)]
+                raise UserError(
+                    f"a data worker ended with exit code {process.wait()} (-9: the system stopped it, mostly for lack "
+                    f"of memory): use fewer num_workers or a smaller batch_size"
+                ) from None
+            if isinstance(outcome, Exception):
+                raise outcome
+            done.append((part, outcome))
+        return done
+
+    def close(self):
+        """End the processes. Batches that were delivered keep their memory."""
+        self._finalizer()
+
+
+def _stop(tasks, results, processes, file):
+    for process in processes:
+        process.terminate()  # they have nothing to lose
+    for process in processes:
+        process.wait()
+    tasks.close()
+    for reader in results:
+        reader.close()
+    os.close(file)
+
+
+def work(tasks_file: int, results_file: int, memory_file: int, plan_file: int):
+    """What a worker process does, until the other end of its tasks is closed; the arguments are file descriptors."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training process decides what Ctrl-C means
+    tasks, results = socket.socket(fileno=tasks_file), Connection(results_file, readable=False)
+    with mmap.mmap(plan_file, 0, prot=mmap.PROT_READ) as data:
+        plan = pickle.loads(data)
+    os.close(plan_file)
+    memory = Memory(plan, memory_file)
+    while message := tasks.recv(_TASK.size):
+        slot, *fields = _TASK.unpack(message)
+        part = Part(*fields)
+        _, images, targets = memory.arrays(slot)
+        rows = slice(part.start, part.start + part.count)
+        try:
+            outcome = plan.fill(part, images[rows], targets[rows])
+        except Exception as error:
+            outcome = error
+        results.send((part, outcome))

@@ -93,6 +93,7 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
 
 def blend(pair: np.ndarray, share: float):
     """In place: (a, b) becomes (w a + (1 - w) b, w b + (1 - w) a) for w = share."""
-    exchanged = (pair[1] - pair[0]) * np.float32(1 - share)
+    exchanged = pair[1] - pair[0]
+    exchanged *= np.float32(1 - share)
     pair[0] += exchanged
     pair[1] -= exchanged

@@ -112,7 +112,7 @@ class Plan:
                 replacements = replacements or generator(self.seed, REPLACEMENT, *position)
                 index = int(replacements.integers(len(self.source)))
             else:
-                out[:] = self.transform.augment(image, box, rng)
+                self.transform.augment(image, box, rng, out)
                 return index
         raise UserError(f"{self.source.name}: {len(bad)} samples in a row cannot be read, the last: {bad[-1][1]}")
 

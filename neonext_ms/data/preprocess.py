@@ -77,9 +77,10 @@ class Preprocess:
             return image
         return image.resize((side, side), INTERPOLATIONS[self.interpolation], box)
 
-    def normalise(self, image: Image.Image) -> np.ndarray:
-        """S x S RGB -> (3, S, S) float32, contiguous."""
-        out = np.empty((3, image.height, image.width), np.float32)
+    def normalise(self, image: Image.Image, out: np.ndarray | None = None) -> np.ndarray:
+        """S x S RGB -> (3, S, S) float32, contiguous; written to out if that is given."""
+        if out is None:
+            out = np.empty((3, image.height, image.width), np.float32)
         for channel, plane, scale, offset in zip(out, image.split(), *self._scale_and_offset):
             np.multiply(np.asarray(plane), scale, out=channel)
             channel += offset

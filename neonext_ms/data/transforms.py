@@ -72,8 +72,10 @@ class TrainTransform:
             return random_box(height, width, self.scale, self.ratio, rng)
         return self.preprocess.centre_box(height, width)
 
-    def augment(self, image: Image.Image, box: Box, rng: np.random.Generator) -> np.ndarray:
-        """What follows the choice of the box: RGB image -> (3, S, S) float32."""
+    def augment(
+        self, image: Image.Image, box: Box, rng: np.random.Generator, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """What follows the choice of the box: RGB image -> (3, S, S) float32, written to out if that is given."""
         image = self.preprocess.resize(image, box)
         if self.random_crop == "pad":
             # beyond the image a Pillow crop is black
@@ -85,7 +87,7 @@ class TrainTransform:
             image = jitter_colours(image, self.color_jitter, rng)
         if self._rand_augment:
             image = self._rand_augment(image, rng, self._style)
-        out = self.preprocess.normalise(image)
+        out = self.preprocess.normalise(image, out)
         if self.erasing.prob:
             self.erasing(out, rng)
         return out

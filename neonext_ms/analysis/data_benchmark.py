@@ -18,7 +18,7 @@ MIXUP, ERASING, SCALE, RATIO = 0.8, 0.25, (0.08, 1.0), (3 / 4, 4 / 3)
 
 
 def benchmark_data(workers: list[int], rounds: int) -> list[dict]:
-    """Measure both pipelines on JPEGs that are made for it, in rounds that take turns, so that all see the same machine.
+    """Measure both pipelines on JPEGs that are made for it, in rounds that take turns: all see the same machine.
 
     Crop and bicubic resize to 224, flip, RandAugment (n=2, m=9, increasing), normalisation, random erasing, batches of
     64, mixup. Each round reads the files once, more often if they are few, with workers that are already running.
@@ -74,7 +74,7 @@ def _median_ratio(values: list[float], others: list[float]) -> float:
 
 
 def make_jpegs(folder: Path, width: int, height: int, count: int):
-    """folder/{train,val}/<class>/<number>.jpg: smooth random pictures with grain, at about the bytes a pixel of photos."""
+    """folder/{train,val}/<class>/<number>.jpg: smooth random pictures with grain, about as detailed as photos."""
     rng = np.random.default_rng(0)
     for split, number in (("train", count), ("val", 2)):
         for i in range(number):

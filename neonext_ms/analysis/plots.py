@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from neonext_ms.errors import UserError
-from neonext_ms.training.checkpoint import write_atomically
+from neonext_ms.files import write_atomically
 
 # Events of metrics.jsonl: label, colour (distinct for colour-blind readers), style of the line.
 _SERIES = {

@@ -14,7 +14,8 @@ import numpy as np
 from neonext_ms.data import Preprocess, open_source
 from neonext_ms.deploy.verify import verify
 from neonext_ms.errors import UserError
-from neonext_ms.training.checkpoint import load_network, manifest_path, publish, versions, write_atomically
+from neonext_ms.files import publish, write_atomically
+from neonext_ms.training.checkpoint import load_network, manifest_path, versions
 
 log = logging.getLogger(__name__)
 

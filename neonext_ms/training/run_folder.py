@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 
 from neonext_ms.errors import UserError
-from neonext_ms.training.checkpoint import manifest_path, save_weights, write_atomically
+from neonext_ms.files import write_atomically
+from neonext_ms.training.checkpoint import manifest_path, save_weights
 
 
 class RunFolder:

@@ -15,16 +15,19 @@ JPEG_FORMATS = ("JPEG", "MPO")  # MPO: several JPEGs in one file, of which the f
 JPEG_SCALES = (8, 4, 2)  # a JPEG can be decoded at 1/8, 1/4 and 1/2 of its size, for less than decoding all of it
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(file: str | Path | BinaryIO, name: str | None = None) -> np.ndarray:
     """Read an image file of any format that Pillow knows.
 
     The orientation in the EXIF data is applied, transparency is laid over white, grey is repeated into three
     channels, 16-bit values keep their high byte, and of an animation the first frame is taken.
 
+    Args:
+        file: a path, or a file that is open for reading bytes.
+        name: of the file, for messages; its path if null.
     Returns: (H, W, 3) uint8, RGB.
     Raises: UserError, which names the file, when it is missing, truncated, not an image or too large to be honest.
     """
-    with _opened(path, str(path)) as image:
+    with _opened(file, name or str(file)) as image:
         return np.asarray(_upright_rgb(image))
 
 

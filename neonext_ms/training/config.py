@@ -18,7 +18,7 @@ class TrainConfig:
         shifts: shift step of each stage instead of the model's own.
         neocell_init: NeoInit, or the random-normal baseline of the paper's ablation.
         backend: formulation of the NeoCells; auto takes the fastest that is available.
-        dataset: built-in handwritten digits, CIFAR binary files, or a folder with train/ and val/.
+        dataset: built-in handwritten digits, CIFAR binary files, a folder with train/ and val/, or one that was packed.
         data_dir: where the data set is; none for digits.
         image_size: side of the network's input in pixels.
         mean: of the RGB channels (0..1) for normalisation; the data set's usual one if null.
@@ -66,7 +66,7 @@ class TrainConfig:
     shifts: tuple[int, ...] | None = None
     neocell_init: Literal["neo", "normal"] = "neo"
     backend: Literal["auto", "fused", "dense", "patchwise"] = "auto"
-    dataset: Literal["digits", "cifar10", "cifar100", "folder"] = "digits"
+    dataset: Literal["digits", "cifar10", "cifar100", "folder", "mindrecord"] = "digits"
     data_dir: str | None = None
     image_size: int = 32
     mean: tuple[float, float, float] | None = None

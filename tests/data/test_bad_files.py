@@ -25,8 +25,8 @@ def photo(seed):
 
 def bomb():
     """A PNG whose header says 20,000 x 20,000 pixels."""
-    header = b"IHDR" + (20000).to_bytes(4) * 2 + bytes([8, 2, 0, 0, 0])
-    return b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4) + header + zlib.crc32(header).to_bytes(4)
+    header = b"IHDR" + (20000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + header + zlib.crc32(header).to_bytes(4, "big")
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,12 @@ from neonext_ms.data.sources.base import ArraySource, Source
 from neonext_ms.data.sources.cifar import open_cifar
 from neonext_ms.data.sources.digits import open_digits
 from neonext_ms.data.sources.folder import EXTENSIONS, FolderSource, open_folder
+from neonext_ms.data.sources.packed import open_packed
 from neonext_ms.errors import UserError
 
 __all__ = ["DATASETS", "EXTENSIONS", "SPLITS", "ArraySource", "FolderSource", "Source", "open_source"]
 
-DATASETS = ("digits", "cifar10", "cifar100", "folder")
+DATASETS = ("digits", "cifar10", "cifar100", "folder", "mindrecord")
 SPLITS = ("train", "val")
 
 
@@ -36,4 +37,8 @@ def open_source(dataset: str, data_dir: str | Path | None, split: str) -> Source
     data_dir = Path(data_dir).expanduser()
     if not data_dir.is_dir():
         raise UserError(f"data_dir '{data_dir}' is not a folder")
-    return open_folder(data_dir, split) if dataset == "folder" else open_cifar(dataset, data_dir, split)
+    if dataset == "folder":
+        return open_folder(data_dir, split)
+    if dataset == "mindrecord":
+        return open_packed(data_dir, split)
+    return open_cifar(dataset, data_dir, split)

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +30,7 @@ def train(config):
 
 def validate(
     checkpoint: str,
-    dataset: Literal["digits", "cifar10", "cifar100", "folder"] | None = None,
+    dataset: Literal["digits", "cifar10", "cifar100", "folder", "mindrecord"] | None = None,
     data_dir: str | None = None,
     batch_size: int = 100,
     num_workers: int = 1,
@@ -104,7 +105,7 @@ def infer(
     images: list[str],
     top_k: int = 3,
     count: int = 0,
-    dataset: Literal["digits", "cifar10", "cifar100", "folder"] | None = None,
+    dataset: Literal["digits", "cifar10", "cifar100", "folder", "mindrecord"] | None = None,
     data_dir: str | None = None,
     device: Literal["auto", "CPU", "Ascend"] = "auto",
 ):
@@ -150,14 +151,65 @@ def env():
     return result
 
 
+def pack(data_dir: str, output: str, shard_images: int = 10000):
+    """Pack an image folder into MindRecord files, for training with dataset=mindrecord; started again, it goes on.
+
+    Args:
+        data_dir: folder with train/ and val/.
+        output: folder to write to.
+        shard_images: images in a file.
+    """
+    from neonext_ms.data.packing import pack
+
+    result = pack(Path(data_dir).expanduser(), Path(output).expanduser(), shard_images)
+    for split in ("train", "val"):
+        print(f"{split}: {result[split]['samples']} images, {result[split]['bytes'] / 1e9:.2f} GB")
+    print(f"{output}: {result['written']} files written, {result['kept']} kept from before")
+    return result
+
+
+def plot(what: str, config, output: str, samples: int = 8, versions: int = 6):
+    """Draw what a training run would see: a contact sheet of augmented samples.
+
+    Args:
+        output: PNG to write; must not exist.
+        samples: rows of the sheet.
+        versions: epochs in which each sample is shown.
+    """
+    from neonext_ms.analysis.contact_sheet import contact_sheet
+
+    result = contact_sheet(config, Path(output), samples, versions)
+    print(f"{output}: {len(result['samples'])} samples, each in {versions} epochs")
+    return result
+
+
+def benchmark(what: str, workers: tuple[int, ...] = (1, 2), rounds: int = 5):
+    """Measure the training pipeline beside MindSpore's own C++ pipeline, on JPEGs that are made for it.
+
+    Args:
+        workers: numbers of workers to try, as in --workers '[1, 2]'.
+        rounds: measurements of each; they take turns.
+    """
+    from neonext_ms.analysis.data_benchmark import benchmark_data, data_table
+
+    rows = benchmark_data(workers, rounds)
+    print(data_table(rows))
+    return rows
+
+
 COMMANDS = {
     "train": train,
     "validate": validate,
     "profile": profile,
     "export": export,
     "infer": infer,
+    "pack": pack,
+    "plot": plot,
+    "benchmark": benchmark,
     "env": env,
 }
+SUBJECTS = {"plot": ["augment"], "benchmark": ["data"]}  # what these commands can show
+CONFIGURED = ("train", "plot")  # commands that take the options of a training run
 
 
 def build_parser():
@@ -174,14 +226,17 @@ def build_parser():
     for name, function in COMMANDS.items():
         summary = function.__doc__.strip().splitlines()[0]
         command = ArgumentParser(description=summary, exit_on_error=False)
-        if name == "train":
+        if name in SUBJECTS:
+            command.add_argument("what", choices=SUBJECTS[name])
+        if name in CONFIGURED:
+            command.add_function_arguments(function, as_group=False, skip={"config", "what"})
             command.add_argument("--config", action="config", help="YAML file with any of the options below")
             command.add_class_arguments(TrainConfig, as_group=False)
         elif name == "infer":
             command.add_argument("images", nargs="*", help="image files or folders of them")
             command.add_function_arguments(function, as_group=False, skip={"images"})
         else:
-            command.add_function_arguments(function, as_group=False)
+            command.add_function_arguments(function, as_group=False, skip={"what"} if name in SUBJECTS else set())
         command.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else on stdout")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
         subcommands.add_subcommand(name, command, help=summary)
@@ -246,8 +301,10 @@ def _parse(arguments: list[str]) -> tuple[dict, str]:
     name = parsed.command
     options = parsed[name].as_dict()
     options.pop("debug")
-    if name == "train":
-        return {"config": TrainConfig.from_namespace(parsed.train), "json": options["json"]}, name
+    if name in CONFIGURED:
+        of_the_run = {"config", *(field.name for field in fields(TrainConfig))}
+        options = {key: value for key, value in options.items() if key not in of_the_run}
+        options["config"] = TrainConfig.from_namespace(parsed[name])
     return options, name
 
 

@@ -17,7 +17,7 @@ SIZES = {"500x375": (500, 375, 256), "2000x1500": (2000, 1500, 64)}  # width, he
 MIXUP, ERASING, SCALE, RATIO = 0.8, 0.25, (0.08, 1.0), (3 / 4, 4 / 3)
 
 
-def benchmark_data(workers: list[int], rounds: int) -> list[dict]:
+def benchmark_data(workers: tuple[int, ...], rounds: int) -> list[dict]:
     """Measure both pipelines on JPEGs that are made for it, in rounds that take turns: all see the same machine.
 
     Crop and bicubic resize to 224, flip, RandAugment (n=2, m=9, increasing), normalisation, random erasing, batches of

@@ -11,11 +11,12 @@ from pathlib import Path
 from neonext_ms.data.sources.folder import FolderSource, open_folder
 from neonext_ms.data.sources.packed import FORMAT, PACK_FILE, shard_rows
 from neonext_ms.errors import UserError
-from neonext_ms.files import write_atomically
+from neonext_ms.files import publish, write_atomically
 
 SPLITS = ("train", "val")
 PARTIAL = ".partial"
-PAGE_BYTES = 64 << 20  # of a MindRecord file: the largest that it allows, and an image file must fit into one
+PAGE_BYTES = 32 << 20  # of a MindRecord file; an image file must fit into one
+NOTHING = b"\0"  # in the place of an empty file: MindRecord holds no empty field
 GROUP = 256  # image files handed to MindRecord at once
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def pack(data_dir: Path, output: Path, shard_images: int) -> dict:
     """Write data_dir/{train,val}/<class>/<image> as MindRecord files, in the order in which the folder is listed.
 
     A training run on the result gets the same samples in the same order as one on the folder. The image files go in
-    as they are; one that cannot be opened is packed empty, so that training replaces it as it would have.
+    as they are; an empty one, or one that cannot be opened, as a zero byte, so that it stays a bad file.
 
     A shard appears under its name when it is complete and has been read back and compared; when the command is
     started again after an interruption, such shards stay, and the others are written.
@@ -105,8 +106,7 @@ def _shard(source: FolderSource, data_dir: Path, samples: range, file: Path) -> 
     for suffix in ("", ".db"):
         with open(f"{unfinished}{suffix}", "rb") as stream:
             os.fsync(stream.fileno())
-        os.chmod(f"{unfinished}{suffix}", 0o644)
-        os.replace(f"{unfinished}{suffix}", f"{file}{suffix}")
+        publish(Path(f"{unfinished}{suffix}"), Path(f"{file}{suffix}"))
     write_atomically(card_file, json.dumps(card))  # last: a shard with a card is complete
     return card, False
 
@@ -116,7 +116,7 @@ def _write(source: FolderSource, samples: range, relative: list[str], file: Path
     from mindspore.mindrecord import FileWriter
 
     writer = FileWriter(str(file), shard_num=1)
-    writer.set_page_size(PAGE_BYTES >> 10)
+    writer.set_page_size(PAGE_BYTES)  # bytes, although its documentation says KB
     writer.add_schema({"data": {"type": "bytes"}, "label": {"type": "int32"}, "path": {"type": "string"}}, "images")
     writer.add_index(["label", "path"])
     digests = []
@@ -136,13 +136,13 @@ def _read(path: str) -> bytes:
         with open(path, "rb") as stream:
             data = stream.read()
     except OSError as error:
-        log.warning("cannot read '%s' (%s); it is packed empty", path, error.strerror)
-        return b""
+        log.warning("cannot read '%s' (%s); it is packed as a zero byte", path, error.strerror)
+        data = b""
     if len(data) > PAGE_BYTES // 2:
         raise UserError(
             f"'{path}' has {len(data)} bytes, and MindRecord holds {PAGE_BYTES // 2} at most: make it smaller"
         )
-    return data
+    return data or NOTHING
 
 
 def _check(file: Path, digests: list[bytes], labels: list[int], relative: list[str]) -> str:

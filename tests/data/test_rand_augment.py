@@ -60,6 +60,19 @@ def warp(pixels, a, b, c, d, e, f):
     return np.where(inside[..., None], np.clip(out, 0, 255), FILL)
 
 
+def translated(pixels, shift, axis):
+    """out(x) = in(x + shift) where all of the pixel is in view, and FILL elsewhere; cubic kernel with a = -1/2."""
+    side = pixels.shape[1 - axis]
+    source = np.arange(side) + shift
+    d = np.abs(source[:, None] - np.arange(side))
+    weights = np.where(d <= 1, 1.5 * d**3 - 2.5 * d**2 + 1, np.where(d < 2, -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2, 0))
+    visible = (source >= -1e-9) & (source <= side - 1 + 1e-9)
+    weights[visible] /= weights[visible].sum(1, keepdims=True)  # at the border only what is inside counts
+    lines = np.moveaxis(pixels, 1 - axis, 0)
+    out = np.where(visible[:, None, None], np.clip(np.tensordot(weights, lines, 1), 0, 255), FILL)
+    return np.moveaxis(out, 0, 1 - axis)
+
+
 def rotated(pixels, degrees):
     height, width = pixels.shape[:2]
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
@@ -99,8 +112,8 @@ REFERENCE = {
     "SolarizeAdd": lambda p, t, s: np.where(p < 128, p + int(110 * t), p),
     "ShearX": lambda p, t, s: warp(p, 1, s * 0.3 * t, 0, 0, 1, 0),
     "ShearY": lambda p, t, s: warp(p, 1, 0, 0, s * 0.3 * t, 1, 0),
-    "TranslateX": lambda p, t, s: warp(p, 1, 0, s * 0.45 * t * p.shape[1], 0, 1, 0),
-    "TranslateY": lambda p, t, s: warp(p, 1, 0, 0, 0, 1, s * 0.45 * t * p.shape[0]),
+    "TranslateX": lambda p, t, s: translated(p, s * 0.45 * t * p.shape[1], 0),
+    "TranslateY": lambda p, t, s: translated(p, s * 0.45 * t * p.shape[0], 1),
 }
 INCREASING = {
     "Posterize": lambda p, t, s: posterized(p, 4 - int(4 * t)),

@@ -44,6 +44,13 @@ def test_area_ratio_and_position():
         assert np.abs(np.sort((starts + 0.5) / (side - lengths + 1)) - UNIFORM).max() < LIMIT
 
 
+def test_every_place_is_reached():
+    rng = np.random.default_rng(4)
+    found = [erased(RandomErasing(1, (0.25, 0.25), (1, 1)), 4, rng) for _ in range(900)]
+    places = {(int(np.argmax(rows)), int(np.argmax(columns))) for rows, columns, _ in found}
+    assert places == {(top, left) for top in range(3) for left in range(3)}
+
+
 def test_noise_is_standard_normal_and_independent():
     rng = np.random.default_rng(2)
     noise = erased(RandomErasing(1, (0.3, 0.33), (1, 1)), 200, rng)[2]

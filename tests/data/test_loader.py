@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import signal
 import subprocess
 import sys
 import time
@@ -267,6 +268,15 @@ def test_a_worker_that_dies_ends_the_epoch_with_a_reason():
     with pytest.raises(UserError, match="^a data worker ended with exit code -9 .*: use fewer num_workers"):
         list(batches)
     assert not processes(loader)
+
+
+def test_ctrl_c_reaches_the_caller_and_not_the_workers():
+    """A terminal sends it to all; what the caller does with it must find the workers alive."""
+    loader = training(2, num_workers=1)
+    batches = loader.epoch(0)
+    next(batches)
+    processes(loader)[0].send_signal(signal.SIGINT)
+    assert len(list(batches)) == len(loader) - 1
 
 
 def test_memory_is_used_again_and_what_is_kept_stays_as_it_is():

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 from neonext_ms.errors import UserError
-from neonext_ms.training.checkpoint import write_atomically
+from neonext_ms.files import write_atomically
 
 _BEGIN, _END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
 # What the paper says of a V100 (section 4.5): block-diagonal against patch-wise, and its C++ form against that.

@@ -27,7 +27,7 @@ def measure(contenders: list[Contender], rounds: int) -> list[dict]:
     The first run of each, with whatever it compiles, is reported apart; a second one warms up.
 
     Returns:
-        per contender: name, milliseconds (median of the rounds, of one unit of work), low and high (quartiles), first_ms.
+        per contender: name, ms (median of the rounds, of one unit of work), low_ms and high_ms (quartiles), first_ms.
     """
     first = [_seconds(contender.run) for contender in contenders]
     for contender in contenders:

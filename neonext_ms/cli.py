@@ -140,6 +140,61 @@ def infer(
     return rows
 
 
+def benchmark(
+    what: str,
+    against: list[str] | None = None,
+    rounds: int = 15,
+    batch_size: int = 16,
+    model: str = "neonext_t",
+    model_batch_size: int = 8,
+    image_size: int = 224,
+    output: str | None = None,
+    readme: str | None = None,
+    workers: tuple[int, ...] = (1, 2),
+):
+    """Measure the operator, a block, a network, its training step, all four (compute), or the data pipeline.
+
+    Contenders take turns, and the medians of the rounds are reported. The data pipeline runs beside MindSpore's own
+    C++ pipeline, on JPEGs that are made for it.
+
+    Args:
+        against: any of dense, patchwise, depthwise (MindSpore's 7 x 7), torch (PyTorch's, where it is installed).
+        rounds: measurements of each contender; networks and their steps take a third of them.
+        batch_size: images of the operator and the block.
+        model: network to measure.
+        model_batch_size: images of the network and its step.
+        image_size: side of these images in pixels.
+        output: PNG file to draw.
+        readme: Markdown file whose benchmark table is replaced, between its two benchmark marks.
+        workers: of the data pipeline, numbers to try, as in --workers '[1, 2]'.
+    """
+    if what == "data":
+        from neonext_ms.analysis.data_benchmark import benchmark_data, data_table
+
+        rows = benchmark_data(workers, rounds)
+        print(data_table(rows))
+        return rows
+    from neonext_ms.analysis.benchmark import WHAT, benchmark
+    from neonext_ms.analysis.benchmark_report import benchmark_table, plot_benchmark, update_readme
+
+    result = benchmark(
+        WHAT if what == "compute" else (what,),
+        against or (),
+        rounds=rounds,
+        batch_size=batch_size,
+        model=model,
+        model_batch_size=model_batch_size,
+        image_size=image_size,
+    )
+    table = benchmark_table(result)
+    print(table)
+    if output:
+        plot_benchmark(result, Path(output))
+    if readme:
+        update_readme(Path(readme), table)
+    return result
+
+
 def env():
     """Show versions, devices and which NeoCell backend is in use and why."""
     from neonext_ms.analysis.environment import environment
@@ -183,20 +238,6 @@ def plot(what: str, config, output: str, samples: int = 8, versions: int = 6):
     return result
 
 
-def benchmark(what: str, workers: tuple[int, ...] = (1, 2), rounds: int = 5):
-    """Measure the training pipeline beside MindSpore's own C++ pipeline, on JPEGs that are made for it.
-
-    Args:
-        workers: numbers of workers to try, as in --workers '[1, 2]'.
-        rounds: measurements of each; they take turns.
-    """
-    from neonext_ms.analysis.data_benchmark import benchmark_data, data_table
-
-    rows = benchmark_data(workers, rounds)
-    print(data_table(rows))
-    return rows
-
-
 COMMANDS = {
     "train": train,
     "validate": validate,
@@ -208,7 +249,10 @@ COMMANDS = {
     "benchmark": benchmark,
     "env": env,
 }
-SUBJECTS = {"plot": ["augment"], "benchmark": ["data"]}  # what these commands can show
+SUBJECTS = {
+    "plot": ["augment"],
+    "benchmark": ["operator", "block", "network", "step", "compute", "data"],
+}  # what these commands can show
 CONFIGURED = ("train", "plot")  # commands that take the options of a training run
 
 

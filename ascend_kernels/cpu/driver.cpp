@@ -358,12 +358,6 @@ double measure(Call run, int rounds = 41) {
   return times[rounds / 2];
 }
 
-void copy_in_two(const char* from, char* to, size_t bytes) {
-  std::thread other([=] { std::memcpy(to, from, bytes / 2); });
-  std::memcpy(to + bytes / 2, from + bytes / 2, bytes - bytes / 2);
-  other.join();
-}
-
 void bench() {
   std::printf("%s, %d threads, float32, N = 16; milliseconds, medians\n", neonext_simd(), neonext_threads());
   std::printf("%-16s %9s %9s %9s\n", "C x H x W", "copy", "forward", "backward");
@@ -372,14 +366,14 @@ void bench() {
     std::vector<Group> groups{square(4, c / 2, 1), square(7, c / 2, 1)};
     if (size == 7) groups = {square(7, c, 0)};
     Cell cell(groups, 16, size, size, false);
-    const double copy = measure([&] { copy_in_two(cell.own[0].bytes.data(), cell.own[4].bytes.data(), cell.own[0].bytes.size()); });
+    const double copy = measure([&] { call(neonext_copy, {&cell.own[0], &cell.own[4]}); });
     const double forward = measure([&] { cell.forward(); });
     const double backward = measure([&] { cell.backward(); });
     std::printf("%3d x %2d x %2d     %9.3f %9.3f %9.3f\n", c, size, size, copy * 1e3, forward * 1e3, backward * 1e3);
   }
   const int64_t count = 9600000;
   Buffer x({count}, false, std::vector<double>(count, 0.5)), dy = x, y = x;
-  const double copy = measure([&] { copy_in_two(x.bytes.data(), y.bytes.data(), x.bytes.size()); });
+  const double copy = measure([&] { call(neonext_copy, {&x, &y}); });
   const double forward = measure([&] { call(gelu_forward, {&x, &y}); });
   const double backward = measure([&] { call(gelu_backward, {&x, &dy, &y}); });
   std::printf("GELU, 9.6 M      %9.3f %9.3f %9.3f\n", copy * 1e3, forward * 1e3, backward * 1e3);

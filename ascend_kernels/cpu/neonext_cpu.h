@@ -39,6 +39,10 @@ int gelu_forward(int nparam, void** params, int* ndims, int64_t** shapes, const 
 int gelu_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
                   void* extra);
 
+// y = x, float32, any shape.
+int neonext_copy(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
+                 void* extra);
+
 // Number of threads; 0 goes back to NEONEXT_NUM_THREADS or, without it, the number of processors.
 void neonext_set_threads(int count);
 int neonext_threads();

@@ -1,0 +1,57 @@
+"""Timing several contenders side by side."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass
+class Contender:
+    """Something to time.
+
+    Args:
+        name: as it appears in the table.
+        run: does the work and returns when it is done: None, or the seconds if it ran by another process's clock.
+        repeats: how often `run` does the unit of work that is reported.
+    """
+
+    name: str
+    run: Callable[[], float | None]
+    repeats: int = 1
+
+
+def measure(contenders: list[Contender], rounds: int) -> list[dict]:
+    """Time all contenders in interleaved rounds, so that whatever slows the machine down hits all of them.
+
+    The first run of each, with whatever it compiles, is reported apart; a second one warms up.
+
+    Returns:
+        per contender: name, ms (median of the rounds, of one unit of work), low_ms and high_ms (quartiles), first_ms.
+    """
+    first = [_seconds(contender.run) for contender in contenders]
+    for contender in contenders:
+        contender.run()
+    times = [[] for _ in contenders]
+    for _ in range(rounds):
+        for contender, own in zip(contenders, times):
+            own.append(_seconds(contender.run) / contender.repeats)
+    results = []
+    for contender, own, start in zip(contenders, times, first):
+        low, median, high = statistics.quantiles(own, n=4, method="inclusive")
+        results.append(
+            {
+                "name": contender.name,
+                "ms": 1e3 * median,
+                "low_ms": 1e3 * low,
+                "high_ms": 1e3 * high,
+                "first_ms": 1e3 * start,
+            }
+        )
+    return results
+
+
+def _seconds(run: Callable[[], float | None]) -> float:
+    start = time.perf_counter()
+    reported = run()
+    return time.perf_counter() - start if reported is None else reported

@@ -28,9 +28,9 @@ class NeoCell(nn.Cell):
         groups: channel groups, or a spec's `parse_spec("4+7", channels, shift)`.
         has_bias: add one learnable value a channel (the paper's optional bias; the released networks have none).
         backend: "fused" (the compiled kernel: on a CPU, with a C++ compiler; on an Ascend 910B or 910_93, with the
-            package of `ascend_kernels/`), "dense" (block-diagonal matrices and two
-            matmuls; portable, exportable), "patchwise" (the paper's Eq. 1, slow) or "auto" (fused where it is
-            available, else dense, with one warning that says why). All agree in forward and gradients.
+            package of `ascend_kernels/`), "dense" (block-diagonal matrices and two matmuls; portable, exportable),
+            "patchwise" (the paper's Eq. 1, slow) or "auto" (fused where it is available, else dense, with one warning
+            that says why). All agree in forward and gradients.
         init: "neo" (NeoInit, section 3.7) or "normal" (the ablation's baseline, section 4.2).
         seed: of the initial values: an int, a NumPy Generator to draw from, or None for NumPy's global generator,
             which `mindspore.set_seed` seeds.

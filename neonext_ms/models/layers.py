@@ -12,8 +12,8 @@ from neonext_ms.ops.matmul import matmul
 
 
 def gelu(backend: str) -> nn.Cell:
-    """GELU with the exact error function: compiled where the backend of the NeoCells is, else MindSpore's."""
-    return FusedGELU() if fused_or_reason(backend)[0] else nn.GELU(approximate=False)
+    """GELU with the exact error function: compiled on a CPU where the backend of the NeoCells is, else MindSpore's."""
+    return FusedGELU() if fused_or_reason(backend)[0] == "CPU" else nn.GELU(approximate=False)
 
 
 def batch_norm(channels: int) -> nn.Cell:
@@ -108,7 +108,7 @@ class Block(nn.Cell):
         self.neocell = NeoCell(groups, backend=backend, init=init, seed=rng)
         self.norm = batch_norm(dim)
         self.fc1 = Pointwise(dim, 4 * dim, linear_bias, rng)
-        self.on_rows, _ = fused_or_reason(backend)
+        self.on_rows = fused_or_reason(backend)[0] == "CPU"
         self.act = gelu(backend)
         self.fc2 = Pointwise(4 * dim, dim, linear_bias, rng)
         scale = Tensor(np.full(dim, layer_scale, np.float32))

@@ -26,3 +26,21 @@ def block_diagonal(blocks: Tensor, rows: int, cols: int, shift: int = 0) -> Tens
     tiled = ops.mul(ops.reshape(blocks, (c, 1, r, 1, q)), grid.astype(blocks.dtype))
     tiled = ops.reshape(tiled, (c, count * r, count * q))
     return tiled[:, top : top + rows, top : top + cols]
+
+
+def assemble(blocks, runs, rows: int, cols: int) -> Tensor:
+    """The matrices of all channels of a cell.
+
+    Args:
+        blocks: per group (C_g, r, q), of one float type.
+        runs: per group its channel runs (first, last + 1, shift).
+        rows, cols: size of the matrices.
+
+    Returns:
+        (C, rows, cols), type of the blocks.
+    """
+    parts = []
+    for i in range(len(runs)):
+        for first, last, shift in runs[i]:
+            parts.append(block_diagonal(blocks[i][first:last], rows, cols, shift))
+    return parts[0] if len(parts) == 1 else ops.concat(parts, 0)

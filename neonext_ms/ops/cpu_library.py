@@ -18,14 +18,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from neonext_ms.ops.fallback import Unavailable
+
 log = logging.getLogger(__name__)
 
 _FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-pthread", "-Wl,-z,nodelete"]
 _CPU_FIELDS = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU implementer", "CPU part")
-
-
-class Unavailable(Exception):
-    """There is no compiled path here; the message is the reason, with the compiler's own words if it was asked."""
 
 
 def cpu_library() -> Path:

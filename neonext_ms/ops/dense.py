@@ -6,7 +6,7 @@ zeros of A and B for less than it would take to move the blocks about.
 
 from mindspore import Tensor, ops
 
-from neonext_ms.ops.assembly import block_diagonal
+from neonext_ms.ops.assembly import assemble
 from neonext_ms.ops.matmul import matmul
 
 
@@ -23,16 +23,6 @@ def dense_neocell(x: Tensor, left, right, left_runs, right_runs, h_out: int, w_o
         (N, C, H', W').
     """
     h, w = x.shape[2:]
-    a = _assemble(left, left_runs, h_out, h)
-    b = _assemble(right, right_runs, w, w_out)
+    a = ops.expand_dims(assemble(left, left_runs, h_out, h), 0)
+    b = ops.expand_dims(assemble(right, right_runs, w, w_out), 0)
     return matmul(matmul(a, x), b)
-
-
-def _assemble(blocks, runs, rows: int, cols: int) -> Tensor:
-    """All channels' block-diagonal matrices: (1, C, rows, cols)."""
-    parts = []
-    for i in range(len(runs)):
-        for first, last, shift in runs[i]:
-            parts.append(block_diagonal(blocks[i][first:last], rows, cols, shift))
-    matrices = parts[0] if len(parts) == 1 else ops.concat(parts, 0)
-    return ops.expand_dims(matrices, 0)

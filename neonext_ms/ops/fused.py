@@ -1,6 +1,5 @@
 """The compiled operators as parts of a graph: NeoCell forward and its fused backward, and GELU."""
 
-import logging
 from collections.abc import Sequence
 
 import mindspore as ms
@@ -8,35 +7,37 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from neonext_ms.errors import UserError
-from neonext_ms.ops.cpu_library import Unavailable, cpu_library, cpu_vector_width
+from neonext_ms.ops.ascend import ascend_package
+from neonext_ms.ops.cpu_library import cpu_library, cpu_vector_width
+from neonext_ms.ops.fallback import Unavailable, warn_fallback
 from neonext_ms.ops.groups import Group, cell_output_size
 
-log = logging.getLogger(__name__)
-_warned = set()
 
+def fused_or_reason(backend: str) -> tuple[str, str]:
+    """The device whose compiled operators a layer of this backend takes, "CPU", "Ascend" or "" for none, and why.
 
-def fused_or_reason(backend: str) -> tuple[bool, str]:
-    """Whether a layer of this backend takes the compiled operators, and why.
-
-    "auto" falls back where there are none, with one warning; "fused" insists.
+    "auto" falls back where there are none, with one warning; "fused" insists. GELU and products on rows are compiled
+    for CPUs only.
 
     Raises:
         UserError: backend is "fused" and there are no compiled operators here.
     """
     if backend not in ("auto", "fused"):
-        return False, f"the backend {backend} was asked for"
+        return "", f"the backend {backend} was asked for"
     try:
-        if ms.get_context("device_target") != "CPU":
-            raise Unavailable(f"there is no compiled operator for {ms.get_context('device_target')}")
-        return True, f"compiled kernel, {cpu_vector_width()}: {cpu_library()}"
+        device = ms.get_context("device_target")
+        if device == "CPU":
+            return device, f"compiled kernel, {cpu_vector_width()}: {cpu_library()}"
+        if device == "Ascend":
+            package = ascend_package(ms.hal.get_device_name(0, device))
+            return device, f"AscendC operators for float16 and bfloat16: {package}"
+        raise Unavailable(f"there is no compiled operator for {device}")
     except Unavailable as unavailable:
         reason = str(unavailable)
     if backend == "fused":
         raise UserError(f"the backend 'fused' is not available: {reason}; use 'auto' or 'dense'")
-    if reason not in _warned:
-        _warned.add(reason)
-        log.warning("NeoCell falls back to the slower dense backend: %s", reason)
-    return False, reason
+    warn_fallback(reason)
+    return "", reason
 
 
 class FusedNeoCell(nn.Cell):
@@ -78,6 +79,10 @@ class FusedNeoCell(nn.Cell):
         library = cpu_library()
         self.forward = ops.Custom(f"{library}:neocell_forward", output_shape, lambda x, *_: x, "aot")
         self.backward = ops.Custom(f"{library}:neocell_backward", gradient_shapes, gradient_types, "aot")
+
+    def serves(self, x) -> bool:
+        """Whether the kernel takes x."""
+        return x.dtype == ms.float32 or x.dtype == ms.float16
 
     def construct(self, x, blocks):
         return self.forward(x, self.layout, *blocks)

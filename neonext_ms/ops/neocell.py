@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from neonext_ms.errors import UserError
+from neonext_ms.ops.ascend import AscendNeoCell
 from neonext_ms.ops.dense import dense_neocell
 from neonext_ms.ops.fused import FusedNeoCell, fused_or_reason
 from neonext_ms.ops.groups import Group, cell_output_size, output_size
@@ -14,6 +14,7 @@ from neonext_ms.ops.init import neo_init, normal_init
 from neonext_ms.ops.patchwise import patchwise_neocell
 
 _FORMULATIONS = {"dense": dense_neocell, "patchwise": patchwise_neocell}
+_FUSED = {"CPU": FusedNeoCell, "Ascend": AscendNeoCell}
 BACKENDS = ("auto", "fused", *_FORMULATIONS)
 
 
@@ -26,16 +27,18 @@ class NeoCell(nn.Cell):
     Args:
         groups: channel groups, or a spec's `parse_spec("4+7", channels, shift)`.
         has_bias: add one learnable value a channel (the paper's optional bias; the released networks have none).
-        backend: "fused" (the compiled kernel: on a CPU, with a C++ compiler), "dense" (block-diagonal matrices and two
-            matmuls; portable, exportable), "patchwise" (the paper's Eq. 1, slow) or "auto" (fused where it is
-            available, else dense, with one warning that says why). All agree in forward and gradients.
+        backend: "fused" (the compiled kernel: on a CPU, with a C++ compiler; on an Ascend 910B or 910_93, with the
+            package of `ascend_kernels/`), "dense" (block-diagonal matrices and two matmuls; portable, exportable),
+            "patchwise" (the paper's Eq. 1, slow) or "auto" (fused where it is available, else dense, with one warning
+            that says why). All agree in forward and gradients.
         init: "neo" (NeoInit, section 3.7) or "normal" (the ablation's baseline, section 4.2).
         seed: of the initial values: an int, a NumPy Generator to draw from, or None for NumPy's global generator,
             which `mindspore.set_seed` seeds.
 
     Inputs:
-        x: (N, C, H, W), float32 or float16. Parameters of another type are cast to it, except in the compiled kernel,
-            which takes them as they are and computes in float32.
+        x: (N, C, H, W), float32 or float16; bfloat16 on an NPU. Parameters of another type are cast to it, except by
+            the compiled kernels, which take them as they are and sum in float32. An input that the kernels do not
+            serve (on an NPU: float32, planes one pixel wide or above 96 x 96) takes "dense", with one warning.
 
     Outputs:
         (N, C, H', W') with H' = floor(H * h_out / h_in), W' = floor(W * w_out / w_in); type of x.
@@ -54,9 +57,9 @@ class NeoCell(nn.Cell):
             raise UserError(f"unknown NeoCell backend {backend!r}: use one of {', '.join(BACKENDS)}")
         if init not in ("neo", "normal"):
             raise UserError(f"unknown NeoCell initialisation {init!r}: use 'neo' or 'normal'")
-        fused, self.backend_reason = fused_or_reason(backend)
-        self.backend = "fused" if fused else "dense" if backend == "auto" else backend
-        self.fused = FusedNeoCell(self.groups, has_bias) if fused else None
+        device, self.backend_reason = fused_or_reason(backend)
+        self.backend = "fused" if device else "dense" if backend == "auto" else backend
+        self.fused = _FUSED[device](self.groups, has_bias) if device else None
         self.formulation = _FORMULATIONS.get(self.backend, dense_neocell)
         self.channels = sum(group.channels for group in self.groups)
         self.left_runs = tuple(tuple(group.left_runs()) for group in self.groups)
@@ -83,7 +86,7 @@ class NeoCell(nn.Cell):
     def construct(self, x):
         c, h, w = x.shape[1:]
         h_out, w_out = _output_size(c, h, w, self.channels, self.sizes)
-        if self.fused is not None and (x.dtype == ms.float32 or x.dtype == ms.float16):
+        if self.fused is not None and self.fused.serves(x):
             blocks = ()
             for i in range(len(self.left)):
                 blocks = (*blocks, self.left[i], self.right[i])

@@ -1,14 +1,8 @@
-"""Fixtures: the emulator is compiled once a session, into a temporary folder."""
+"""Fixtures of the kernel tests; the emulator itself is shared with the tests of the binding."""
 
 import pytest
 
-from ascend_kernels.emulator.library import Emulator, build_library, build_objects
-
-
-@pytest.fixture(scope="session")
-def emulator(tmp_path_factory) -> Emulator:
-    """The kernels on the emulator (or on the library that NEO_CELL_LIBRARY names)."""
-    return Emulator(build_library(tmp_path_factory.mktemp("emulator")))
+from ascend_kernels.emulator.library import build_objects
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ REQUIRES = [
     "pillow>=10.3,<14",
     "pyyaml>=6,<7",
     "jsonargparse>=4.30,<5",
-    "rich>=13,<16",
     "matplotlib>=3.8,<4",
 ]
 

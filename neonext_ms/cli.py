@@ -3,9 +3,11 @@
 Exit codes: 0 success; 1 a failure of the program; 2 a mistake in what was asked for, told in one line; 130 interrupted.
 """
 
+import getpass
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 from dataclasses import fields
@@ -43,7 +45,7 @@ def validate(
         dataset: the checkpoint's own if null.
         data_dir: where the data set is; the checkpoint's own if dataset is null.
         batch_size: images a step on each device.
-        num_workers: threads that prepare batches.
+        num_workers: processes that prepare batches; 0 prepares them in the evaluation loop.
         device: where to run; auto takes an Ascend NPU if there is one.
     """
     from neonext_ms.training.evaluation import validate
@@ -57,7 +59,7 @@ def profile(models: list[str] | None = None, image_size: int | None = None, num_
     """Show parameters and multiply-accumulates of the models beside the paper's Table 1.
 
     Args:
-        models: names, as in --models '[neonext_t, neonext_s]'; all of them if null.
+        models: names, as in --models neonext_t neonext_s; all of them if left out.
         image_size: side of the image in pixels; 224 and 384 if null.
         num_classes: outputs of the classifier.
     """
@@ -276,6 +278,9 @@ def build_parser():
             command.add_function_arguments(function, as_group=False, skip={"config", "what"})
             command.add_argument("--config", action="config", help="YAML file with any of the options below")
             command.add_class_arguments(TrainConfig, as_group=False)
+        elif name == "profile":
+            command.add_argument("--models", nargs="+", help="names, as in --models neonext_t neonext_s; default: all")
+            command.add_function_arguments(function, as_group=False, skip={"models"})
         elif name == "infer":
             command.add_argument("images", nargs="*", help="image files or folders of them")
             command.add_function_arguments(function, as_group=False, skip={"images"})
@@ -340,7 +345,8 @@ def _parse(arguments: list[str]) -> tuple[dict, str]:
         message = " ".join(str(error).split()).rstrip(".")
         if arguments[0] not in COMMANDS:
             raise UserError(f"{message}; see neonext --help") from None
-        message = message.replace(f"{arguments[0]}.", "--")  # required options are named with their command
+        # Required options are named with their command.
+        message = re.sub(rf"(?<=required: ){arguments[0]}\.", "--", message)
         raise UserError(f"{message}; see neonext {arguments[0]} --help") from None
     name = parsed.command
     options = parsed[name].as_dict()
@@ -355,7 +361,7 @@ def _parse(arguments: list[str]) -> tuple[dict, str]:
 def _quiet_mindspore():
     """Only errors on the terminal, and no files in the working directory when a graph fails to compile."""
     os.environ.setdefault("GLOG_v", "3")
-    os.environ.setdefault("MS_OM_PATH", os.path.join(tempfile.gettempdir(), f"neonext_ms-{os.getuid()}"))
+    os.environ.setdefault("MS_OM_PATH", os.path.join(tempfile.gettempdir(), f"neonext_ms-{getpass.getuser()}"))
 
 
 def _fail(message: str, code: int):

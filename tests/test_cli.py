@@ -18,7 +18,7 @@ def run(capsys, *arguments):
 
 
 def test_profile_sets_ours_beside_the_papers(capsys):
-    code, out, _ = run(capsys, "profile", "--models", "[neonext_t]", "--image_size", "224")
+    code, out, _ = run(capsys, "profile", "--models", "neonext_t", "--image_size", "224")
     assert code == 0
     assert "27.683" in out and "4.378" in out and "4.40" in out
 
@@ -48,7 +48,7 @@ MISTAKES = {
     "unknown option": (["train", "--learning_rate", "1"], ["--learning_rate", "train --help"]),
     "wrong type": (["train", "--epochs", "ten"], ["epochs", "int", "ten"]),
     "wrong choice": (["train", "--optimizer", "lamb"], ["optimizer", "lamb", "adamw"]),
-    "no config file": (["train", "--config", "none.yaml"], ["none.yaml"]),
+    "no config file": (["train", "--config", "mytrain.yaml"], ["mytrain.yaml"]),
     "missing data folder": (["train", "--dataset", "folder", "--data_dir", "none"], ["none", "not a folder"]),
     "no data folder": (["train", "--dataset", "cifar10"], ["cifar10", "data_dir"]),
     "image too small": (["train", "--image_size", "28"], ["28 x 28", "stage 4", "at least 32"]),
@@ -65,7 +65,7 @@ MISTAKES = {
     "neither images nor count": (["infer", "--model", "none.mindir"], ["--count"]),
     "export of nothing": (["export", "--checkpoint", "none.ckpt", "--output", "a.mindir"], ["none.ckpt"]),
     "export to another format": (["export", "--checkpoint", "none.ckpt", "--output", "a.onnx"], [".mindir", "a.onnx"]),
-    "unknown model in profile": (["profile", "--models", "[neonext_q]"], ["neonext_q"]),
+    "unknown model in profile": (["profile", "--models", "neonext_q", "neonext_t"], ["neonext_q"]),
 }
 
 
@@ -83,6 +83,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, mi
 def test_unknown_and_mistyped_keys_of_a_config_file(capsys, tmp_path):
     config = tmp_path / "c.yaml"
     cases = {"epochz: 3\n": ["epochz"], "epochs: three\n": ["epochs", "three"], "[1\n": ["config", "line 1"]}
+    cases["epochs: null\n"] = ["epochs", "null", "20"]
     for text, words in cases.items():
         config.write_text(text)
         code, _, err = run(capsys, "train", "--config", str(config))

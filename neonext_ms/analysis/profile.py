@@ -8,6 +8,7 @@ counts: patch-wise, only the blocks, and dense, as matmuls with the block-diagon
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from neonext_ms.errors import UserError
 from neonext_ms.models.layers import Stem, check_input_size
 from neonext_ms.models.neonext import NeoNeXtSpec
 from neonext_ms.models.registry import model_spec
@@ -86,6 +87,8 @@ def profile_rows(models: Iterable[str], image_size: int, num_classes: int = 1000
     Raises:
         UserError: an unknown model, or a size that it cannot take.
     """
+    if num_classes < 0:
+        raise UserError(f"num_classes must be at least 0, got {num_classes}")
     rows = []
     for model in models:
         cost = sum(layer_costs(model_spec(model), image_size, image_size, num_classes).values(), Cost())

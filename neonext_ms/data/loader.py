@@ -1,6 +1,7 @@
 """Batches of a data set: which samples, in which order, for which rank."""
 
 import logging
+import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,6 +90,8 @@ class Loader:
         ):
             if value < least:
                 raise UserError(f"{name} must be {least} or more, got {value}")
+        if num_workers and not hasattr(os, "memfd_create"):
+            raise UserError(f"worker processes need Linux: use num_workers=0 here, got {num_workers}")
         if not 0 <= rank < world:
             raise UserError(f"rank must be in 0..{world - 1} for world {world}, got {rank}")
         if not 0 <= max_bad_share < 1:

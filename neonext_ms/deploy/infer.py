@@ -101,7 +101,8 @@ class Predictor:
         Yields (where the image comes from, name of its true class, what `predict` gives for it).
 
         Raises:
-            UserError: the data set cannot be opened, or the model does not say what it was trained on.
+            UserError: the data set cannot be opened or has other classes, or the model does not say what it was
+                trained on.
         """
         if count < 1:
             raise UserError(f"count must be at least 1, got {count}")
@@ -110,6 +111,7 @@ class Predictor:
                 raise UserError("the model does not say which data set it was trained on: name a dataset")
             dataset, data_dir = self.dataset["name"], data_dir or self.dataset["data_dir"]
         source = open_source(dataset, data_dir, "val")
+        source.check_classes(self.class_names, "the model")
         chosen = source.spread(count)
         for i, best in zip(chosen, self.predict((source.image(i) for i in chosen), top_k)):
             yield source.describe(i), source.class_names[source.labels[i]], best

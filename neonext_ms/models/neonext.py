@@ -42,6 +42,8 @@ class NeoNeXtSpec:
             object.__setattr__(self, field, value)
             if len(value) != len(self.depths) or not value:
                 raise UserError(f"{field} must have one entry for each stage, got {value} for depths {self.depths}")
+        if self.in_channels < 1:
+            raise UserError(f"in_channels must be at least 1, got {self.in_channels}")
         if min(self.depths) < 1 or min(self.dims) < 1:
             raise UserError(
                 f"a stage needs at least one block and one channel, got depths {self.depths}, dims {self.dims}"
@@ -58,7 +60,8 @@ class NeoNeXt(nn.Cell):
     Args:
         spec: its structure.
         num_classes: outputs of the classifier; 0 leaves it out and the head returns features.
-        drop_path_rate: the last block's probability of dropping its branch in training; grows linearly from 0.
+        drop_path_rate: the last block's probability of dropping its branch, grows linearly from 0. Kept as
+            `drop_path_rates`, from which `drop_path_masks` makes the masks; without masks nothing is dropped.
         features_only: return the outputs of all stages instead of logits; there is no head.
         backend: of every NeoCell.
         init: of every NeoCell, "neo" or "normal".
@@ -66,7 +69,7 @@ class NeoNeXt(nn.Cell):
 
     Inputs:
         x: (N, in_channels, H, W), H and W multiples of 4 and at least 32, float32 or float16.
-        drop_path: (blocks, N) float32 from `drop_path_masks`, or None to keep every branch (evaluation).
+        drop_path: (blocks, N) float32 from `drop_path_masks`, or None to keep every branch.
 
     Outputs:
         (N, num_classes); with num_classes=0 (N, dims[-1]); with features_only a tuple of (N, dims[i], H_i, W_i).

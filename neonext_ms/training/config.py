@@ -59,7 +59,7 @@ class TrainConfig:
         keep_checkpoint_max: newest checkpoints to keep, beside the best.
         log_interval: steps from one progress report to the next.
         device: where to run; auto takes an Ascend NPU if there is one.
-        output_dir: run folder, must not exist yet; null makes a new one below runs/.
+        output_dir: run folder, must not hold a run yet; null makes a new one below runs/.
     """
 
     model: str = "neonext_pico"
@@ -110,6 +110,11 @@ class TrainConfig:
     output_dir: str | None = None
 
     def __post_init__(self):
+        for field in fields(self):
+            if getattr(self, field.name) is None and field.default is not None:
+                raise UserError(f"{field.name} is null: give it a value, or leave it out for {field.default!r}")
+        if self.seed >= 2**63:
+            raise UserError(f"seed must be below 2^63, got {self.seed}")
         for name, least in (
             *((name, 1) for name in ("batch_size", "eval_batch_size", "epochs", "image_size")),
             *((name, 1) for name in ("val_interval", "keep_checkpoint_max", "log_interval")),

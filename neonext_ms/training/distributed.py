@@ -102,7 +102,7 @@ def gradient_reducer(parameters, ranks: Ranks):
 
 
 def check_same_weights(network, ranks: Ranks):
-    """Stop the job unless all ranks start from the same weights.
+    """Stop the job unless all ranks hold the same weights.
 
     Raises:
         UserError: they differ.
@@ -114,7 +114,7 @@ def check_same_weights(network, ranks: Ranks):
     own = np.frombuffer(digest.digest(), np.uint8).astype(np.float32)
     if not np.array_equal(ranks.total(own), own * ranks.world):
         raise UserError(
-            f"rank {ranks.rank} of {ranks.world}: the ranks' initial weights differ; "
+            f"rank {ranks.rank} of {ranks.world}: the ranks' weights differ; "
             f"use the same code and configuration on all of them"
         )
 

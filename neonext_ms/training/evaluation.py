@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 
 from neonext_ms.data import Loader, Preprocess, open_source
-from neonext_ms.errors import UserError
 from neonext_ms.training import distributed
 from neonext_ms.training.checkpoint import load_network, read_manifest
 from neonext_ms.training.distributed import Ranks
@@ -37,17 +36,13 @@ def validate(
         what `evaluate` does, and checkpoint and dataset.
 
     Raises:
-        UserError: a checkpoint that cannot be used, or a data set with another number of classes.
+        UserError: a checkpoint that cannot be used, or a data set with other classes.
     """
     manifest = read_manifest(checkpoint)
     if dataset is None:
         dataset, data_dir = manifest["dataset"]["name"], data_dir or manifest["dataset"]["data_dir"]
     source = open_source(dataset, data_dir, "val")
-    if len(source.class_names) != len(manifest["class_names"]):
-        raise UserError(
-            f"{checkpoint} knows {len(manifest['class_names'])} classes, but {source.name} has "
-            f"{len(source.class_names)}: choose the data set that it was trained on"
-        )
+    source.check_classes(manifest["class_names"], str(checkpoint))
     ranks = distributed.start(device)
     from neonext_ms.training.step import EvalStep
 

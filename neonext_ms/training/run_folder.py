@@ -28,8 +28,9 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.jsonl"
         self._newest: list[Path] = []
-        if (self.path / "config.yaml").exists():
-            raise UserError(f"{self.path} holds a training run already: choose another output_dir")
+        for name in ("config.yaml", "metrics.jsonl", "summary.json", "curves.png", "checkpoints"):
+            if (self.path / name).exists():
+                raise UserError(f"{self.path} holds a training run already ({name}): choose another output_dir")
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self.metrics.touch()
@@ -52,7 +53,7 @@ class RunFolder:
         with open(self.metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n")
 
-    def save(self, network, meta: dict, is_best: bool) -> Path:
+    def save(self, network, meta: dict, is_best: bool):
         """Save a checkpoint named after meta's epoch and step, and again as the best if it is; drop the oldest."""
         path = self.checkpoints / f"{self.model}-{meta['epoch']}_{meta['step']}.ckpt"
         save_weights(path, network, meta)
@@ -63,7 +64,6 @@ class RunFolder:
             manifest_path(old).unlink(missing_ok=True)
             old.unlink(missing_ok=True)
         del self._newest[: -self.keep]
-        return path
 
 
 def new_run_path(model: str, dataset: str) -> Path:

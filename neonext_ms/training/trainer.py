@@ -52,6 +52,8 @@ class _Run:
             val_source, self.preprocess, config.eval_batch_size, config.num_workers, ranks, config.max_bad_share
         )
         self.class_names = train_source.class_names
+        # As it is found from any folder: checkpoints and exports take their images from it.
+        self.data_dir = config.data_dir and str(Path(config.data_dir).expanduser().resolve())
         self.network = create_model(
             config.model,
             len(self.class_names),
@@ -207,9 +209,13 @@ class _Run:
 
     def _evaluate_and_save(self, epoch: int) -> dict:
         distributed.average_batch_statistics(self.network, self.ranks)
+        distributed.check_same_weights(self.network, self.ranks)
         self.progress.begin()
         metrics = evaluate(self.eval_step, self.val_loader, self.ranks)
         seconds = self.progress.evaluation()
+        if not math.isfinite(metrics["loss"]):
+            loss = metrics["loss"]
+            raise UserError(f"the validation loss is {loss} after epoch {epoch}: use a lower lr or a longer warm-up")
         result = {"epoch": epoch, "step": epoch * len(self.loader), **metrics}
         is_best = self.best is None or (-result["accuracy"], result["loss"]) < (
             -self.best["accuracy"],
@@ -238,7 +244,7 @@ class _Run:
             },
             "preprocess": self.preprocess.to_dict(),
             "class_names": self.class_names,
-            "dataset": {"name": config.dataset, "data_dir": config.data_dir},
+            "dataset": {"name": config.dataset, "data_dir": self.data_dir},
             "epoch": result["epoch"],
             "step": result["step"],
             "metrics": {key: result[key] for key in ("loss", "accuracy", "images")},

@@ -35,7 +35,7 @@ def _save(path, spoil=None):
     meta = {
         "model": MODEL,
         "preprocess": PREPROCESS,
-        "class_names": [f"digit {i}" for i in range(10)],
+        "class_names": [str(i) for i in range(10)],
         "dataset": {"name": "digits", "data_dir": None},
         "epoch": 3,
         "step": 30,

@@ -153,3 +153,12 @@ def test_a_file_that_is_not_an_image_is_one_line_of_the_command(exported, tmp_pa
         main(["infer", "--model", str(exported[None][0]), str(text)])
     error = capsys.readouterr().err
     assert end.value.code == 2 and error.count("\n") == 1 and str(text) in error
+
+
+def test_images_of_other_classes_are_refused(by_checkpoint, tmp_path):
+    for name in ("cat", "dog"):
+        for split in ("train", "val"):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("RGB", (40, 40)).save(tmp_path / split / name / "0.png")
+    with pytest.raises(UserError, match="10 classes .*, but .* has 2, cat, dog"):
+        next(by_checkpoint.predict_validation(1, "folder", str(tmp_path)))

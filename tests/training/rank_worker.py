@@ -1,7 +1,7 @@
 """A rank of a data-parallel job, for test_distributed.py: trains a few steps and rank 0 saves the weights.
 
-Usage: python rank_worker.py BATCH_SIZE STEPS FREEZE OUTPUT.npz
-FREEZE=1 lets BatchNorm use its running statistics: those of a batch differ between one large and two small batches.
+Usage: python rank_worker.py BATCH_SIZE STEPS OUTPUT.npz
+BatchNorm uses its running statistics: those of a batch differ between one large and two small batches.
 """
 
 import sys
@@ -19,14 +19,14 @@ from neonext_ms.training.optimizer import SGD
 from neonext_ms.training.step import EvalStep, TrainStep
 
 
-def main(batch_size: int, steps: int, freeze: bool, output: str):
+def main(batch_size: int, steps: int, output: str):
     config = TrainConfig(batch_size=batch_size, random_crop="pad", hflip=0.5, mixup=0.8, drop_path_rate=0.3, seed=3)
     ranks = distributed.start("CPU")
     train_source, val_source = open_sources(config)
     network = create_model("neonext_pico", 10, seed=1, drop_path_rate=config.drop_path_rate)
     distributed.check_same_weights(network, ranks)
     for _, cell in network.cells_and_names():
-        if freeze and isinstance(cell, nn.BatchNorm2d):
+        if isinstance(cell, nn.BatchNorm2d):
             cell.use_batch_statistics = False
     # Not AdamW: its first steps divide a gradient by its own size, which makes whole steps of rounding errors.
     optimizer = SGD(network.trainable_params(), 0.05)
@@ -38,14 +38,26 @@ def main(batch_size: int, steps: int, freeze: bool, output: str):
         inputs = Tensor(batch.images), Tensor(batch.targets), masks, Tensor(np.float32(0.05))
         losses.append(float(step(*inputs)[0].asnumpy()))
     losses = ranks.total(losses) / ranks.world
-    distributed.average_batch_statistics(network, ranks)
     # 360 images over two ranks in batches of 7: the last batches are padded.
     loader = eval_loader(val_source, preprocess(config, train_source), 7, 0, ranks)
     metrics = evaluate(EvalStep(network), loader, ranks)
+    # Each rank has statistics of its own; the mean of 0 and 1 is a half.
+    network.stem.norm.moving_mean.set_data(Tensor(np.full(32, ranks.rank, np.float32)))
+    distributed.average_batch_statistics(network, ranks)
+    distributed.check_same_weights(network, ranks)
+    averaged = network.stem.norm.moving_mean.asnumpy()
+    network.stem.norm.moving_mean.set_data(Tensor(np.zeros(32, np.float32)))
     if ranks.first:
         weights = {p.name: p.asnumpy() for p in network.get_parameters()}
-        np.savez(output, losses=losses, world=ranks.world, metrics=[metrics["accuracy"], metrics["images"]], **weights)
+        np.savez(
+            output,
+            losses=losses,
+            world=ranks.world,
+            metrics=[metrics["accuracy"], metrics["images"]],
+            averaged=averaged,
+            **weights,
+        )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "1", sys.argv[4])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -16,9 +16,9 @@ PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": PATH}
 
 
-def run(tmp_path, ranks: int, batch_size: int, freeze: bool):
+def run(tmp_path, ranks: int, batch_size: int):
     output = tmp_path / f"{ranks}.npz"
-    command = [str(WORKER), str(batch_size), "5", str(int(freeze)), str(output)]
+    command = [str(WORKER), str(batch_size), "5", str(output)]
     if ranks == 1:
         command = [sys.executable, *command]
     else:
@@ -36,8 +36,9 @@ def run(tmp_path, ranks: int, batch_size: int, freeze: bool):
 
 @pytest.mark.slow
 def test_two_ranks_equal_one_with_twice_the_batch(tmp_path):
-    two, one = run(tmp_path, 2, 16, freeze=True), run(tmp_path, 1, 32, freeze=True)
+    two, one = run(tmp_path, 2, 16), run(tmp_path, 1, 32)
     assert two.pop("world") == 2 and one.pop("world") == 1
+    assert (two.pop("averaged") == 0.5).all() and (one.pop("averaged") == 0).all()
     assert two["metrics"][1] == one["metrics"][1] == 360, "every image counted once, padding not at all"
     for name, value in one.items():
         np.testing.assert_allclose(two[name], value, rtol=0, atol=1e-5, err_msg=name)

@@ -20,7 +20,7 @@ SHORT["drop_path_rate"] = 0.2
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two runs of one configuration, except for the number of loader threads."""
+    """Two runs of one configuration, except for the number of loader processes."""
     folder = tmp_path_factory.mktemp("runs")
     summaries = [
         train(TrainConfig(**SHORT, num_workers=n, output_dir=str(folder / name))) for name, n in (("a", 1), ("b", 2))

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from neonext_ms.data.preprocess import Box
+from neonext_ms.errors import UserError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -38,8 +39,15 @@ class Source:
 
     def spread(self, count: int) -> list[int]:
         """Indices of `count` samples spread evenly over the data set, from the start again when it has fewer."""
-        stride = max(1, len(self) // count)
-        return [i * stride % len(self) for i in range(count)]
+        return [i * max(len(self), count) // count % len(self) for i in range(count)]
+
+    def check_classes(self, class_names: Sequence[str], model: str):
+        """Raise UserError unless a model's classes are those of this data set, in the same order."""
+        if list(class_names) != self.class_names:
+            raise UserError(
+                f"{model} knows the {len(class_names)} classes {_some(class_names)}, but {self.name} has "
+                f"{len(self.class_names)}, {_some(self.class_names)}: choose the data set that it was trained on"
+            )
 
     def region(self, index: int, choose: Callable[[int, int], Box], side: int) -> tuple[Image.Image, Box]:
         """As much of one sample as resizing a box of it to side x side pixels needs.
@@ -64,3 +72,7 @@ class ArraySource(Source):
 
     def image(self, index: int) -> np.ndarray:
         return self.images[index]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join([*names[:3], "..."] if len(names) > 3 else names)

@@ -8,7 +8,7 @@ from neonext_ms.errors import UserError
 
 SIZE = 32
 VAL_COUNT = 360
-# of the 1,437 training images as made below; tests/data/test_sources.py computes them anew
+# of the 1,437 training images as made below; tests/data/sources/test_digits.py computes them anew
 MEAN, STD = (0.3098,) * 3, (0.3493,) * 3
 
 

@@ -82,3 +82,10 @@ def test_without_scikit_learn(monkeypatch):
 def test_wrong_requests(arguments, message):
     with pytest.raises(UserError, match=f"^[^\n]*{message}[^\n]*$"):
         open_source(*arguments)
+
+
+def test_spread_reaches_the_whole_split():
+    source = open_source("digits", None, "val")
+    assert source.spread(3) == [0, 120, 240]
+    assert source.spread(360) == list(range(360)) and source.spread(720)[360:] == list(range(360))
+    assert max(np.diff(source.spread(200))) == 2 and source.spread(200)[-1] >= 355

@@ -25,7 +25,7 @@ def test_the_card_describes_the_file(exported, checkpoint, preprocess, batch_siz
     assert card["file"] == {"name": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     assert card["input"] == {"shape": [batch_size, 3, 32, 32], "dtype": "float32"}
     assert card["preprocess"] == preprocess.to_dict()
-    assert card["class_names"][3] == "digit 3"
+    assert card["class_names"][3] == "3"
     assert card["checkpoint"]["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert card["verification"]["source"] == "digits/val"
     assert card["verification"]["images"] == 8

@@ -12,6 +12,7 @@ REQUIRES = [
     "pillow>=10.3,<14",
     "pyyaml>=6,<7",
     "jsonargparse>=4.30,<5",
+    "docstring-parser>=0.15,<1",  # without it --help lists the options but does not explain them
     "matplotlib>=3.8,<4",
 ]
 

@@ -42,6 +42,11 @@ def test_every_command_explains_every_option(capsys, command):
     assert "--json" in out and "--debug" in out
 
 
+def test_options_are_explained_by_their_docstrings(capsys):
+    assert "peak learning rate" in run(capsys, "train", "--help")[1]
+    assert "which every use of the file must then have" in " ".join(run(capsys, "export", "--help")[1].split())
+
+
 MISTAKES = {
     "no such command": (["trian"], ["trian", "train"]),
     "unknown model": (["train", "--model", "neonext_q"], ["neonext_q", "neonext_t"]),

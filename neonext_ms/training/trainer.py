@@ -1,7 +1,6 @@
 """A training run from its configuration to its summary."""
 
 import json
-import logging
 import math
 import os
 import platform
@@ -16,11 +15,10 @@ from neonext_ms.training.checkpoint import versions
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.evaluation import evaluate
 from neonext_ms.training.inputs import eval_loader, open_sources, preprocess, train_loader
-from neonext_ms.training.progress import Progress, duration
+from neonext_ms.training.progress import Progress
+from neonext_ms.training.reporter import Reporter
 from neonext_ms.training.run_folder import RunFolder, new_run_path
 from neonext_ms.training.schedule import learning_rate
-
-log = logging.getLogger(__name__)
 
 
 def train(config: TrainConfig) -> dict:
@@ -73,6 +71,9 @@ class _Run:
             path = Path(config.output_dir) if config.output_dir else new_run_path(config.model, config.dataset)
             self.folder = RunFolder(path, config.model, config.keep_checkpoint_max)
             self.folder.write("config.yaml", config.to_yaml())
+        evaluations = sum(self._is_evaluated(epoch) for epoch in range(1, config.epochs + 1))
+        self.progress = Progress(self.total_steps, evaluations, config.batch_size * ranks.world)
+        self.reporter = Reporter(config, self.folder, len(self.loader), self.progress)
 
     def _make_steps(self):
         from neonext_ms.training.optimizer import SGD, AdamW
@@ -89,9 +90,8 @@ class _Run:
 
     def run(self) -> dict:
         config = self.config
-        evaluations = sum(self._is_evaluated(epoch) for epoch in range(1, config.epochs + 1))
-        self.progress = Progress(self.total_steps, evaluations, config.batch_size * self.ranks.world)
-        self._announce()
+        images = (len(self.loader.source), len(self.val_loader.source))
+        self.reporter.start(self.ranks, self._parameter_count, images, len(self.class_names))
         compile_seconds = self._compile()
         for epoch in range(1, config.epochs + 1):
             self._train_epoch(epoch)
@@ -101,7 +101,7 @@ class _Run:
             "model": config.model,
             "dataset": config.dataset,
             "run": str(self.folder.path) if self.folder else None,
-            "parameters": sum(p.size for p in self.network.trainable_params()),
+            "parameters": self._parameter_count,
             "final": final,
             "best": self.best,
             "images_per_second": round(self.progress.images_per_second, 1),
@@ -114,30 +114,16 @@ class _Run:
             "versions": versions(),
         }
         if self.folder:
-            self._finish(summary)
+            self.folder.write("summary.json", json.dumps(summary, indent=1))
+        self.reporter.done(summary)
         return summary
 
     def _is_evaluated(self, epoch: int) -> bool:
         return epoch % self.config.val_interval == 0 or epoch == self.config.epochs
 
-    def _announce(self):
-        if not self.folder:
-            return
-        config, world, device = self.config, self.ranks.world, self.ranks.device
-        size = sum(p.size for p in self.network.trainable_params())
-        log.info(
-            "%s, %.2f M parameters, on %d %s process%s; MindSpore %s",
-            *(config.model, size / 1e6, world, device, "es" * (world > 1), versions()["mindspore"]),
-        )
-        log.info(
-            "%s: %d training and %d validation images, %d classes, %d x %d pixels",
-            *(config.dataset, len(self.loader.source), len(self.val_loader.source), len(self.class_names)),
-            *(config.image_size, config.image_size),
-        )
-        log.info(
-            "global batch %d (%d x %d), %d steps an epoch, %d epochs; run folder %s",
-            *(config.batch_size * world, world, config.batch_size, len(self.loader), config.epochs, self.folder.path),
-        )
+    @property
+    def _parameter_count(self) -> int:
+        return sum(p.size for p in self.network.trainable_params())
 
     def _compile(self) -> float:
         """Compile both graphs before the clock of the steps starts; returns the seconds it took."""
@@ -155,9 +141,7 @@ class _Run:
             Tensor(np.zeros((count, targets.shape[1]), np.float32)),
         )
         seconds = time.perf_counter() - begin
-        if self.folder:
-            log.info("graphs compiled in %.1f s", seconds)
-            self.folder.log("compile", seconds=round(seconds, 3))
+        self.reporter.compiled(seconds)
         return seconds
 
     def _learning_rate(self, step: int) -> float:
@@ -196,16 +180,13 @@ class _Run:
         accuracy = float(right) / (count * self.config.batch_size * self.ranks.world)
         if not math.isfinite(loss):
             raise UserError(f"the loss is {loss} at step {step} (epoch {epoch}): use a lower lr or a longer warm-up")
-        if not self.folder:
-            return
-        lr = self._learning_rate(step - 1)
-        log.info(
-            "epoch %d/%d  step %d/%d  loss %.4f  accuracy %5.2f %%  lr %.2e  %.0f images/s  %s left",
-            *(epoch, self.config.epochs, i, len(self.loader), loss, 100 * accuracy, lr, rate, self.progress.left),
-        )
-        self.folder.log(
-            "train", epoch=epoch, step=step, loss=loss, accuracy=accuracy, lr=lr, images_per_second=round(rate, 1)
-        )
+        metrics = {
+            "loss": loss,
+            "accuracy": accuracy,
+            "lr": self._learning_rate(step - 1),
+            "images_per_second": round(rate, 1),
+        }
+        self.reporter.steps(epoch, i, step, metrics)
 
     def _evaluate_and_save(self, epoch: int) -> dict:
         distributed.average_batch_statistics(self.network, self.ranks)
@@ -223,13 +204,8 @@ class _Run:
         )
         if is_best:
             self.best = result
+        self.reporter.evaluation(result, is_best, seconds)
         if self.folder:
-            log.info(
-                "epoch %d/%d  validation loss %.4f  accuracy %.2f %% of %d images%s  (%.1f s)",
-                *(epoch, self.config.epochs, result["loss"], 100 * result["accuracy"], result["images"]),
-                *(", best so far" if is_best else "", seconds),
-            )
-            self.folder.log("eval", **result, seconds=round(seconds, 3))
             self.folder.save(self.network, self._meta(result), is_best)
         return result
 
@@ -249,13 +225,3 @@ class _Run:
             "step": result["step"],
             "metrics": {key: result[key] for key in ("loss", "accuracy", "images")},
         }
-
-    def _finish(self, summary: dict):
-        self.folder.write("summary.json", json.dumps(summary, indent=1))
-        best = summary["best"]
-        log.info(
-            "done in %s: best accuracy %.2f %% (epoch %d), final %.2f %%, %.0f images/s in training",
-            *(duration(summary["total_seconds"]), 100 * best["accuracy"], best["epoch"]),
-            *(100 * summary["final"]["accuracy"], summary["images_per_second"]),
-        )
-        log.info("best checkpoint: %s", self.folder.best)

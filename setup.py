@@ -24,6 +24,7 @@ EXTRAS = {
 EXTRAS["dev"] = EXTRAS["digits"] + [
     "hypothesis>=6.100,<7",
     "pytest>=8,<10",
+    "pytest-xdist>=3.6,<4",  # most of a test run is the compilation of graphs, which uses one core
     "ruff==0.17.*",  # the formatting that CI enforces differs between minor versions
 ]
 EXTRAS["all"] = EXTRAS["dev"] + EXTRAS["onnx"] + EXTRAS["convert"]

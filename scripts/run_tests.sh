@@ -7,7 +7,7 @@ if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
   cat <<'HELP'
 usage: bash scripts/run_tests.sh [pytest arguments]
 
-Runs ruff (lint and format), shellcheck where it is installed, and pytest.
+Runs ruff (lint and format), shellcheck where it is installed, and pytest in two processes.
   bash scripts/run_tests.sh                    everything, as CI does
   bash scripts/run_tests.sh -m 'not slow'      without the tests that take more than about 20 seconds
   bash scripts/run_tests.sh tests/ops -k shift
@@ -30,4 +30,4 @@ say "Tests"
 MS_OM_PATH="$(mktemp -d)" # MindSpore leaves files of failed compilations here instead of in the checkout
 export MS_OM_PATH
 trap 'rm -rf "$MS_OM_PATH"' EXIT
-python -m pytest --durations=10 "$@"
+python -m pytest --numprocesses 2 --dist loadfile --durations=10 "$@"

@@ -1,0 +1,245 @@
+"""What each `neonext` command does: one thin function, whose docstring and types are the command's help and options."""
+
+from pathlib import Path
+from typing import Literal
+
+from neonext_ms.errors import UserError
+
+
+def train(config):
+    """Train a model, evaluate it and write a run folder: configuration, metrics, curves, checkpoints, summary."""
+    from neonext_ms.analysis.plots import plot_curves
+    from neonext_ms.training.trainer import train
+
+    summary = train(config)
+    if summary["run"]:
+        run = Path(summary["run"])
+        plot_curves(run / "metrics.jsonl", run / "curves.png")
+    return summary
+
+
+def validate(
+    checkpoint: str,
+    dataset: Literal["digits", "cifar10", "cifar100", "folder", "mindrecord"] | None = None,
+    data_dir: str | None = None,
+    batch_size: int = 100,
+    num_workers: int = 1,
+    device: Literal["auto", "CPU", "Ascend"] = "auto",
+):
+    """Evaluate a checkpoint on a validation split, with the preprocessing that the checkpoint carries.
+
+    Args:
+        checkpoint: .ckpt file of a run.
+        dataset: the checkpoint's own if null.
+        data_dir: where the data set is; the checkpoint's own if dataset is null.
+        batch_size: images a step on each device.
+        num_workers: processes that prepare batches; 0 prepares them in the evaluation loop.
+        device: where to run; auto takes an Ascend NPU if there is one.
+    """
+    from neonext_ms.training.evaluation import validate
+
+    result = validate(Path(checkpoint), dataset, data_dir, batch_size, num_workers, device)
+    print(f"accuracy {100 * result['accuracy']:.2f} %, loss {result['loss']:.4f} on {result['images']} images")
+    return result
+
+
+def profile(models: list[str] | None = None, image_size: int | None = None, num_classes: int = 1000):
+    """Show parameters and multiply-accumulates of the models beside the paper's Table 1.
+
+    Args:
+        models: names, as in --models neonext_t neonext_s; all of them if left out.
+        image_size: side of the image in pixels; 224 and 384 if null.
+        num_classes: outputs of the classifier.
+    """
+    from neonext_ms.analysis.profile import profile_rows, profile_table
+    from neonext_ms.models import list_models
+
+    sizes = (224, 384) if image_size is None else (image_size,)
+    rows = [row for size in sizes for row in profile_rows(models or list_models(), size, num_classes)]
+    print(profile_table(rows))
+    return rows
+
+
+def export(
+    checkpoint: str,
+    output: str,
+    batch_size: int | None = 1,
+    image_size: int | None = None,
+    device: Literal["auto", "CPU", "Ascend"] = "auto",
+):
+    """Write a checkpoint as MindIR, verified in a new process on real images before it is kept, and a card beside it.
+
+    Args:
+        checkpoint: .ckpt file of a run.
+        output: .mindir file to write; must not exist.
+        batch_size: images in a batch, which every use of the file must then have; null for any number.
+        image_size: side of the input in pixels; the checkpoint's own if null.
+        device: where to compare; auto takes an Ascend NPU if there is one.
+    """
+    from neonext_ms.deploy import export_mindir
+    from neonext_ms.training import distributed
+
+    distributed.start(device)
+    card = export_mindir(Path(checkpoint), Path(output), batch_size=batch_size, image_size=image_size)
+    proof = card["verification"]
+    difference, limit = f"{proof['largest_difference']:.2g}", f"{proof['limit']:.2g}"
+    print(
+        f"{output}: {card['file']['bytes'] / 1e6:.2f} MB; largest difference from the checkpoint {difference} "
+        f"(limit {limit}) on {proof['images']} images of {proof['source']}"
+    )
+    return card
+
+
+def infer(
+    model: str,
+    images: list[str],
+    top_k: int = 3,
+    count: int = 0,
+    dataset: Literal["digits", "cifar10", "cifar100", "folder", "mindrecord"] | None = None,
+    data_dir: str | None = None,
+    device: Literal["auto", "CPU", "Ascend"] = "auto",
+):
+    """Classify image files, or validation images of a data set, with a checkpoint or an exported model.
+
+    Args:
+        model: .ckpt or .mindir file.
+        images: image files or folders of them.
+        top_k: classes to show for each image.
+        count: validation images to classify, spread over the split, instead of files.
+        dataset: to take them from; the model's own if null.
+        data_dir: where that data set is; the model's own if dataset is null.
+        device: where to run; auto takes an Ascend NPU if there is one.
+    """
+    from neonext_ms.deploy import Predictor, image_paths
+    from neonext_ms.training import distributed
+
+    if bool(images) == bool(count):
+        raise UserError("infer needs image files or folders, or --count for validation images: give one of them")
+    paths = image_paths(images)
+    distributed.start(device)
+    predictor = Predictor.open(model)
+    if count:
+        results = predictor.predict_validation(count, dataset, data_dir, top_k)
+    else:
+        results = ((str(path), None, best) for path, best in predictor.predict_files(paths, top_k))
+    rows = []
+    for image, label, best in results:
+        classes = ", ".join(f"{p.name} {100 * p.probability:.1f} %" for p in best)
+        print(f"{image}: {classes}" + (f"  (label: {label})" if label is not None else ""))
+        rows.append({"image": image, "label": label, "classes": [p._asdict() for p in best]})
+    return rows
+
+
+def benchmark(
+    what: str,
+    against: list[str] | None = None,
+    rounds: int = 15,
+    batch_size: int = 16,
+    model: str = "neonext_t",
+    model_batch_size: int = 8,
+    image_size: int = 224,
+    output: str | None = None,
+    readme: str | None = None,
+    workers: tuple[int, ...] = (1, 2),
+):
+    """Measure the operator, a block, a network, its training step, all four (compute), or the data pipeline.
+
+    Contenders take turns, and the medians of the rounds are reported. The data pipeline runs beside MindSpore's own
+    C++ pipeline, on JPEGs that are made for it.
+
+    Args:
+        against: any of dense, patchwise, depthwise (MindSpore's 7 x 7), torch (PyTorch's, where it is installed).
+        rounds: measurements of each contender; networks and their steps take a third of them.
+        batch_size: images of the operator and the block.
+        model: network to measure.
+        model_batch_size: images of the network and its step.
+        image_size: side of these images in pixels.
+        output: PNG file to draw.
+        readme: Markdown file whose benchmark table is replaced, between its two benchmark marks.
+        workers: of the data pipeline, numbers to try, as in --workers '[1, 2]'.
+    """
+    if what == "data":
+        from neonext_ms.analysis.data_benchmark import benchmark_data, data_table
+
+        rows = benchmark_data(workers, rounds)
+        print(data_table(rows))
+        return rows
+    from neonext_ms.analysis.benchmark import WHAT, benchmark
+    from neonext_ms.analysis.benchmark_report import benchmark_table, plot_benchmark, update_readme
+
+    result = benchmark(
+        WHAT if what == "compute" else (what,),
+        against or (),
+        rounds=rounds,
+        batch_size=batch_size,
+        model=model,
+        model_batch_size=model_batch_size,
+        image_size=image_size,
+    )
+    table = benchmark_table(result)
+    print(table)
+    if output:
+        plot_benchmark(result, Path(output))
+    if readme:
+        update_readme(Path(readme), table)
+    return result
+
+
+def env():
+    """Show versions, devices and which NeoCell backend is in use and why."""
+    from neonext_ms.analysis.environment import environment
+
+    result = environment()
+    width = max(map(len, result))
+    for key, value in result.items():
+        print(f"{key:{width}}  {value}")
+    return result
+
+
+def pack(data_dir: str, output: str, shard_images: int = 10000):
+    """Pack an image folder into MindRecord files, for training with dataset=mindrecord; started again, it goes on.
+
+    Args:
+        data_dir: folder with train/ and val/.
+        output: folder to write to.
+        shard_images: images in a file.
+    """
+    from neonext_ms.data.packing import pack
+
+    result = pack(Path(data_dir).expanduser(), Path(output).expanduser(), shard_images)
+    for split in ("train", "val"):
+        print(f"{split}: {result[split]['samples']} images, {result[split]['bytes'] / 1e9:.2f} GB")
+    print(f"{output}: {result['written']} files written, {result['kept']} kept from before")
+    return result
+
+
+def plot(what: str, config, output: str, samples: int = 8, versions: int = 6):
+    """Draw what a training run would see: a contact sheet of augmented samples.
+
+    Args:
+        output: PNG to write; must not exist.
+        samples: rows of the sheet.
+        versions: epochs in which each sample is shown.
+    """
+    from neonext_ms.analysis.contact_sheet import contact_sheet
+
+    result = contact_sheet(config, Path(output), samples, versions)
+    print(f"{output}: {len(result['samples'])} samples, each in {versions} epochs")
+    return result
+
+
+COMMANDS = {
+    "train": train,
+    "validate": validate,
+    "profile": profile,
+    "export": export,
+    "infer": infer,
+    "pack": pack,
+    "plot": plot,
+    "benchmark": benchmark,
+    "env": env,
+}
+SUBJECTS = {
+    "plot": ["augment"],
+    "benchmark": ["operator", "block", "network", "step", "compute", "data"],
+}  # what these commands can show

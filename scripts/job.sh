@@ -1,135 +1,105 @@
 # shellcheck shell=bash
-# Sourced by run_distribute_train.sh: runs one command as several ranks under msrun, follows rank 0 on the terminal,
-# stops every rank when it is interrupted, and says which rank died, with which code and last words.
+# Sourced by run_distribute_train.sh: runs a job, start after start until one succeeds or there is no use in another.
+# What happens within one start is launch/supervise.py's.
 
-JOB_PID=""      # msrun, or the only rank, while it runs
-FOLLOWER_PID="" # what shows the log of rank 0
-LOGS=""         # folder of worker_<rank>.log and, while the job runs, of rank_<rank>.pid and scheduler.pid
-STOP_SECONDS=30 # for the ranks to end by themselves after SIGTERM
+JOB_OPTIONS=()   # for supervise.py
+MAX_RESTARTS=0   # starts after the first
+RESTART_DELAY=10 # seconds before the second start; twice as many before each further one
+LONGEST_DELAY=300
 
-# Lines of a normal start and end that say nothing to the user.
-NOISE='^\[(INFO|WARNING)\] |Failed to connect to the meta server'
+# set_restarts NAME VALUE: max_restarts or restart_delay.
+set_restarts() {
+  [[ "$2" =~ ^(0|[1-9][0-9]{0,5})$ ]] || die "$1 must be a whole number of at least 0, got '$2'"
+  if [[ "$1" == max_restarts ]]; then MAX_RESTARTS="$2"; else RESTART_DELAY="$2"; fi
+}
 
-# run_ranks WORKERS LOG_DIR PYTHON_ARGUMENTS...: runs `python PYTHON_ARGUMENTS` as WORKERS ranks on this machine.
-# Returns the exit code of the first rank that failed, 0 if all succeeded.
-run_ranks() {
-  local workers="$1" status=0
-  LOGS="$2"
-  shift 2
-  trap 'exit 130' INT
-  trap 'exit 143' TERM
-  trap 'exit 129' HUP
-  trap _stop_job EXIT
-  touch "$LOGS/worker_0.log" # to be followed from the start
-  # In sessions of their own, so that Ctrl-C reaches this script only: msrun would kill the workers and return 0.
-  if ((workers == 1)); then
-    setsid python "$ROOT/scripts/rank.py" "$LOGS" "$@" >"$LOGS/worker_0.log" 2>&1 &
-  else
-    # tail_worker_log names a worker that does not exist: rank 0 is followed below, without the noise.
-    setsid python -m mindspore.parallel.cluster.run --worker_num="$workers" --local_worker_num="$workers" \
-      --master_addr=127.0.0.1 --master_port="$(_free_port)" --log_dir="$LOGS" --join=True \
-      --tail_worker_log="$workers" "$ROOT/scripts/rank.py" "$LOGS" "$@" >"$LOGS/msrun.log" 2>&1 &
-  fi
-  JOB_PID=$!
-  tail -n +1 -s 0.2 -f --pid="$JOB_PID" "$LOGS/worker_0.log" 2>/dev/null | {
-    trap '' INT # Ctrl-C must not end it before rank 0
-    _without_noise
-  } &
-  FOLLOWER_PID=$!
-  while _alive "$JOB_PID"; do
-    # After a failure msrun waits for its scheduler, which takes half a minute to notice that the workers are gone.
-    if grep -qs 'exit with exception' "$LOGS/msrun.log"; then
-      kill -KILL "$(cat "$LOGS/scheduler.pid")" 2>/dev/null || true
+# set_seconds NAME VALUE: an option of supervise.py.
+set_seconds() {
+  [[ "$2" =~ ^(0|[1-9][0-9]{0,5})(\.[0-9]+)?$ ]] || die "$1 must be a number of seconds, got '$2'"
+  JOB_OPTIONS+=("--$1=$2")
+}
+
+JOB_PID=""     # supervise.py while it runs
+JOB_SIGNALED=0 # number of the signal that ended the job, if one did
+
+# Prints a run folder in which training has begun, nothing for any other.
+run_to_resume() {
+  if [[ -e "$1/config.yaml" ]]; then printf '%s\n' "$1"; fi
+}
+
+# run_job RUN PYTHON_ARGUMENTS...: runs `python PYTHON_ARGUMENTS` as the ranks of this node, with `--resume RUN` after them
+# from the second start on. Each start has a log folder of its own, RUN/logs/start-<n>.
+# Returns the exit code of the last start.
+run_job() {
+  local run="$1" restart=0 delay="$RESTART_DELAY" status logs more=()
+  shift
+  trap '_pass_signal INT 2' INT
+  trap '_pass_signal TERM 15' TERM
+  trap '_pass_signal HUP 1' HUP
+  while :; do
+    status=0
+    logs="$(_new_log_folder "$run/logs")" || return
+    _start_once "$logs" "$@" ${more[@]+"${more[@]}"} || status=$?
+    # 2 is a mistake in what was asked for, 75 a job that was told to stop: another start would not help.
+    ((status != 0 && status != 2 && status != 75 && JOB_SIGNALED == 0 && restart < MAX_RESTARTS)) || break
+    restart=$((restart + 1))
+    say "Start $((restart + 1)) of at most $((MAX_RESTARTS + 1)) in $delay s, from the newest good checkpoint" >&2
+    _pause "$delay" || {
+      status=$((128 + JOB_SIGNALED))
+      break
+    }
+    delay=$((delay * 2 < LONGEST_DELAY ? delay * 2 : LONGEST_DELAY))
+    more=()
+    if [[ -n "$(run_to_resume "$run")" ]]; then
+      more=(--resume "$run")
     fi
-    sleep 0.5
   done
-  wait "$JOB_PID" || status=$?
-  wait "$FOLLOWER_PID" || true
-  JOB_PID=""
-  trap - INT TERM HUP EXIT
-  if ((status)); then
-    _explain_failure "$status" || status=$?
-  fi
-  rm -f "$LOGS"/*.pid
+  trap - INT TERM HUP
   return "$status"
 }
 
-_free_port() {
-  python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-
-_without_noise() {
-  grep --line-buffered -v -E "$NOISE" || true # nothing left to print is no failure
-}
-
-_alive() {
-  grep -qs '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status"
-}
-
-_any_alive() {
-  local pid
-  for pid in "$@"; do
-    if _alive "$pid"; then
-      return 0
-    fi
+_start_once() {
+  local logs="$1" status
+  shift
+  # In a session of its own: Ctrl-C reaches this script only, which passes it on once.
+  setsid python "$ROOT/scripts/launch/supervise.py" --logs "$logs" ${JOB_OPTIONS[@]+"${JOB_OPTIONS[@]}"} -- "$@" &
+  JOB_PID=$!
+  while :; do
+    status=0
+    wait "$JOB_PID" || status=$?
+    kill -0 "$JOB_PID" 2>/dev/null || break # else a signal ended the waiting, not the job
   done
-  return 1
+  JOB_PID=""
+  return "$status"
 }
 
-# On Ctrl-C, SIGTERM, or any other early end of this script: SIGTERM for the ranks, SIGKILL for what is left.
-_stop_job() {
-  local ranks leaders pid waited=0
-  [[ -n "$JOB_PID" ]] || return 0
-  trap 'waited=$((STOP_SECONDS * 5))' INT TERM
-  say "Stopping the workers (Ctrl-C again: at once)" >&2
-  if [[ -e "$LOGS/msrun.log" ]]; then
-    kill -STOP "$JOB_PID" 2>/dev/null || true # it would kill all ranks as soon as one has ended
-  fi
-  # msrun and each rank lead a process group: with the scheduler, and with their own children.
-  leaders="$JOB_PID $(cat "/proc/$JOB_PID"/task/*/children 2>/dev/null || true)"
-  ranks="$(cat "$LOGS"/rank_*.pid 2>/dev/null || true)"
-  # shellcheck disable=SC2086 # a list of process ids
-  kill -TERM $ranks 2>/dev/null || true
-  # shellcheck disable=SC2086
-  while _any_alive $ranks && ((waited < STOP_SECONDS * 5)); do
-    sleep 0.2 || true # Ctrl-C ends it
-    waited=$((waited + 1))
-  done
-  for pid in $leaders; do
-    kill -KILL -- "-$pid" 2>/dev/null || true
-  done
-  wait "$JOB_PID" "$FOLLOWER_PID" 2>/dev/null || true # rank 0's last lines
-  rm -f "$LOGS"/*.pid
+_pass_signal() {
+  JOB_SIGNALED="$2"
+  [[ -z "$JOB_PID" ]] || kill -s "$1" "$JOB_PID" 2>/dev/null || true
 }
 
-# _explain_failure STATUS: says which rank failed first, by what msrun reports; returns that rank's exit code.
-_explain_failure() {
-  local status="$1" failed file rank=0 code="$1"
-  if [[ -e "$LOGS/msrun.log" ]]; then
-    failed="$(sed -n 's/.*Worker process \([0-9]*\) exit with exception. Error code: \([-0-9]*\).*/\1 \2/p' \
-      "$LOGS/msrun.log" | head -n 1)"
-    file="$(grep -lxs "${failed% *}" "$LOGS"/rank_*.pid || true)"
-    if [[ -z "$file" ]]; then
-      _last_lines "$LOGS/msrun.log"
-      printf 'error: msrun failed with exit code %s, see the lines above and %s\n' "$status" "$LOGS" >&2
-      return "$status"
+# Sleeps; fails at once when a signal comes.
+_pause() {
+  local sleeper
+  sleep "$1" &
+  sleeper=$!
+  wait "$sleeper" || true
+  kill "$sleeper" 2>/dev/null || true
+  ((JOB_SIGNALED == 0))
+}
+
+# Makes and prints the first of start-1, start-2, ... that is not there yet; with several nodes each has its own.
+_new_log_folder() {
+  local number=1 suffix="" folder
+  ((NNODES == 1)) || suffix="-node-$NODE_RANK"
+  mkdir -p "$1"
+  while :; do
+    folder="$1/start-$number$suffix"
+    if mkdir "$folder" 2>/dev/null; then
+      printf '%s\n' "$folder"
+      return
     fi
-    rank="$(basename "${file#"$LOGS"/rank_}" .pid)"
-    code="${failed#* }"
-    ((code >= 0)) || code=$((128 - code)) # Python's -9 is the shell's 137
-    if ((rank)); then                     # rank 0 has been followed on the terminal
-      _last_lines "$LOGS/worker_$rank.log"
-    fi
-  fi
-  if ((code > 128)); then
-    printf 'error: rank %s was killed by signal %s, see %s\n' "$rank" $((code - 128)) "$LOGS/worker_$rank.log" >&2
-  elif ((code != 2)); then # 2 is a mistake in what was asked for, which the rank has told in one line
-    printf 'error: rank %s stopped with exit code %s, see the lines above and %s\n' "$rank" "$code" \
-      "$LOGS/worker_$rank.log" >&2
-  fi
-  return "$code"
-}
-
-_last_lines() {
-  _without_noise <"$1" | tail -n 20 >&2
+    [[ -e "$folder" ]] || die "cannot make $folder: is $1 writable?"
+    number=$((number + 1))
+  done
 }

@@ -36,3 +36,18 @@ OPTIONS=()
 pass_on() {
   OPTIONS+=("--$1${2+=$2}")
 }
+
+# take_positional ARGUMENTS...: the words before the first option as the official model zoo names them, [RANK_TABLE_FILE]
+# [DATASET_PATH] [CONFIG_PATH] [RESUME_CKPT]; the rank table is the one that ends in .json. Sets POSITIONAL to their number.
+POSITIONAL=0
+take_positional() {
+  local names=(data_dir config resume)
+  [[ "${1:-}" != *.json ]] || names=(rank_table "${names[@]}")
+  while (($#)) && [[ "$1" != -* && "$1" != *=* ]]; do
+    ((POSITIONAL < ${#names[@]})) ||
+      die "argument '$1' is one too many: expected [RANK_TABLE_FILE] [DATASET_PATH] [CONFIG_PATH] [RESUME_CKPT]"
+    set_option "${names[POSITIONAL]}" "$1"
+    POSITIONAL=$((POSITIONAL + 1))
+    shift
+  done
+}

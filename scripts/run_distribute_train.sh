@@ -1,26 +1,50 @@
 #!/usr/bin/env bash
-# Trains on all devices of this machine, then exports and tries the result: see --help.
+# Trains on all devices of one or many machines, then exports and tries the result: see --help.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 source "$ROOT/scripts/options.sh"
+source "$ROOT/scripts/cluster.sh"
 source "$ROOT/scripts/job.sh"
 
 usage() {
   cat <<'HELP'
 usage: bash scripts/run_distribute_train.sh [key=value | --key value]...
+       bash scripts/run_distribute_train.sh [RANK_TABLE_FILE] [DATASET_PATH] [CONFIG_PATH] [RESUME_CKPT] [key=value]...
 
-Trains with data parallelism on this machine (one worker for each Ascend NPU; two workers on the CPU where there is no
-NPU), evaluates, exports the best checkpoint as a verified MindIR file and classifies a few held-out images with it.
-Without arguments: the built-in handwritten digits, which takes a few minutes on two CPU cores.
+Trains with data parallelism (one worker for each Ascend NPU; two workers on the CPU where there is no NPU), evaluates,
+exports the best checkpoint as a verified MindIR file and classifies a few held-out images with it. Without arguments:
+the built-in handwritten digits, which takes a few minutes on two CPU cores.
 
-  workers=N          number of workers
+  workers=N          number of workers on each machine
   config=FILE        recipe, one of configs/*.yaml (default: configs/digits.yaml)
   output_dir=DIR     run folder, must not exist (default: runs/<recipe>-<date>-<time> in the project)
+  resume=RUN         go on with the run in folder RUN from its newest good checkpoint
+  resume=auto        go on with the run in output_dir if it holds one, else begin it: one command for every start
+  resume=FILE        begin a new run folder from the training state of a checkpoint
+  rank_table=FILE    start by an HCCL rank table instead of msrun; the first words may be given without their names in
+                     the order above, in which case the rank table ends in .json
   everything else    is passed on to `neonext train`, e.g. model=neonext_t epochs=5 batch_size=32
 
-The run folder holds config.yaml, metrics.jsonl, summary.json, curves.png, checkpoints/, <model>.mindir and logs/ with
-one log for each worker. Exit code: 0 only if everything succeeded; 2 for a mistake in the options; otherwise that of
-the first worker that failed.
+Several machines: run the same command on each, with output_dir on a file system that all share, and in the environment
+  NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT   e.g. 2, 0 or 1, 10.0.0.1, 8118: address and free port of node 0
+One machine takes a free port unless MASTER_PORT names one. Slurm and Kubernetes: scripts/cluster/README.md.
+
+When something goes wrong (seconds):
+  max_restarts=0       starts after the first, from the newest good checkpoint, when a worker fails or hangs
+  restart_delay=10     before the second start; doubled before each further one, up to 300
+  hang_timeout=600     a worker without an update or evaluated batch for so long has hung; until its first update:
+  start_timeout=1800   the same, for loading and compiling
+  exit_timeout=60      for the others after one worker has ended without an error before its work was done
+  stop_timeout=30      for the workers to save after Ctrl-C or SIGTERM; Ctrl-C again: at once
+  health_interval=60   between the lines that tell which workers live, their updates and the memory; 0: none
+  bind_cores=true      each worker on its own equal part of the cores; or taskset's ranges, 0-3/4-7 for two workers
+HCCL_CONNECT_TIMEOUT and HCCL_EXEC_TIMEOUT are 600 and 1200 unless the environment says otherwise.
+
+The run folder holds config.yaml, metrics.jsonl, summary.json, curves.png, checkpoints/, <model>.mindir and logs/start-1
+(start-2, ... after restarts) with one log for each worker.
+Exit code: 0 only if everything succeeded; 2 a mistake in the options; 75 stopped by a signal, a checkpoint is saved and
+resume=RUN goes on; 130, 143, 129 stopped by Ctrl-C, SIGTERM, SIGHUP before anything was saved; 124 a worker hung;
+70 a worker left early without an error; otherwise that of the first worker that failed, 128 + n if signal n killed it.
 HELP
 }
 
@@ -29,37 +53,42 @@ set_option() {
     workers) WORKERS="${2:-}" ;;
     config) CONFIG="${2:-}" ;;
     output_dir) RUN="${2:-}" ;;
+    resume) RESUME="${2:-}" ;;
+    rank_table) RANK_TABLE="${2:-}" ;;
+    max_restarts | restart_delay) set_restarts "$1" "${2:-}" ;;
+    hang_timeout | start_timeout | exit_timeout | stop_timeout | health_interval) set_seconds "$1" "${2:-}" ;;
+    bind_cores) JOB_OPTIONS+=("--bind_cores=${2:-true}") ;;
     *) pass_on "$@" ;;
   esac
 }
 
-# Number of Ascend devices that this process may use.
-npu_count() {
-  if [[ -n "${ASCEND_RT_VISIBLE_DEVICES:-}" ]]; then
-    tr ',' '\n' <<<"$ASCEND_RT_VISIBLE_DEVICES" | grep -c '[0-9]'
-  else
-    find /dev -maxdepth 1 -name 'davinci[0-9]*' | wc -l
-  fi
-}
-
 check_options() {
-  local npus
-  npus="$(npu_count)"
-  [[ "$WORKERS" =~ ^(default|[1-9][0-9]{0,3})$ ]] || die "workers must be a whole number of at least 1, got '$WORKERS'"
-  if [[ "$WORKERS" == default ]]; then
-    WORKERS=$((npus > 0 ? npus : 2))
-  fi
-  ((npus == 0 || WORKERS <= npus)) || die "workers=$WORKERS is more than the $npus NPUs of this machine"
+  check_cluster
+  check_workers
   [[ -f "$CONFIG" ]] || die "config file '$CONFIG' does not exist; the recipes are in $ROOT/configs"
-  [[ -z "$RUN" || ! -e "$RUN" ]] || die "output_dir '$RUN' exists already: name a new folder"
+  [[ "$RESUME" != auto || -n "$RUN" ]] || die "resume=auto needs output_dir, the run folder to go on with if it is there"
+  if [[ -n "$RESUME" && "$RESUME" != auto ]]; then
+    [[ -e "$RESUME" ]] || die "resume: there is no run folder or checkpoint '$RESUME'"
+    if [[ -d "$RESUME" ]]; then
+      [[ -z "$RUN" || "$RUN" -ef "$RESUME" ]] || die "resume=$RESUME goes on in that folder: leave output_dir out"
+      RUN="$RESUME"
+    fi
+  fi
+  if [[ "$RESUME" != auto && ! -d "$RESUME" && -n "$RUN" ]]; then
+    # Each node of a job makes the folder if it is the first; what is in it by then are logs.
+    ((NNODES > 1)) && [[ -d "$RUN" && -z "$(find "$RUN" -mindepth 1 -maxdepth 1 ! -name logs)" ]] || [[ ! -e "$RUN" ]] ||
+      die "output_dir '$RUN' exists already: name a new folder, or resume='$RUN'"
+  fi
 }
 
-# Makes the run folder, a new one at every start, and sets RUN to it.
+# Makes the run folder, a new one unless a run is resumed, and sets RUN to it. MADE tells whether it was new.
 make_run_folder() {
   local base number=2
-  if [[ -n "$RUN" ]]; then
-    mkdir -p "$(dirname "$RUN")"
-    mkdir "$RUN"
+  MADE=true
+  if [[ -d "$RUN" ]]; then
+    MADE=false
+  elif [[ -n "$RUN" ]]; then
+    mkdir -p "$RUN"
   else
     mkdir -p "$ROOT/runs"
     RUN="$ROOT/runs/$(basename "${CONFIG%.*}")-$(date +%Y%m%d-%H%M%S)"
@@ -71,14 +100,23 @@ make_run_folder() {
     done
   fi
   RUN="$(cd "$RUN" && pwd)"
-  mkdir "$RUN/logs"
+  mkdir -p "$RUN/logs"
+}
+
+# Refuses to start while processes of an earlier start of this run live: they would write to the same folder.
+check_left_overs() {
+  local found
+  found="$(python "$ROOT/scripts/launch/left_over.py" "$RUN")"
+  [[ -z "$found" ]] || die "processes of an earlier start still run in $RUN: $found; wait for them or end them first"
 }
 
 # end_failed STATUS: a mistake in the options leaves nothing behind, so that the same output_dir can be named again.
 end_failed() {
-  if (($1 == 2)) && [[ ! -e "$RUN/config.yaml" ]]; then
+  if (($1 == 2)) && $MADE && [[ ! -e "$RUN/config.yaml" ]]; then
     rm -r "$RUN/logs"
     rmdir "$RUN"
+  elif (($1 == 75)); then
+    say "Go on with the same command and resume=$RUN"
   fi
   exit "$1"
 }
@@ -97,15 +135,32 @@ export_and_try() {
 WORKERS=default
 CONFIG="$ROOT/configs/digits.yaml"
 RUN=""
+RESUME=""
+RANK_TABLE=""
+MADE=false
+take_positional "$@"
+shift "$POSITIONAL"
 parse_options "$@"
 check_options
 use_environment digits
 make_run_folder
+check_left_overs
 export MS_OM_PATH="$RUN/logs" # where MindSpore writes about failed compilations; by default the current directory
+export HCCL_CONNECT_TIMEOUT="${HCCL_CONNECT_TIMEOUT:-600}" HCCL_EXEC_TIMEOUT="${HCCL_EXEC_TIMEOUT:-1200}"
 
-say "Training with $WORKERS worker(s), $CONFIG; run folder: $RUN"
-run_ranks "$WORKERS" "$RUN/logs" -m neonext_ms train --config "$CONFIG" --output_dir "$RUN" \
-  ${OPTIONS[@]+"${OPTIONS[@]}"} || end_failed $?
+if [[ "$RESUME" == auto ]]; then
+  RESUME="$(run_to_resume "$RUN")"
+fi
+if [[ -n "$RESUME" ]]; then
+  OPTIONS+=("--resume=$RESUME")
+fi
+say "Training with $(describe_cluster), $CONFIG; run folder: $RUN"
+run_job "$RUN" -m neonext_ms train --config "$CONFIG" --output_dir "$RUN" ${OPTIONS[@]+"${OPTIONS[@]}"} ||
+  end_failed $?
+if ((NODE_RANK > 0)); then
+  say "Done on node $NODE_RANK; node 0 exports"
+  exit
+fi
 export_and_try
 say "Done. Everything is in $RUN:"
 ls "$RUN"

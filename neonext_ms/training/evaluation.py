@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from neonext_ms.data import Loader, Preprocess, open_source
-from neonext_ms.training import distributed
+from neonext_ms.training import distributed, heartbeat
 from neonext_ms.training.checkpoint import load_network, read_manifest
 from neonext_ms.training.distributed import Ranks
 from neonext_ms.training.inputs import eval_loader
@@ -23,6 +23,7 @@ def evaluate(step, loader: Loader, ranks: Ranks) -> dict:
     sums = np.zeros(3)
     for batch in loader.epoch():
         sums += step(Tensor(batch.images), Tensor(batch.targets)).asnumpy()
+        heartbeat.beat()
     loss, correct, images = (float(value) for value in ranks.total(sums))
     return {"loss": loss / images, "accuracy": correct / images, "images": int(images)}
 

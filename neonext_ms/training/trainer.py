@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from neonext_ms.errors import UserError
-from neonext_ms.training import distributed
+from neonext_ms.training import distributed, heartbeat
 from neonext_ms.training.checkpoint import versions
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.evaluation import evaluate
@@ -30,7 +30,9 @@ def train(config: TrainConfig) -> dict:
     Raises:
         UserError: the configuration, the data or the machine do not allow the run, or its loss stopped being a number.
     """
-    return _Run(config).run()
+    summary = _Run(config).run()
+    heartbeat.done()
+    return summary
 
 
 class _Run:
@@ -166,6 +168,7 @@ class _Run:
         for i, batch in enumerate(self.loader.epoch(epoch - 1), 1):
             step = first + i - 1
             pending.append(self.train_step(*self._step_inputs(batch.images, batch.targets, batch.positions, step)))
+            heartbeat.beat(step + 1)
             if i % self.config.log_interval == 0 or i == len(self.loader):
                 # Reading results waits for the device, so it is done only where something is reported.
                 self._report_steps(epoch, i, step + 1, pending)

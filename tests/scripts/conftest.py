@@ -14,9 +14,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def environment():
     """Environment variables in which `python` is the running interpreter and no device is announced."""
-    variables = {
-        name: value for name, value in os.environ.items() if not name.startswith(("ASCEND_RT_", "MS_", "RANK_"))
-    }
+    of_a_job = ("ASCEND_RT_", "MS_", "RANK_", "MASTER_", "NNODES", "NODE_RANK")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(of_a_job)}
     return variables | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "GLOG_v": "3"}
 
 

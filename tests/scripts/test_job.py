@@ -1,5 +1,6 @@
-"""scripts/job.sh: several ranks under msrun, followed, explained when they fail, stopped when interrupted."""
+"""scripts/job.sh and scripts/launch: ranks started, followed, explained when they fail, stopped, started again."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,18 +11,31 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).parent / "worker.py"
-RUN = 'set -euo pipefail; source "$0/scripts/env.sh"; source "$0/scripts/job.sh"; run_ranks "$@"; echo after the job'
+RUN = """set -euo pipefail
+for part in env options cluster job; do source "$0/scripts/$part.sh"; done
+MAX_RESTARTS="$1" RESTART_DELAY=1 JOB_OPTIONS=($2)
+shift 2
+run_job "$@"
+echo after the job"""
+RESULT = {"0": "10 55", "1": "10 110"}  # what an undisturbed run of two ranks leaves
 
 
 class Job:
-    """run_ranks in a shell of its own, with worker.py as the program."""
+    """run_job in a shell of its own, with worker.py as the program.
 
-    def __init__(self, folder, environment, way, workers=2):
-        self.folder, self.logs = folder, folder / "logs"
-        self.logs.mkdir()
+    Args:
+        table: start by a rank table, which takes a fraction of the 3 s that msrun needs.
+    """
+
+    def __init__(self, folder, environment, way, *options, workers=2, table=True, restarts=0):
+        self.folder, self.logs = folder, folder / "logs" / "start-1"
+        if table:
+            devices = [{"device_id": str(i), "rank_id": str(i)} for i in range(workers)]
+            (folder / "table.json").write_text(json.dumps({"server_list": [{"device": devices}]}))
+        started = f"--rank_table={folder}/table.json" if table else f"--workers={workers}"
         self.begin = time.monotonic()
         self.process = subprocess.Popen(
-            ["bash", "-c", RUN, ROOT, str(workers), self.logs, WORKER, folder, way],
+            ["bash", "-c", RUN, ROOT, str(restarts), " ".join([started, *options]), folder, WORKER, folder, way],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -31,15 +45,20 @@ class Job:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
-    def wait_for(self, name):
-        while not (self.folder / name).exists():
-            assert self.process.poll() is None and time.monotonic() - self.begin < 60, self.process.communicate()
-            time.sleep(0.1)
+    def wait_for(self, *names):
+        for name in names:
+            while not (self.folder / name).exists():
+                assert self.process.poll() is None and time.monotonic() - self.begin < 60, self.process.communicate()
+                time.sleep(0.1)
+
+    def pid(self, name):
+        return int((self.logs / f"{name}.pid").read_text().split()[0])
 
     def end(self):
-        """Exit code, stdout and stderr, once every worker has ended; msrun's scheduler too, which sleeps a minute."""
-        out, err = self.process.communicate(timeout=45)
+        """Exit code, stdout and stderr, once every process of the job has ended."""
+        out, err = self.process.communicate(timeout=60)
         assert not self.left(), "processes of the job are left"
+        assert not list(self.folder.rglob("*.pid"))
         return self.process.returncode, out, err
 
     def left(self):
@@ -50,6 +69,10 @@ class Job:
         self.process.kill()
         for pid in self.left():
             os.kill(int(pid), signal.SIGKILL)
+
+    @property
+    def models(self):
+        return {path.stem: path.read_text() for path in self.folder.glob("*.model")}
 
 
 @pytest.fixture
@@ -65,18 +88,20 @@ def start(tmp_path, environment):
         job.kill()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_success_shows_rank_0_without_the_noise(start, workers):
-    job = start("succeed", workers=workers)
+@pytest.mark.parametrize(("workers", "table"), [(1, False), (2, False), (2, True)])
+def test_success_shows_rank_0_without_the_noise(start, workers, table):
+    job = start("succeed", workers=workers, table=table)
     code, out, err = job.end()
     assert (code, err) == (0, "")
     assert out.splitlines() == ["hello from rank 0", "bye from rank 0", "after the job"]
     logs = [job.logs / f"worker_{rank}.log" for rank in range(workers)]
     assert [f"bye from rank {rank}" in log.read_text() for rank, log in enumerate(logs)] == [True] * workers
+    assert job.models == {rank: RESULT[rank] for rank in "01"[:workers]}
 
 
-def test_rank_that_dies_is_named_with_its_last_lines_and_code(start):
-    job = start("raise")
+@pytest.mark.parametrize("table", [True, False])
+def test_rank_that_raises_is_named_with_its_last_lines_and_code(start, table):
+    job = start("raise", table=table)
     code, out, err = job.end()
     assert code == 1
     assert out.splitlines() == ["hello from rank 0"]
@@ -87,7 +112,7 @@ def test_rank_that_dies_is_named_with_its_last_lines_and_code(start):
     assert verdict == f"error: rank 1 stopped with exit code 1, see the lines above and {job.logs}/worker_1.log"
 
 
-def test_rank_0_is_not_repeated_when_it_dies(start):
+def test_rank_0_is_not_repeated_when_it_raises(start):
     job = start("raise-first")
     code, out, err = job.end()
     assert code == 1
@@ -95,10 +120,10 @@ def test_rank_0_is_not_repeated_when_it_dies(start):
     assert err == f"error: rank 0 stopped with exit code 1, see the lines above and {job.logs}/worker_0.log\n"
 
 
-def test_mistake_of_the_user_is_told_once(start):
-    code, _, err = start("mistake").end()
+def test_mistake_of_the_user_is_told_once_and_not_tried_again(start):
+    code, _, err = start("mistake", restarts=3).end()
     assert code == 2
-    assert err.splitlines()[1:] == ["neonext: error: batch_size is wrong"]
+    assert err.splitlines() == ["neonext: error: batch_size is wrong"]
 
 
 def test_killed_rank_gives_its_signal(start):
@@ -108,34 +133,124 @@ def test_killed_rank_gives_its_signal(start):
     assert err.splitlines()[-1] == f"error: rank 1 was killed by signal 9, see {job.logs}/worker_1.log"
 
 
+def test_hung_rank_is_named_and_ends_the_job(start):
+    job = start("hang", "--hang_timeout=2")
+    job.wait_for("1.model")
+    begin = time.monotonic()
+    code, _, err = job.end()
+    assert code == 124
+    assert time.monotonic() - begin < 20
+    assert err.splitlines()[-1] == (
+        "error: rank 1 has shown no sign of life for 2 s since update 2, its process is stopped (SIGSTOP), "
+        f"see {job.logs}/worker_1.log"
+    )
+
+
+def test_rank_that_leaves_early_without_an_error_ends_the_job(start):
+    job = start("leave")
+    code, _, err = job.end()
+    assert code == 70
+    assert err.splitlines()[-1] == (
+        f"error: rank 1 ended with exit code 0 at update 2 before the job was done, see {job.logs}/worker_1.log"
+    )
+
+
+def test_rank_that_never_starts_its_work_ends_the_job(start):
+    job = start("wait", "--start_timeout=1", "--hang_timeout=1", workers=1, table=False)
+    code, _, err = job.end()
+    assert code == 124
+    assert "no sign of life for 1 s since update 2" in err
+
+
+def test_killed_scheduler_ends_the_job(start):
+    job = start("wait", table=False)
+    job.wait_for("0.ready", "1.ready")
+    begin = time.monotonic()
+    os.kill(job.pid("scheduler"), signal.SIGKILL)
+    code, _, err = job.end()
+    assert code == 128 + signal.SIGKILL
+    assert time.monotonic() - begin < 20
+    assert err.splitlines()[-1] == f"error: scheduler was killed by signal 9, see {job.logs}/scheduler.log"
+
+
+@pytest.mark.parametrize("way", ["raise", "die", "hang", "leave"])
+def test_restarted_job_gives_the_result_of_an_undisturbed_one(start, way):
+    job = start(way, "--hang_timeout=2", restarts=1)
+    code, out, err = job.end()
+    assert code == 0, err
+    assert "== Start 2 of at most 2 in 1 s, from the newest good checkpoint" in err.splitlines()
+    assert out.splitlines()[-1] == "after the job"
+    assert job.models == RESULT
+    assert {path.name for path in (job.folder / "logs").iterdir()} == {"start-1", "start-2"}
+    assert "hello from rank 1" in (job.logs / "worker_1.log").read_text()
+
+
+def test_restarts_come_to_an_end(start):
+    job = start("raise-first", restarts=1)
+    job.wait_for("logs/start-2")
+    (job.folder / "0.model").write_text("broken")
+    assert job.end()[0] == 1
+    assert not (job.folder / "logs" / "start-3").exists()
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_interruption_stops_every_worker(start, sent, code):
-    job = start("wait")
-    job.wait_for("0.ready")
-    job.wait_for("1.ready")
+def test_interruption_stops_every_worker_and_starts_none(start, sent, code):
+    job = start("wait", table=sent != signal.SIGINT, restarts=3)
+    job.wait_for("0.ready", "1.ready")
     interrupted = time.monotonic()
     os.killpg(job.process.pid, sent)
     assert job.end()[0] == code
-    assert time.monotonic() - interrupted < 5
+    assert time.monotonic() - interrupted < 20
+    assert not (job.folder / "logs" / "start-2").exists()
 
 
-def test_interrupted_workers_may_end_by_themselves(start):
-    job = start("last-words")
-    job.wait_for("0.ready")
-    job.wait_for("1.ready")
-    os.killpg(job.process.pid, signal.SIGINT)
+@pytest.mark.parametrize("receiver", ["launcher", "rank 0", "rank 1"])
+def test_stopped_ranks_save_and_the_code_says_so(start, receiver):
+    job = start("slow", restarts=3)
+    job.wait_for("0.ready", "1.ready")
+    os.kill(job.process.pid if receiver == "launcher" else job.pid(receiver.replace(" ", "_")), signal.SIGTERM)
     code, out, _ = job.end()
-    assert code == 130
-    assert out.splitlines()[-1] == "rank 0 has saved"
-    assert (job.folder / "0.saved").exists() and (job.folder / "1.saved").exists()
+    assert code == 75
+    assert out.splitlines()[-1] == "rank 0 has saved"  # 3 s after rank 1
+    assert job.models == {"0": "3 6", "1": "3 12"}  # one update more than before the signal
+    assert not (job.folder / "logs" / "start-2").exists()
 
 
 def test_second_interruption_stops_deaf_workers_at_once(start):
     job = start("deaf")
-    job.wait_for("0.ready")
-    job.wait_for("1.ready")
+    job.wait_for("0.ready", "1.ready")
     os.killpg(job.process.pid, signal.SIGINT)
     time.sleep(1.5)
     assert len(job.left()) >= 2
     os.killpg(job.process.pid, signal.SIGINT)
     assert job.end()[0] == 130
+
+
+def test_deaf_workers_are_killed_after_the_time_they_have(start):
+    job = start("deaf", "--stop_timeout=1")
+    job.wait_for("0.ready", "1.ready")
+    os.kill(job.process.pid, signal.SIGTERM)
+    assert job.end()[0] == 143
+
+
+@pytest.mark.parametrize("victim", ["the script", "the supervisor"])
+def test_ranks_do_not_outlive_a_killed_launcher(start, victim):
+    job = start("wait")
+    job.wait_for("0.ready", "1.ready")
+    supervisor = subprocess.run(["pgrep", "-P", str(job.process.pid)], capture_output=True, text=True).stdout.split()
+    os.kill(job.process.pid if victim == "the script" else int(supervisor[0]), signal.SIGKILL)
+    job.process.wait(timeout=20)
+    end = time.monotonic() + 20
+    while job.left() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not job.left()
+
+
+def test_health_line_tells_ranks_updates_and_memory(start):
+    job = start("hang", "--health_interval=0.5", "--hang_timeout=2")
+    lines = [line for line in job.end()[1].splitlines() if line.startswith("== health: ")]
+    assert lines
+    assert lines[-1].startswith(
+        "== health: 2 of 2 ranks alive; rank 1 is stopped; update 2, 0.00 a second; host memory "
+    )
+    assert lines[-1].endswith(" GB")

@@ -1,6 +1,10 @@
 """The scripts that a user starts: their options, their refusals, and the whole job."""
 
 import json
+import os
+import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -22,8 +26,16 @@ def test_help(bash, name):
         (["--workers=two"], "workers must be a whole number of at least 1, got 'two'"),
         (["workers="], "workers must be a whole number of at least 1, got ''"),
         (["epochs=1", "digits"], "argument 'digits' is neither key=value nor --key value"),
+        (["table.json", "data", "c.yaml", "r.ckpt", "x"], "argument 'x' is one too many: expected [RANK_TABLE_FILE] ["),
+        (["data", "none.yaml"], "config file 'none.yaml' does not exist"),
+        (["none.json", "data"], "rank table 'none.json' does not exist"),
         (["config=none.yaml"], "config file 'none.yaml' does not exist; the recipes are in"),
-        (["output_dir=."], "output_dir '.' exists already: name a new folder"),
+        (["output_dir=."], "output_dir '.' exists already: name a new folder, or resume='.'"),
+        (["resume=none"], "resume: there is no run folder or checkpoint 'none'"),
+        (["resume=auto"], "resume=auto needs output_dir, the run folder to go on with if it is there"),
+        (["resume=.", "output_dir=run"], "resume=. goes on in that folder: leave output_dir out"),
+        (["max_restarts=often"], "max_restarts must be a whole number of at least 0, got 'often'"),
+        (["hang_timeout=-1"], "hang_timeout must be a number of seconds, got '-1'"),
     ],
 )
 def test_mistake_in_the_launchers_options_is_one_line(bash, tmp_path, arguments, message):
@@ -32,6 +44,58 @@ def test_mistake_in_the_launchers_options_is_one_line(bash, tmp_path, arguments,
     assert len(result.stderr.splitlines()) == 1
     assert result.stderr.startswith(f"error: {message}")
     assert not list((tmp_path / "work").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"NNODES": "0"}, "NNODES must be a whole number of at least 1, got '0'"),
+        ({"NNODES": "2", "NODE_RANK": "2"}, "NODE_RANK must be one of 0 to 1 (NNODES=2), got '2'"),
+        ({"NODE_RANK": "1"}, "NODE_RANK must be one of 0 to 0 (NNODES=1), got '1'"),
+        ({"MASTER_PORT": "80"}, "MASTER_PORT must be a number from 1024 to 65535, got '80'"),
+        ({"NNODES": "2", "MASTER_PORT": "8118"}, "NNODES=2 needs MASTER_ADDR and MASTER_PORT: address and a free port"),
+        (
+            {"NNODES": "2", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "8118"},
+            "NNODES=2 needs output_dir, a folder that all nodes share",
+        ),
+    ],
+)
+def test_mistake_about_the_machines_is_one_line(bash, tmp_path, variables, message):
+    result = bash(LAUNCHER, **variables)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith(f"error: {message}")
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_named_port_that_is_in_use_is_refused_before_anything_starts(bash, tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        result = bash(LAUNCHER, "output_dir=run", MASTER_PORT=str(port))
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: port {port} of 127.0.0.1 cannot be used here (Address already in use): ")
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_processes_of_an_earlier_start_are_named_and_left_alone(bash, tmp_path):
+    logs = tmp_path / "run" / "logs" / "start-1"
+    logs.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "60"]) as old:
+        started = Path(f"/proc/{old.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        (logs / "rank_3.pid").write_text(f"{old.pid} {started} {socket.gethostname()}\n")
+        (logs / "rank_4.pid").write_text(f"{os.getpid()} 1 {socket.gethostname()}\n")  # the number, not the process
+        (logs / "rank_5.pid").write_text(f"{old.pid} {started} elsewhere\n")
+        result = bash(LAUNCHER, f"resume={tmp_path / 'run'}")
+        assert old.poll() is None
+        old.kill()
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"error: processes of an earlier start still run in {tmp_path}/run: rank 3 (process {old.pid}); "
+        "wait for them or end them first\n"
+    )
+    assert {path.name for path in logs.parent.iterdir()} == {"start-1"}
 
 
 def test_no_more_workers_than_npus(bash):
@@ -78,8 +142,8 @@ def test_the_main_job_from_training_to_inference(bash, tmp_path):
         *("config.yaml", "metrics.jsonl", "summary.json", "curves.png", "checkpoints", "logs"),
         *("neonext_pico.mindir", "neonext_pico.mindir.json"),
     }
-    assert {path.name for path in (run / "logs").iterdir()} == {
-        *("worker_0.log", "worker_1.log", "scheduler.log", "msrun.log"),
+    assert {path.name for path in (run / "logs" / "start-1").iterdir()} == {
+        *("rank_0.beat", "rank_1.beat", "worker_0.log", "worker_1.log", "scheduler.log", "msrun.log"),
     }
     summary = json.loads((run / "summary.json").read_text())
     assert summary["devices"] == 2 and summary["final"]["images"] == 360

@@ -1,6 +1,8 @@
-"""What the launcher's tests run as a rank: says something, then ends in the way that the test asks for.
+"""What the launcher's tests run as a rank: counts updates in step with the others, and misbehaves as the test asks.
 
-Usage: worker.py FOLDER WAY. Each worker leaves its process id in FOLDER. No MindSpore, so that a test takes seconds.
+Usage: worker.py FOLDER WAY [--resume RUN]. The sum over the updates is its model: FOLDER/<rank>.model holds "<updates>
+<sum>" after each update, and a resumed rank goes on from there. WAY is what happens at update 3 of a rank that was not
+resumed, to rank 1 unless said otherwise. No MindSpore, so that a start takes a fraction of a second.
 """
 
 import os
@@ -9,43 +11,69 @@ import sys
 import time
 from pathlib import Path
 
-folder, way = Path(sys.argv[1]), sys.argv[2]
+from neonext_ms.training import heartbeat
+
+UPDATES = 10
+
+folder, way, resumed = Path(sys.argv[1]), sys.argv[2], "--resume" in sys.argv
 if os.environ.get("MS_ROLE") == "MS_SCHED":
     # MindSpore's scheduler ends with the workers if they succeed; if they fail, it is still there half a minute later.
-    if way != "succeed":
-        time.sleep(60)
+    while way != "succeed":
+        time.sleep(1)
     sys.exit(0)
 
-rank = int(os.environ.get("RANK_ID", "0"))
-print(f"hello from rank {rank}")
-print("[INFO] DISTRIBUTED(7163,python) Start] Event base dispatch success!")
-print("[ERROR] DISTRIBUTED(7163,python) Connect] Failed to connect to the meta server node url: 127.0.0.1:8118.")
-(folder / f"{rank}.pid").write_text(str(os.getpid()))
-if way == "last-words":
-
-    def say_and_end(*_):
-        time.sleep(3 * (rank == 0))  # msrun kills rank 0 within 2 s when rank 1 ends, if it is let
-        (folder / f"{rank}.saved").touch()
-        print(f"rank {rank} has saved", flush=True)
-        sys.exit(3)
-
-    signal.signal(signal.SIGTERM, say_and_end)
-if way != "succeed":
-    for other in "01":
-        while not (folder / f"{other}.pid").exists():
-            time.sleep(0.05)
-if way == "raise" and rank == 1:
-    raise RuntimeError("rank 1 has run out of luck")
-if way == "raise-first" and rank == 0:
-    raise RuntimeError("rank 0 has run out of luck")
-if way == "mistake" and rank == 1:
+rank, world = int(os.environ.get("RANK_ID", "0")), int(os.environ.get("RANK_SIZE", "1"))
+if not resumed and way == "mistake" and rank == 1:
     print("neonext: error: batch_size is wrong", file=sys.stderr)
     sys.exit(2)
-if way == "die" and rank == 1:
-    os.kill(os.getpid(), signal.SIGKILL)
+print(f"hello from rank {rank}", flush=True)
+print("[INFO] DISTRIBUTED(7163,python) Start] Event base dispatch success!")
+print("[ERROR] DISTRIBUTED(7163,python) Connect] Failed to connect to the meta server node url: 127.0.0.1:8118.")
+(folder / "config.yaml").touch()
+model = folder / f"{rank}.model"
+done, total = map(int, model.read_text().split()) if resumed else (0, 0)
+told = []
+if way in ("save", "slow"):
+    signal.signal(signal.SIGTERM, lambda *_: told.append(True))
 if way == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-if way != "succeed":
-    (folder / f"{rank}.ready").touch()
-    time.sleep(60)
+
+
+def wait_for_others(update):
+    """As an AllReduce does: no rank gets further than the others, and all learn whether one was told to stop."""
+    (folder / f"{rank}.at").write_text(str(update))
+    for other in range(world):
+        path = folder / f"{other}.at"
+        while not path.exists() or int(path.read_text() or 0) < update:
+            time.sleep(0.02)
+
+
+def misbehave():
+    if way == "raise" and rank == 1 or way == "raise-first" and rank == 0:
+        raise RuntimeError(f"rank {rank} has run out of luck")
+    if way == "die" and rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if way == "hang" and rank == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if way == "leave" and rank == 1:
+        sys.exit(0)
+    if way in ("wait", "deaf", "save", "slow"):
+        (folder / f"{rank}.ready").touch()
+        while not told and not (folder / "told").exists():
+            time.sleep(0.05)
+        (folder / "told").touch()
+
+
+for update in range(done + 1, UPDATES + 1):
+    if update == 3 and not resumed:
+        misbehave()
+    wait_for_others(update)
+    total += update * (rank + 1)
+    model.write_text(f"{update} {total}")
+    heartbeat.beat(update)
+    if (folder / "told").exists() and not resumed:
+        time.sleep(3 * (way == "slow" and rank == 0))
+        print(f"rank {rank} has saved", flush=True)
+        sys.exit(75)
+heartbeat.done()
 print(f"bye from rank {rank}")

@@ -18,10 +18,13 @@ REQUIRES = [
 
 EXTRAS = {
     "digits": ["scikit-learn>=1.4,<2"],  # carries the built-in data set
+    "tensorboard": ["tensorboardX>=2.6,<3"],
     "onnx": ["onnx>=1.16,<2", "onnxruntime>=1.18,<2"],
     "convert": ["torch>=2.6,<3"],  # only to read and write .pt files
 }
-EXTRAS["dev"] = EXTRAS["digits"] + [
+EXTRAS["dev"] = [
+    *EXTRAS["digits"],
+    *EXTRAS["tensorboard"],
     "hypothesis>=6.100,<7",
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",  # most of a test run is the compilation of graphs, which uses one core

@@ -15,6 +15,7 @@ from dataclasses import fields
 from neonext_ms import __version__
 from neonext_ms.commands import COMMANDS, SUBJECTS
 from neonext_ms.errors import UserError
+from neonext_ms.terminal import TerminalHandler
 
 CONFIGURED = ("train", "plot")  # commands that take the options of a training run
 
@@ -83,9 +84,13 @@ def _run(arguments: list[str]) -> int:
     stdout = sys.stdout
     if options.pop("json"):
         sys.stdout = sys.stderr
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
+    handler = TerminalHandler(sys.stdout)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[handler])
     logging.getLogger("neonext_ms").setLevel(logging.INFO)
-    result = COMMANDS[name](**options)
+    try:
+        result = COMMANDS[name](**options)
+    finally:
+        handler.finish()
     if sys.stdout is not stdout:
         sys.stdout = stdout
         print(json.dumps(result))

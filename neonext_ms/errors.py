@@ -1,4 +1,4 @@
-"""The one exception type for mistakes of the user."""
+"""The exceptions that users see: one line, without a traceback."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,7 @@ class UserError(ValueError):
     The message is one line that names the value given, what is expected, and how to fix it. The command line prints
     it without a traceback; library callers can catch it as a ValueError.
     """
+
+
+class DivergedError(UserError):
+    """A training run whose loss, or validation loss, is no longer a number."""

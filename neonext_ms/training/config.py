@@ -58,6 +58,7 @@ class TrainConfig:
         val_interval: epochs from one evaluation (and checkpoint) to the next; the last epoch is always evaluated.
         keep_checkpoint_max: newest checkpoints to keep, beside the best.
         log_interval: steps from one progress report to the next.
+        tensorboard: also write the metrics for TensorBoard, into the run's folder tensorboard; needs tensorboardX.
         device: where to run; auto takes an Ascend NPU if there is one.
         output_dir: run folder, must not hold a run yet; null makes a new one below runs/.
     """
@@ -106,6 +107,7 @@ class TrainConfig:
     val_interval: int = 1
     keep_checkpoint_max: int = 3
     log_interval: int = 10
+    tensorboard: bool = False
     device: Literal["auto", "CPU", "Ascend"] = "auto"
     output_dir: str | None = None
 

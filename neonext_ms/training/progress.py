@@ -1,6 +1,10 @@
-"""How far a run is and how fast it goes."""
+"""How far a run is, how fast it goes, and how much of its time the data took."""
 
 import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def duration(seconds: float) -> str:
@@ -23,6 +27,8 @@ class Progress:
         self.images_per_step = images_per_step
         self.step_seconds = 0.0
         self.steps_done = 0
+        self.wait_seconds = 0.0
+        self._waited = 0.0
         self.evaluation_seconds = 0.0
         self.evaluations_done = 0
         self._mark = None
@@ -31,14 +37,34 @@ class Progress:
         """A stretch of steps, or an evaluation, begins now."""
         self._mark = time.perf_counter()
 
-    def steps(self, count: int) -> float:
-        """`count` steps ended now, and others begin; returns their rate in images a second."""
+    def waiting(self, batches: Iterable[T]) -> Iterator[T]:
+        """The same batches; the time until each of them comes is counted."""
+        batches = iter(batches)
+        while True:
+            begin = time.perf_counter()
+            batch = next(batches, None)
+            self._waited += time.perf_counter() - begin
+            if batch is None:
+                return
+            yield batch
+            del batch  # its memory is free for the next one
+
+    def steps(self, count: int, drain: float) -> tuple[float, float]:
+        """`count` steps ended now, and others begin.
+
+        A device that still had `drain` seconds of work when the last step was handed to it works beside the host, so
+        each of the steps hid as much of the loader's time; where the call of a step is the step (CPU), it is 0.
+
+        Returns: their rate in images a second, and their data-wait share: of their time what the loader cost (0..1).
+        """
         now = time.perf_counter()
         seconds, self._mark = now - self._mark, now
+        wait, self._waited = max(0.0, self._waited - count * drain), 0.0
         self.step_seconds += seconds
+        self.wait_seconds += wait
         self.steps_done += count
         self.steps_left -= count
-        return count * self.images_per_step / seconds
+        return count * self.images_per_step / seconds, wait / seconds
 
     def evaluation(self) -> float:
         """An evaluation ended now; returns its seconds."""
@@ -52,6 +78,11 @@ class Progress:
     def images_per_second(self) -> float:
         """Of all training steps so far."""
         return self.steps_done * self.images_per_step / self.step_seconds
+
+    @property
+    def data_wait(self) -> float:
+        """Data-wait share of all training steps so far, 0..1."""
+        return self.wait_seconds / self.step_seconds
 
     @property
     def left(self) -> str:

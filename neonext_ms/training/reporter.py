@@ -1,11 +1,17 @@
-"""What a run tells its user: lines of the log, and one object an event in metrics.jsonl."""
+"""What a run tells its user: lines of the log, one object an event in metrics.jsonl, and curves for TensorBoard."""
 
 import logging
+import os
 
+from neonext_ms.terminal import LIVE
 from neonext_ms.training.checkpoint import versions
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.progress import Progress, duration
 from neonext_ms.training.run_folder import RunFolder
+from neonext_ms.training.tensorboard import TensorBoard
+
+SLOW_LOADER = 0.3  # data-wait share from which the loader is called the bottleneck
+SLOW_AFTER = 20  # steps; those before include the start of the workers
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +31,8 @@ class Reporter:
         self.folder = folder
         self.steps_an_epoch = steps_an_epoch
         self.progress = progress
+        self.tensorboard = TensorBoard(folder.path / "tensorboard") if folder and config.tensorboard else None
+        self._warned = False
 
     def start(self, ranks, parameters: int, images: tuple[int, int], classes: int):
         """Before anything is compiled: what will run, and where.
@@ -65,16 +73,24 @@ class Reporter:
             epoch: 1-based.
             i: last step of the epoch that was made, 1-based.
             step: likewise, of the run.
-            metrics: loss, accuracy, lr and images_per_second since the last report.
+            metrics: loss, accuracy, lr, images_per_second and data_wait since the last report.
         """
         if not self.folder:
             return
         log.info(
-            "epoch %d/%d  step %d/%d  loss %.4f  accuracy %5.2f %%  lr %.2e  %.0f images/s  %s left",
+            "epoch %d/%d  step %d/%d  loss %.4f  accuracy %5.2f %%  lr %.2e  %.0f images/s  data wait %.0f %%  %s left",
             *(epoch, self.config.epochs, i, self.steps_an_epoch, metrics["loss"], 100 * metrics["accuracy"]),
-            *(metrics["lr"], metrics["images_per_second"], self.progress.left),
+            *(metrics["lr"], metrics["images_per_second"], 100 * metrics["data_wait"], self.progress.left),
+            extra=LIVE,
         )
-        self.folder.log("train", epoch=epoch, step=step, **metrics)
+        self._log("train", epoch=epoch, step=step, **metrics)
+        if self.progress.steps_done >= SLOW_AFTER and self.progress.data_wait > SLOW_LOADER and not self._warned:
+            self._warned = True
+            log.warning(
+                "the loader is the bottleneck: the steps wait for data %.0f %% of their time; use more num_workers "
+                "(%d now, %d CPU cores here), pack the data set (neonext pack), or store smaller images",
+                *(100 * self.progress.data_wait, self.config.num_workers, os.cpu_count()),
+            )
 
     def evaluation(self, result: dict, is_best: bool, seconds: float):
         """An evaluation was made; `result` holds epoch, step, loss, accuracy and images."""
@@ -85,7 +101,7 @@ class Reporter:
             *(result["epoch"], self.config.epochs, result["loss"], 100 * result["accuracy"], result["images"]),
             *(", best so far" if is_best else "", seconds),
         )
-        self.folder.log("eval", **result, seconds=round(seconds, 3))
+        self._log("eval", **result, seconds=round(seconds, 3))
 
     def done(self, summary: dict):
         """The run is over and its summary written."""
@@ -93,8 +109,13 @@ class Reporter:
             return
         best = summary["best"]
         log.info(
-            "done in %s: best accuracy %.2f %% (epoch %d), final %.2f %%, %.0f images/s in training",
+            "done in %s: best accuracy %.2f %% (epoch %d), final %.2f %%, %.0f images/s in training, data wait %.0f %%",
             *(duration(summary["total_seconds"]), 100 * best["accuracy"], best["epoch"]),
-            *(100 * summary["final"]["accuracy"], summary["images_per_second"]),
+            *(100 * summary["final"]["accuracy"], summary["images_per_second"], 100 * summary["data_wait"]),
         )
         log.info("best checkpoint: %s", self.folder.best)
+
+    def _log(self, event: str, **values):
+        self.folder.log(event, **values)
+        if self.tensorboard:
+            self.tensorboard.log(event, **values)

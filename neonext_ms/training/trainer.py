@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neonext_ms.errors import UserError
+from neonext_ms.errors import DivergedError
 from neonext_ms.training import distributed, heartbeat
 from neonext_ms.training.checkpoint import versions
 from neonext_ms.training.config import TrainConfig
@@ -19,6 +19,7 @@ from neonext_ms.training.progress import Progress
 from neonext_ms.training.reporter import Reporter
 from neonext_ms.training.run_folder import RunFolder, new_run_path
 from neonext_ms.training.schedule import learning_rate
+from neonext_ms.training.tensorboard import check_installed
 
 
 def train(config: TrainConfig) -> dict:
@@ -28,7 +29,8 @@ def train(config: TrainConfig) -> dict:
         the summary, which is also written to summary.json.
 
     Raises:
-        UserError: the configuration, the data or the machine do not allow the run, or its loss stopped being a number.
+        UserError: the configuration, the data or the machine do not allow the run.
+        DivergedError: the loss is no longer a number.
     """
     summary = _Run(config).run()
     heartbeat.done()
@@ -41,6 +43,8 @@ class _Run:
     def __init__(self, config: TrainConfig):
         self.started = time.perf_counter()
         self.config = config
+        if config.tensorboard:
+            check_installed()
         train_source, val_source = open_sources(config)
         self.ranks = ranks = distributed.start(config.device)
         from neonext_ms.models import create_model
@@ -107,6 +111,7 @@ class _Run:
             "final": final,
             "best": self.best,
             "images_per_second": round(self.progress.images_per_second, 1),
+            "data_wait": round(self.progress.data_wait, 4),
             "milliseconds_per_step": round(1000 * self.progress.step_seconds / self.progress.steps_done, 2),
             "compile_seconds": round(compile_seconds, 2),
             "total_seconds": round(time.perf_counter() - self.started, 2),
@@ -165,7 +170,7 @@ class _Run:
         self.progress.begin()
         pending = []
         first = (epoch - 1) * len(self.loader)
-        for i, batch in enumerate(self.loader.epoch(epoch - 1), 1):
+        for i, batch in enumerate(self.progress.waiting(self.loader.epoch(epoch - 1)), 1):
             step = first + i - 1
             pending.append(self.train_step(*self._step_inputs(batch.images, batch.targets, batch.positions, step)))
             heartbeat.beat(step + 1)
@@ -176,18 +181,24 @@ class _Run:
 
     def _report_steps(self, epoch: int, i: int, step: int, results):
         count = len(results)
+        begin = time.perf_counter()
+        results[-1][0].asnumpy()
+        drain = time.perf_counter() - begin
         sums = np.sum([[float(loss.asnumpy()), float(right.asnumpy())] for loss, right in results], axis=0)
-        rate = self.progress.steps(count)
+        rate, wait = self.progress.steps(count, drain)
         loss_sum, right = self.ranks.total(sums)
         loss = float(loss_sum) / (count * self.ranks.world)
         accuracy = float(right) / (count * self.config.batch_size * self.ranks.world)
         if not math.isfinite(loss):
-            raise UserError(f"the loss is {loss} at step {step} (epoch {epoch}): use a lower lr or a longer warm-up")
+            raise DivergedError(
+                f"the loss is {loss} at step {step} (epoch {epoch}): use a lower lr or a longer warm-up"
+            )
         metrics = {
             "loss": loss,
             "accuracy": accuracy,
             "lr": self._learning_rate(step - 1),
             "images_per_second": round(rate, 1),
+            "data_wait": round(wait, 4),
         }
         self.reporter.steps(epoch, i, step, metrics)
 
@@ -199,7 +210,9 @@ class _Run:
         seconds = self.progress.evaluation()
         if not math.isfinite(metrics["loss"]):
             loss = metrics["loss"]
-            raise UserError(f"the validation loss is {loss} after epoch {epoch}: use a lower lr or a longer warm-up")
+            raise DivergedError(
+                f"the validation loss is {loss} after epoch {epoch}: use a lower lr or a longer warm-up"
+            )
         result = {"epoch": epoch, "step": epoch * len(self.loader), **metrics}
         is_best = self.best is None or (-result["accuracy"], result["loss"]) < (
             -self.best["accuracy"],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from neonext_ms.errors import UserError
+from neonext_ms.errors import DivergedError, UserError
 from neonext_ms.training.checkpoint import load_weights
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.progress import Progress, duration
@@ -46,6 +46,7 @@ def test_run_folder(runs):
     best = max((e for e in events if e["event"] == "eval"), key=lambda e: e["accuracy"])
     assert summary["best"]["accuracy"] == best["accuracy"]
     assert summary["compile_seconds"] > 0 and summary["milliseconds_per_step"] > 0
+    assert 0 <= summary["data_wait"] < 1 and all(0 <= e["data_wait"] < 1 for e in events if e["event"] == "train")
     config = TrainConfig.from_yaml(a / "config.yaml")
     assert config == TrainConfig(**SHORT, num_workers=1), "the same run again, in a folder of its own"
     assert set(yaml.safe_load((a / "config.yaml").read_text())) == set(TrainConfig.__dataclass_fields__)
@@ -60,7 +61,7 @@ def test_a_second_run_never_touches_the_first(runs):
 
 
 def test_a_diverged_run_stops_and_says_so(tmp_path):
-    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+"):
+    with pytest.raises(DivergedError, match=r"the loss is (nan|inf) at step \d+"):
         train(TrainConfig(epochs=1, batch_size=64, optimizer="sgd", lr=1e30, warmup_epochs=0, output_dir=str(tmp_path)))
 
 
@@ -99,8 +100,8 @@ def test_impossible_configurations(wrong, words):
 def test_progress_counts_steps_and_evaluations():
     progress = Progress(steps=10, evaluations=2, images_per_step=32)
     progress.begin()
-    rate = progress.steps(5)
-    assert rate > 0 and progress.images_per_second == pytest.approx(rate)
+    rate, wait = progress.steps(5, 0.0)
+    assert rate > 0 and progress.images_per_second == pytest.approx(rate) and wait == 0
     progress.begin()
     progress.evaluation()
     assert re.fullmatch(r"\d+:\d\d", progress.left)

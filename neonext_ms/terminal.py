@@ -1,0 +1,35 @@
+"""Log lines on a terminal: those of the moment redraw one line, the others stay."""
+
+import logging
+import shutil
+
+LIVE = {"live": True}  # extra= of a log call whose line the next one replaces
+
+_TO_START_AND_CLEAR = "\r\x1b[K"
+
+
+class TerminalHandler(logging.StreamHandler):
+    """A StreamHandler that draws live lines over each other where the stream is a terminal; elsewhere all stay."""
+
+    def __init__(self, stream):
+        super().__init__(stream)
+        self._drawn = False
+
+    def emit(self, record):
+        try:
+            live = getattr(record, "live", False) and self.stream.isatty()
+            text = self.format(record)
+            if live:  # a line that wraps could not be drawn over
+                text = text[: shutil.get_terminal_size().columns - 1]
+            self.stream.write(_TO_START_AND_CLEAR * self._drawn + text + "\n" * (not live))
+            self._drawn = live
+            self.flush()
+        except Exception:
+            self.handleError(record)
+
+    def finish(self):
+        """Leave the line that was drawn last, so that other output begins below it."""
+        if self._drawn:
+            self.stream.write("\n")
+            self._drawn = False
+            self.flush()

@@ -1,0 +1,70 @@
+"""The live line: redrawn on a terminal, kept elsewhere."""
+
+import io
+import logging
+import re
+
+import pytest
+
+from neonext_ms.terminal import LIVE, TerminalHandler
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+    @property
+    def screen(self):
+        """The lines that a terminal would show."""
+        lines = [""]
+        for part in re.split(r"(\r\x1b\[K|\n)", self.getvalue()):
+            if part == "\n":
+                lines.append("")
+            elif part.startswith("\r"):
+                lines[-1] = ""
+            else:
+                lines[-1] += part
+        return lines
+
+
+@pytest.fixture
+def log_to():
+    def attach(stream):
+        log = logging.Logger("test")
+        log.addHandler(TerminalHandler(stream))
+        return log
+
+    return attach
+
+
+def test_live_lines_replace_each_other_and_others_stay(log_to):
+    terminal = Terminal()
+    log = log_to(terminal)
+    log.info("start")
+    log.info("step %d of a long line", 1, extra=LIVE)
+    log.info("step 2", extra=LIVE)
+    assert terminal.screen == ["start", "step 2"]
+    log.warning("slow")
+    log.info("step 3", extra=LIVE)
+    assert terminal.screen == ["start", "slow", "step 3"]
+    log.handlers[0].finish()
+    log.handlers[0].finish()
+    assert terminal.screen == ["start", "slow", "step 3", ""]
+    log.info("done")
+    assert terminal.screen == ["start", "slow", "step 3", "done", ""]
+
+
+def test_a_live_line_never_wraps(log_to, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    terminal = Terminal()
+    log_to(terminal).info("x" * 50, extra=LIVE)
+    assert terminal.screen == ["x" * 19]
+
+
+def test_elsewhere_every_line_is_a_line(log_to):
+    file = io.StringIO()
+    log = log_to(file)
+    log.info("step 1", extra=LIVE)
+    log.info("step 2", extra=LIVE)
+    log.handlers[0].finish()
+    assert file.getvalue() == "step 1\nstep 2\n"

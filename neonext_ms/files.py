@@ -1,31 +1,40 @@
 """Files that appear under their names whole or not at all."""
 
 import os
-import tempfile
+import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes | str):
     """Make a file appear under its name whole or not at all, even if the machine stops in between."""
     path = Path(path)
-    data = data.encode() if isinstance(data, str) else data
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = write_hidden(path, [data.encode() if isinstance(data, str) else data])
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        publish(Path(temporary), path)
+        rename(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def publish(temporary: Path, path: Path):
-    """Give a finished, fsynced file its name, with the permissions that the user's umask asks for."""
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(temporary, 0o666 & ~umask)
+def write_hidden(path: Path, pieces: Iterable[bytes | memoryview]) -> Path:
+    """Write and fsync a new file under a hidden name beside `path`, and return that name; nothing stays on failure."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    # 0o666: the kernel takes the user's umask from it.
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with os.fdopen(handle, "wb", buffering=0) as file:
+            for piece in pieces:
+                _write_all(file, memoryview(piece))
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def rename(temporary: Path, path: Path):
+    """Give a finished, fsynced file its name, in the place of an older file of that name."""
     os.replace(temporary, path)
     # The rename itself must survive a crash too: it lives in the folder.
     folder = os.open(path.parent, os.O_RDONLY)
@@ -33,3 +42,20 @@ def publish(temporary: Path, path: Path):
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def publish(temporary: Path, path: Path):
+    """`rename` for a file that something else has created: with the permissions that the user's umask asks for.
+
+    Changes the umask for a moment, so it must not run beside other threads that create files.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(temporary, 0o666 & ~umask)
+    rename(temporary, path)
+
+
+def _write_all(file, data: memoryview):
+    """A raw file may take a part only: of more than 2 GiB, or when the disk is nearly full."""
+    while len(data):
+        data = data[file.write(data) :]

@@ -15,7 +15,8 @@ from neonext_ms.data import Preprocess, open_source
 from neonext_ms.deploy.verify import verify
 from neonext_ms.errors import UserError
 from neonext_ms.files import publish, write_atomically
-from neonext_ms.training.checkpoint import load_network, manifest_path, versions
+from neonext_ms.training.checkpoint import load_network, versions
+from neonext_ms.training.manifest import manifest_path
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from neonext_ms.data import Preprocess, open_source, read_image
 from neonext_ms.data.sources import EXTENSIONS
 from neonext_ms.deploy.export import CARD_FORMAT
 from neonext_ms.errors import UserError
-from neonext_ms.training.checkpoint import load_network, manifest_path
+from neonext_ms.training.checkpoint import load_network
+from neonext_ms.training.manifest import manifest_path
 
 # Images in a batch, unless the file was exported for another number.
 BATCH_SIZE = 32

@@ -1,28 +1,54 @@
-"""Weights on disk: MindSpore's format beside a manifest that says what they are and proves that they are whole.
+"""Checkpoints on disk: whole and as written, or refused with a reason.
 
-`x.ckpt` holds the parameters, `x.ckpt.json` the manifest: model, preprocessing, classes, and the file's size and
-SHA-256. The manifest is written last, so a checkpoint with a manifest is complete; one without is not a checkpoint.
+    x.ckpt             weights and BatchNorm statistics, in MindSpore's format
+    x.state.ckpt       what training needs besides: optimiser, EMA, loss scale; only in a run's numbered checkpoints
+    x.ckpt.json        the manifest: size and SHA-256 of both files, names, shapes and types of what is in them, model,
+                       preprocessing, classes, position of the run, configuration, versions; and a checksum of itself
+    x.ckpt.json.next   the manifest of a replacement that is under way
+
+**Why a crash loses nothing.** Every file is written under a hidden name and fsynced before it is renamed, so that a
+name stands for whole content or for none. A checkpoint is written in this order: data (hidden), manifest as
+x.ckpt.json.next, rename x.ckpt, rename x.state.ckpt, rename the manifest to x.ckpt.json. Readers take whichever of the
+two manifests fits the data:
+ - until x.ckpt is renamed, the old data stand beside the old manifest;
+ - then the new data fit x.ckpt.json.next, and after the last rename x.ckpt.json.
+So a name with weights alone, such as x_best.ckpt, can be replaced at any moment and always holds the old or the new
+ones. With two data files there is a moment between their renames when they fit no manifest. Their names hold the step,
+so that only the same step replaces them, with the same content; and the checkpoints before it stay until this one is
+complete. The next writer of a name finishes or drops what an interrupted one left.
+Whoever reads compares the SHA-256 of every byte; nothing is unpickled.
 """
 
 import hashlib
-import json
-import os
+import re
 import sys
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from neonext_ms import __version__
 from neonext_ms.errors import UserError
-from neonext_ms.files import publish, write_atomically
+from neonext_ms.files import rename, write_hidden
+from neonext_ms.training.ckpt_format import decode, encode
+from neonext_ms.training.manifest import manifest_path, parse_manifest, write_manifest
 
-FORMAT = 1
+_NUMBERED = re.compile(r"(?P<name>.+-\d+_(?P<step>\d+))(\.state)?\.ckpt(\.json(\.next)?)?")
 
 
-def manifest_path(path: Path) -> Path:
-    """Where the manifest of a checkpoint (or the card of an export) stands."""
-    return path.with_name(path.name + ".json")
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint: parameters by name, and the manifest. state is None where only weights were asked for."""
+
+    path: Path
+    weights: dict[str, np.ndarray]
+    state: dict[str, np.ndarray] | None
+    manifest: dict
+
+
+def state_path(path: Path) -> Path:
+    """Where the training state of a checkpoint stands."""
+    return path.with_suffix(".state.ckpt")
 
 
 def versions() -> dict:
@@ -38,7 +64,7 @@ def versions() -> dict:
 
 
 def save_weights(path: Path, network, meta: dict) -> dict:
-    """Write a network's parameters and BatchNorm statistics, then the manifest.
+    """Write a network's parameters and BatchNorm statistics with a manifest.
 
     Args:
         path: ends in .ckpt; its folder exists.
@@ -49,97 +75,110 @@ def save_weights(path: Path, network, meta: dict) -> dict:
     Returns:
         the manifest.
     """
-    import mindspore as ms
+    return save_checkpoint(path, {p.name: p.asnumpy() for p in network.get_parameters()}, meta)
 
+
+def save_checkpoint(
+    path: Path, weights: dict[str, np.ndarray], meta: dict, state: dict[str, np.ndarray] | None = None
+) -> dict:
+    """Write a checkpoint, in the place of an older one of this name.
+
+    Args:
+        path: ends in .ckpt; its folder exists.
+        weights, state: parameters by name.
+        meta: see `save_weights`.
+
+    Returns:
+        the manifest.
+
+    Raises:
+        OSError: it could not be written; an older checkpoint of this name is as it was.
+    """
     path = Path(path)
-    parameters = list(network.get_parameters())
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".ckpt", dir=path.parent)
-    os.close(handle)
-    temporary = Path(temporary)
+    _settle(path)
+    kinds = {"file": (path, weights)}
+    if state is not None:
+        kinds["state"] = (state_path(path), state)
+    hidden, cards = {}, {}
+    pending = _pending(path)
     try:
-        entries = [{"name": p.name, "data": ms.Tensor(p.asnumpy())} for p in parameters]
-        ms.save_checkpoint(entries, str(temporary))
-        # save_checkpoint neither fsyncs nor keeps the file writable.
-        os.chmod(temporary, 0o600)
-        with open(temporary, "rb+") as file:
-            data = file.read()
-            os.fsync(file.fileno())
-        manifest = {
-            "format": FORMAT,
-            "file": {"name": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},
-            **meta,
-            "parameters": {p.name: {"shape": list(p.shape), "dtype": str(p.asnumpy().dtype)} for p in parameters},
-            "versions": versions(),
-        }
-        # An older checkpoint of this name loses its manifest first: new weights never stand beside an old manifest.
-        manifest_path(path).unlink(missing_ok=True)
-        publish(temporary, path)
+        for kind, (file, parameters) in kinds.items():
+            hidden[file], cards[kind] = _write_parameters(file, parameters)
+        manifest = {**meta, **cards, "parameters": cards["file"].pop("parameters"), "versions": versions()}
+        write_manifest(pending, manifest)
+        for file in list(hidden):
+            rename(hidden.pop(file), file)
+        rename(pending, manifest_path(path))
     finally:
-        temporary.unlink(missing_ok=True)
-    write_atomically(manifest_path(path), json.dumps(manifest, indent=1))
+        for temporary in hidden.values():
+            temporary.unlink(missing_ok=True)
     return manifest
 
 
-def read_manifest(path: Path) -> dict:
-    """The manifest of a checkpoint.
+def load_checkpoint(path: Path, with_state: bool = True) -> Checkpoint:
+    """Read a checkpoint, after checking that every byte is what was written.
+
+    Args:
+        path: of the .ckpt file.
+        with_state: read the training state too.
 
     Raises:
-        UserError: no such file, no manifest beside it, or one that cannot be read.
+        UserError: missing, unfinished, truncated or changed; it names the file and the reason.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(
             f"there is no checkpoint {path}: give the path of a .ckpt file, as in a run's checkpoints folder"
         )
-    try:
-        manifest = json.loads(manifest_path(path).read_text())
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} has no manifest {manifest_path(path).name} beside it: it was not written by neonext train, or its "
-            "writing was interrupted; use another checkpoint"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"the manifest {manifest_path(path)} cannot be read ({error}): use another checkpoint"
-        ) from None
-    needed = {"format", "file", "model", "parameters", "preprocess", "class_names"}
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or not needed <= set(manifest):
-        raise UserError(
-            f"{manifest_path(path)} is not a checkpoint manifest of format {FORMAT}: use another checkpoint"
-        )
-    return manifest
+    first = None
+    for name in (manifest_path(path), _pending(path)):
+        try:
+            return _verified(path, parse_manifest(name), with_state)
+        except FileNotFoundError:
+            continue
+        except UserError as error:
+            first = first or error
+    raise first or UserError(
+        f"{path} has no manifest {manifest_path(path).name} beside it: it was not written by neonext train, or its "
+        "writing was interrupted; use another checkpoint"
+    )
 
 
 def load_weights(path: Path) -> tuple[dict[str, np.ndarray], dict]:
-    """The parameters of a checkpoint by name, and its manifest, after checking that the file is what was written.
+    """The weights of a checkpoint by name, and its manifest; errors as those of `load_checkpoint`."""
+    checkpoint = load_checkpoint(path, with_state=False)
+    return checkpoint.weights, checkpoint.manifest
 
-    Raises:
-        UserError: missing, truncated or changed file, or parameters that differ from the manifest.
-    """
-    import mindspore as ms
 
-    path = Path(path)
-    manifest = read_manifest(path)
-    data = path.read_bytes()
-    expected = manifest["file"]
-    if len(data) != expected["bytes"]:
-        raise UserError(
-            f"{path} has {len(data)} bytes, but {expected['bytes']} were written: it is cut short or changed"
-        )
-    if hashlib.sha256(data).hexdigest() != expected["sha256"]:
-        raise UserError(
-            f"{path} is not what was written (its SHA-256 differs from the manifest's): use another checkpoint"
-        )
-    try:
-        parameters = {name: p.asnumpy() for name, p in ms.load_checkpoint(str(path)).items()}
-    except (ValueError, RuntimeError) as error:
-        raise UserError(
-            f"MindSpore cannot read {path} ({str(error).splitlines()[0]}): use another checkpoint"
-        ) from None
-    found = {name: {"shape": list(value.shape), "dtype": str(value.dtype)} for name, value in parameters.items()}
-    if found != manifest["parameters"]:
-        raise UserError(f"the parameters in {path} are not those of its manifest: use another checkpoint")
-    return parameters, manifest
+def read_manifest(path: Path) -> dict:
+    """The manifest that describes the weights in a checkpoint; errors as those of `load_checkpoint`."""
+    return load_weights(path)[1]
+
+
+def delete_checkpoint(path: Path):
+    """Remove a checkpoint and all that belongs to it: the manifest first, so that what is left is none."""
+    for file in (manifest_path(path), _pending(path), path, state_path(path)):
+        file.unlink(missing_ok=True)
+
+
+def numbered(folder: Path) -> list[Path]:
+    """Names of a run's checkpoints, <model>-<epoch>_<step>.ckpt, by step; of each one at least one file is there."""
+    found = (match for path in folder.glob("*") if (match := _NUMBERED.fullmatch(path.name)))
+    return sorted({folder / f"{match['name']}.ckpt" for match in found}, key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """The step in the name of a numbered checkpoint."""
+    return int(_NUMBERED.fullmatch(path.name)["step"])
+
+
+def tidy(path: Path) -> bool:
+    """Finish or remove what an interrupted writer left under this name; whether a finished checkpoint stands there."""
+    _settle(path)
+    finished = manifest_path(path).exists()
+    if not finished:
+        delete_checkpoint(path)
+    return finished
 
 
 def assign_weights(network, parameters: dict[str, np.ndarray], source: str):
@@ -148,19 +187,21 @@ def assign_weights(network, parameters: dict[str, np.ndarray], source: str):
     Raises:
         UserError: names the first difference, and how many there are.
     """
+    assign({p.name: p for p in network.get_parameters()}, parameters, source, "the network")
+
+
+def assign(own: dict, parameters: dict[str, np.ndarray], source: str, target: str):
+    """Set MindSpore parameters by name, strictly; `target` says for messages what they belong to."""
     import mindspore as ms
 
-    own = {p.name: p for p in network.get_parameters()}
     differences = [f"{name} is missing" for name in own if name not in parameters]
-    differences += [f"{name} is not part of the network" for name in parameters if name not in own]
+    differences += [f"{name} is not part of {target}" for name in parameters if name not in own]
     for name in (name for name in own if name in parameters):
-        value, target = parameters[name], own[name].asnumpy()
-        if value.shape != target.shape or value.dtype != target.dtype:
-            differences.append(f"{name} is {value.shape} {value.dtype}, expected {target.shape} {target.dtype}")
+        value, expected = parameters[name], own[name].asnumpy()
+        if value.shape != expected.shape or value.dtype != expected.dtype:
+            differences.append(f"{name} is {value.shape} {value.dtype}, expected {expected.shape} {expected.dtype}")
     if differences:
-        raise UserError(
-            f"{source} does not fit the network, {len(differences)} differences, the first: {differences[0]}"
-        )
+        raise UserError(f"{source} does not fit {target}, {len(differences)} differences, the first: {differences[0]}")
     for name, parameter in own.items():
         parameter.set_data(ms.Tensor(parameters[name]))
 
@@ -179,3 +220,75 @@ def load_network(path: Path, **overrides):
     network = create_model(model["name"], model["num_classes"], seed=0, **{**model["overrides"], **overrides})
     assign_weights(network, parameters, str(path))
     return network.set_train(False), manifest
+
+
+def _pending(path: Path) -> Path:
+    return path.with_name(path.name + ".json.next")
+
+
+def _settle(path: Path):
+    """Finish or drop what an interrupted writer left under this name."""
+    pending = _pending(path)
+    if not pending.exists():
+        return
+    try:
+        _verified(path, parse_manifest(pending), with_state=True)
+    except (UserError, OSError):
+        pending.unlink(missing_ok=True)
+    else:
+        rename(pending, manifest_path(path))
+
+
+def _write_parameters(file: Path, parameters: dict[str, np.ndarray]) -> tuple[Path, dict]:
+    """(hidden name, what the manifest says of the file)."""
+    digest = hashlib.sha256()
+    size = 0
+
+    def pieces():
+        nonlocal size
+        for name, value in parameters.items():
+            for piece in encode(name, value):
+                digest.update(piece)
+                size += len(piece)
+                yield piece
+
+    hidden = write_hidden(file, pieces())
+    return hidden, {
+        "name": file.name,
+        "bytes": size,
+        "sha256": digest.hexdigest(),
+        "parameters": _description(parameters),
+    }
+
+
+def _description(parameters: dict[str, np.ndarray]) -> dict:
+    return {name: {"shape": list(value.shape), "dtype": str(value.dtype)} for name, value in parameters.items()}
+
+
+def _verified(path: Path, manifest: dict, with_state: bool) -> Checkpoint:
+    """The checkpoint, if its files are those of the manifest."""
+    weights = _read_parameters(path, manifest["file"], manifest["parameters"])
+    state = None
+    if with_state and "state" in manifest:
+        state = _read_parameters(state_path(path), manifest["state"], manifest["state"]["parameters"])
+    return Checkpoint(path, weights, state, manifest)
+
+
+def _read_parameters(file: Path, card: dict, description: dict) -> dict[str, np.ndarray]:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}): use another checkpoint") from None
+    if len(data) != card["bytes"]:
+        raise UserError(f"{file} has {len(data)} bytes, but {card['bytes']} were written: it is cut short or changed")
+    if hashlib.sha256(data).hexdigest() != card["sha256"]:
+        raise UserError(
+            f"{file} is not what was written (its SHA-256 differs from the manifest's): use another checkpoint"
+        )
+    try:
+        parameters = decode(data)
+    except ValueError as error:
+        raise UserError(f"{file} cannot be read ({error}): use another checkpoint") from None
+    if _description(parameters) != description:
+        raise UserError(f"the parameters in {file} are not those of its manifest: use another checkpoint")
+    return parameters

@@ -222,7 +222,8 @@ class _Run:
             self.best = result
         self.reporter.evaluation(result, is_best, seconds)
         if self.folder:
-            self.folder.save(self.network, self._meta(result), is_best)
+            weights = {p.name: p.asnumpy() for p in self.network.get_parameters()}
+            self.folder.save(weights, {}, self._meta(result), best=weights if is_best else None)
         return result
 
     def _meta(self, result: dict) -> dict:

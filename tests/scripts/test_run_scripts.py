@@ -139,7 +139,7 @@ def test_the_main_job_from_training_to_inference(bash, tmp_path):
     run = tmp_path / "work" / "a run"
     made = {path.name for path in run.iterdir()}
     assert made == {
-        *("config.yaml", "metrics.jsonl", "summary.json", "curves.png", "checkpoints", "logs"),
+        *("config.yaml", "metrics.jsonl", "summary.json", "curves.png", "checkpoints", "logs", ".lock"),
         *("neonext_pico.mindir", "neonext_pico.mindir.json"),
     }
     assert {path.name for path in (run / "logs" / "start-1").iterdir()} == {

@@ -1,6 +1,5 @@
 """Checkpoints are whole and as written, or refused with a reason."""
 
-import json
 import os
 import stat
 
@@ -11,7 +10,8 @@ from mindspore import Tensor
 from neonext_ms import create_model
 from neonext_ms.data import Preprocess
 from neonext_ms.errors import UserError
-from neonext_ms.training.checkpoint import load_network, load_weights, manifest_path, read_manifest, save_weights
+from neonext_ms.training.checkpoint import load_network, load_weights, read_manifest, save_weights
+from neonext_ms.training.manifest import manifest_path, write_manifest
 
 META = {
     "model": {"name": "neonext_pico", "num_classes": 10, "overrides": {"shifts": [1, 1, 1, 1]}},
@@ -100,7 +100,7 @@ def test_flipped_bit(checkpoint, share):
 def test_parameters_that_the_manifest_does_not_list(checkpoint):
     manifest = read_manifest(checkpoint)
     manifest["parameters"]["head.fc.bias"]["dtype"] = "float16"
-    manifest_path(checkpoint).write_text(json.dumps(manifest))
+    write_manifest(manifest_path(checkpoint), manifest)
     refuse(checkpoint, "not those of its manifest")
 
 
@@ -114,7 +114,7 @@ def test_parameters_that_the_manifest_does_not_list(checkpoint):
 )
 def test_a_checkpoint_of_another_model(checkpoint, model, words):
     manifest = read_manifest(checkpoint)
-    manifest_path(checkpoint).write_text(json.dumps({**manifest, "model": model}))
+    write_manifest(manifest_path(checkpoint), {**manifest, "model": model})
     refuse(checkpoint, *words)
 
 

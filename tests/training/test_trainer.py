@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit(runs):
 
 def test_run_folder(runs):
     a, _, (summary, _) = runs
-    assert {p.name for p in a.iterdir()} == {"config.yaml", "metrics.jsonl", "summary.json", "checkpoints"}
+    assert {p.name for p in a.iterdir()} == {*("config.yaml", "metrics.jsonl", "summary.json", "checkpoints", ".lock")}
     assert json.loads((a / "summary.json").read_text()) == summary
     events = [json.loads(line) for line in (a / "metrics.jsonl").read_text().splitlines()]
     assert [e["event"] for e in events] == ["compile", "train", "eval", "train", "eval"]
@@ -66,18 +66,33 @@ def test_a_diverged_run_stops_and_says_so(tmp_path):
 
 
 def test_only_the_newest_and_the_best_checkpoints_stay(tmp_path):
-    from neonext_ms import create_model
-
     folder = RunFolder(tmp_path / "run", "neonext_pico", keep=2)
-    network = create_model("neonext_pico", 10, seed=0)
     for epoch in (1, 2, 3, 4):
-        folder.save(network, {"epoch": epoch, "step": 10 * epoch, **_META}, is_best=epoch == 1)
-    names = {p.name for p in folder.checkpoints.glob("*.ckpt")}
+        weights = {"a": np.full(3, epoch, np.float32)}
+        meta = {"epoch": epoch, "step": 10 * epoch, "model": {}, "preprocess": {}, "class_names": []}
+        folder.save(weights, {}, meta, best=weights if epoch == 1 else None)
+    names = {p.name for p in folder.checkpoints.glob("*_*.ckpt") if ".state" not in p.name}
     assert names == {"neonext_pico-3_30.ckpt", "neonext_pico-4_40.ckpt", "neonext_pico_best.ckpt"}
-    assert load_weights(folder.best)[1]["epoch"] == 1
+    assert load_weights(folder.best)[0]["a"].tolist() == [1, 1, 1]
 
 
-_META = {"model": {}, "preprocess": {}, "class_names": []}
+def test_a_second_writer_is_refused(tmp_path):
+    folder = RunFolder(tmp_path / "run", "neonext_pico", keep=2)
+    with pytest.raises(UserError, match="another process is writing the run"):
+        RunFolder(tmp_path / "run", "neonext_pico", keep=2, resume=True)
+    folder.close()
+    RunFolder(tmp_path / "run", "neonext_pico", keep=2, resume=True).close()
+
+
+def test_files_of_others_in_a_run_folder_stay(tmp_path):
+    folder = RunFolder(tmp_path / "run", "neonext_pico", keep=2)
+    folder.close()
+    others = [folder.path / ".notes.0123abcd", folder.path / "a.ckpt", folder.checkpoints / "mine-3.ckpt"]
+    ours = [folder.checkpoints / ".neonext_pico_best.ckpt.0123abcd", folder.path / ".config.yaml.0123abcd"]
+    for file in others + ours:
+        file.touch()
+    RunFolder(folder.path, "neonext_pico", keep=2, resume=True).rewind(0, evaluated=False)
+    assert all(file.exists() for file in others) and not any(file.exists() for file in ours)
 
 
 @pytest.mark.parametrize(

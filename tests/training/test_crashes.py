@@ -1,0 +1,297 @@
+"""Whatever happens while checkpoints are written: the newest one that verifies loads, and nothing readable is wrong."""
+
+import errno
+import os
+import random
+import resource
+import signal
+import time
+from pathlib import Path
+
+import mindspore  # noqa: F401 - before the forks: every child needs its version
+import numpy as np
+import pytest
+
+from neonext_ms.errors import UserError
+from neonext_ms.training import checkpoint as module
+from neonext_ms.training.checkpoint import load_checkpoint, load_weights, numbered, save_checkpoint, state_path
+from neonext_ms.training.manifest import manifest_path
+from neonext_ms.training.resume import newest
+from neonext_ms.training.run_folder import RunFolder
+
+KILLS = 200
+META = {"model": {}, "preprocess": {}, "class_names": []}
+
+
+def parameters(step: int) -> tuple[dict, dict]:
+    """Weights and state that say which step they are of; three sizes, the largest of several disk blocks."""
+    sizes = {"a": (), "b": (7, 3), "c": (40, 1000)}
+    return ({f"{kind}.{n}": np.full(s, step, np.float32) for n, s in sizes.items()} for kind in ("weight", "state"))
+
+
+def save(folder: RunFolder, step: int):
+    """A checkpoint of this step, which is also the best."""
+    weights, state = parameters(step)
+    folder.save(weights, state, {**META, "epoch": 1, "step": step, "training": {"step": step}}, best=weights)
+    folder.log("train", step=step)
+
+
+def check(folder: RunFolder) -> tuple[int, int]:
+    """Steps of the newest checkpoint and of the best, after checking everything that can be read."""
+    for path in numbered(folder.checkpoints):
+        try:
+            found = load_checkpoint(path)
+        except UserError:
+            continue
+        step = found.manifest["step"]
+        assert path.name == f"pico-1_{step}.ckpt"
+        assert all((value == step).all() for value in (*found.weights.values(), *found.state.values())), path
+    last = newest(folder.checkpoints)
+    best = 0
+    if folder.best.exists():
+        weights, manifest = load_weights(folder.best)
+        best = manifest["step"]
+        assert all((value == best).all() for value in weights.values())
+    return last.manifest["step"] if last else 0, best
+
+
+def in_child(work) -> int:
+    """Run `work` in a forked process; its process id."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return pid
+
+
+def run_in_child(work):
+    assert os.waitstatus_to_exitcode(os.waitpid(in_child(work), 0)[1]) == 0
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = RunFolder(tmp_path / "run", "pico", keep=2)
+    save(folder, 1)
+    return folder
+
+
+@pytest.mark.slow
+def test_200_kills_at_random_moments(folder):
+    """One run after the other goes on in the same folder, where the one before was killed."""
+    path, rng = folder.path, random.Random(0)
+    reader, writer = os.pipe()
+    written, interrupted = 0, 0
+    begin = time.perf_counter()
+    for step in range(1, 4):
+        save(folder, step)
+    seconds = (time.perf_counter() - begin) / 3
+    folder.close()
+
+    def write_for_ever():
+        folder = RunFolder(path, "pico", keep=2, resume=True)
+        last = newest(folder.checkpoints)
+        step = last.manifest["step"] if last else 0
+        folder.rewind(step, evaluated=True)
+        os.write(writer, b"\n")
+        while True:
+            step += 1
+            save(folder, step)
+            os.write(writer, b"%d\n" % step)
+
+    for _ in range(KILLS):
+        pid = in_child(write_for_ever)
+        said = os.read(reader, 1)  # it has begun
+        time.sleep(rng.uniform(0, 3 * seconds))
+        os.kill(pid, signal.SIGKILL)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        os.set_blocking(reader, False)
+        try:
+            said += os.read(reader, 1 << 20)
+        except BlockingIOError:
+            pass
+        os.set_blocking(reader, True)
+        written = max([written, *map(int, said.split())])
+        folder = RunFolder(path, "pico", keep=2, resume=True)
+        left = {p.name for p in folder.checkpoints.iterdir()}
+        interrupted += any(name.endswith(".next") for name in left)
+        step, best = check(folder)
+        folder.close()
+        assert step >= written and best >= written, "a checkpoint that was reported is lost"
+        assert step <= written + 1 and best <= max(written, step) + 1
+        written = max(written, step)  # killed before it could say so
+        assert len(left) <= 20, "what interrupted writers leave is piling up"
+    os.close(reader), os.close(writer)
+    assert written > KILLS / 2 and interrupted > 5, "the kills did not meet the writes"
+
+
+def failing_saves(folder: RunFolder):
+    """A save that must fail, in a way that leaves the one before."""
+    with pytest.raises(OSError):
+        save(folder, 2)
+    assert check(folder)[0] == 1
+    assert not [p for p in folder.checkpoints.iterdir() if p.name.startswith(".")], "no half files stay"
+
+
+SIZE = 2 * 4 * 40_022  # bytes of both files, about
+
+
+@pytest.mark.parametrize("room", [0, 1, 100, 1000, SIZE // 4, SIZE // 2 - 1000, SIZE // 2])
+def test_no_room_left(folder, room):
+    """A limit of the size of files stands in for a full disk: the write takes a part, then fails."""
+
+    def work():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+        failing_saves(folder)
+
+    run_in_child(work)
+    save(folder, 3)
+    assert check(folder) == (3, 3)
+
+
+def test_read_only_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.chmod(tmp_path, 0o755)
+    folder = RunFolder(Path("run"), "pico", keep=2)  # relative: another user may not pass the folders above
+    save(folder, 1)
+
+    def work():
+        os.chmod(folder.checkpoints, 0o555)
+        if os.getuid() == 0:
+            os.seteuid(65534)  # root may write everywhere
+        failing_saves(folder)
+
+    run_in_child(work)
+    os.chmod(folder.checkpoints, 0o755)
+    save(folder, 3)
+    assert check(folder) == (3, 3)
+    folder.close()
+
+
+@pytest.mark.parametrize("good", range(7))
+def test_a_file_system_that_refuses_to_rename(folder, monkeypatch, good):
+    """After any number of renames that it has done: three files of the best and four of the numbered one."""
+    replace, calls = os.replace, []
+
+    def refuse(*names):
+        calls.append(names)
+        if len(calls) > good:
+            raise OSError(errno.EPERM, "Operation not permitted")
+        replace(*names)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError):
+        save(folder, 2)
+    monkeypatch.undo()
+    step, best = check(folder)
+    assert step == (2 if good == 6 else 1) and best == (1 if good < 2 else 2)
+    save(folder, 3)
+    assert check(folder) == (3, 3)
+
+
+def test_lines_of_the_metrics_wait_for_room(folder):
+    before = folder.metrics.read_bytes()
+
+    def work():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, hard))
+        folder.log("train", step=2)
+        assert folder.metrics.read_bytes() == before
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        folder.log("train", step=3)
+
+    run_in_child(work)
+    lines = folder.metrics.read_text().splitlines()
+    assert [line.split('"step": ')[1] for line in lines] == ["1}", "2}", "3}"]
+
+
+def damages(size: int, count: int, rng: random.Random):
+    """Places to flip a bit, to zero, to cut and to add: the first and last bytes, and others at random."""
+    edges = [*range(12), *range(size - 12, size)]
+    for place in edges + [rng.randrange(size) for _ in range(count)]:
+        bit = 1 << rng.randrange(8)
+        yield f"bit {bit} of byte {place}", lambda data, p=place, b=bit: data[:p] + bytes([data[p] ^ b]) + data[p + 1 :]
+        yield f"cut at {place}", lambda data, p=place: data[:p]
+    for place in [rng.randrange(size) for _ in range(count // 2)]:
+        yield f"another byte at {place}", lambda data, p=place: data[:p] + b"\t" + data[p:]
+        yield f"no byte {place}", lambda data, p=place: data[:p] + data[p + 1 :]
+
+
+def test_every_damage_is_refused_and_the_previous_one_used(folder, caplog):
+    save(folder, 2)
+    path = folder.checkpoints / "pico-1_2.ckpt"
+    rng, cases = random.Random(1), 0
+    for file in (path, state_path(path), manifest_path(path)):
+        whole = file.read_bytes()
+        for what, damage in damages(len(whole), 60, rng):
+            damaged = damage(whole)
+            if damaged == whole:
+                continue
+            file.write_bytes(damaged)
+            with pytest.raises(UserError) as error:
+                load_checkpoint(path)
+            assert file.name in str(error.value) and "\n" not in str(error.value), what
+            caplog.clear()
+            assert newest(folder.checkpoints).manifest["step"] == 1, what
+            assert file.name in caplog.text
+            cases += 1
+        file.write_bytes(whole)
+        file.rename(file.with_name("away"))
+        with pytest.raises(UserError, match="pico-1_2"):
+            load_checkpoint(path)
+        file.with_name("away").rename(file)
+    assert cases >= 500 and newest(folder.checkpoints).manifest["step"] == 2
+
+
+def test_manifests_and_files_of_other_checkpoints_do_not_fit(folder):
+    save(folder, 2)
+    one, two = (folder.checkpoints / f"pico-1_{n}.ckpt" for n in (1, 2))
+    for of in (lambda p: p, state_path, manifest_path):
+        whole = of(two).read_bytes()
+        of(two).write_bytes(of(one).read_bytes())
+        with pytest.raises(UserError, match="SHA-256"):
+            load_checkpoint(two)
+        of(two).write_bytes(whole)
+    assert check(folder)[0] == 2
+
+
+def test_none_that_can_be_used(folder):
+    path = folder.checkpoints / "pico-1_1.ckpt"
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="none of the 1 checkpoints"):
+        newest(folder.checkpoints)
+    manifest_path(path).unlink()
+    assert newest(folder.checkpoints) is None, "an unfinished one does not count"
+
+
+@pytest.mark.parametrize("renamed", [0, 1])
+def test_a_replacement_that_was_killed_is_finished_or_dropped_by_the_next(tmp_path, monkeypatch, renamed):
+    """The writer is killed before the first, or before the last of its renames of data and manifest."""
+    path = tmp_path / "x_best.ckpt"
+    save_checkpoint(path, next(parameters(1)), {**META, "step": 1})
+
+    def work():
+        done = []
+
+        def rename(source, target):
+            if len(done) == renamed:
+                os._exit(0)
+            done.append(os.replace(source, target))
+
+        module.rename = rename
+        save_checkpoint(path, next(parameters(2)), {**META, "step": 2})
+
+    run_in_child(work)
+    assert load_weights(path)[1]["step"] == 1 + renamed
+    monkeypatch.setattr(module, "write_manifest", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError):
+        save_checkpoint(path, next(parameters(3)), {**META, "step": 3})
+    monkeypatch.undo()
+    assert load_weights(path)[1]["step"] == 1 + renamed
+    save_checkpoint(path, next(parameters(4)), {**META, "step": 4})
+    assert load_weights(path)[1]["step"] == 4

@@ -14,13 +14,14 @@ REQUIRES = [
     "jsonargparse>=4.30,<5",
     "docstring-parser>=0.15,<1",  # without it --help lists the options but does not explain them
     "matplotlib>=3.8,<4",
+    "safetensors>=0.4,<1",  # MindSpore has it too
 ]
 
 EXTRAS = {
     "digits": ["scikit-learn>=1.4,<2"],  # carries the built-in data set
     "tensorboard": ["tensorboardX>=2.6,<3"],
     "onnx": ["onnx>=1.16,<2", "onnxruntime>=1.18,<2"],
-    "convert": ["torch>=2.6,<3"],  # only to read and write .pt files
+    "convert": ["torch>=2.6,<3", "ninja"],  # only to compare with the authors' code; .pt files need neither
 }
 EXTRAS["dev"] = [
     *EXTRAS["digits"],

@@ -90,6 +90,57 @@ def export(
     return card
 
 
+def convert(
+    input: str,
+    output: str,
+    model: str | None = None,
+    image_size: int | None = None,
+    shifts: list[int] | None = None,
+    class_names: str | None = None,
+    ema: bool = False,
+    verify: str | None = None,
+):
+    """Turn the authors' PyTorch weights into a checkpoint, or weights of ours into PyTorch's; strict, with a report.
+
+    Args:
+        input: .pt, .pth, .safetensors or .npz with PyTorch's names or ours, or a .ckpt.
+        output: file to write, which must not exist; .ckpt has our names, .pt and .pth have PyTorch's, .safetensors and
+            .npz those that the input has not.
+        model: name of the network that the weights must fit; told from their shapes if null.
+        image_size: side of the images that the weights were trained on, in pixels; 224 if null.
+        shifts: of the NeoCells in each stage, as in --shifts '[1,1,1,0]'; those of the released weights if null, which
+            are 1,1,1,1 for an image_size of 384.
+        class_names: text file with a class name a line; numbers if null.
+        ema: take the moving average that a training checkpoint holds beside its weights.
+        verify: clone of the authors' repository, to compare logits with its code; needs PyTorch and a C++ compiler.
+    """
+    from neonext_ms.deploy.convert import convert
+
+    result = convert(
+        Path(input),
+        Path(output),
+        model=model,
+        image_size=image_size,
+        shifts=shifts,
+        class_names=class_names and Path(class_names),
+        ema=ema,
+        official=verify and Path(verify),
+    )
+    name, classes, overrides = result["model"].values()
+    print(f"{output}: {name}, {classes} classes" + "".join(f", {key} {value}" for key, value in overrides.items()))
+    print(
+        f"{result['tensors']} tensors, {result['values']:,} values under the names of {result['names']}; "
+        f"{len(result['left_out'])} batch counters have no place in our network; none missing, none unexpected"
+    )
+    if verify:
+        proof = result["verification"]
+        print(
+            f"largest difference from the authors' logits {proof['largest_difference']:.2g} (limit "
+            f"{proof['limit']:.2g}) on {proof['samples']} samples"
+        )
+    return result
+
+
 def infer(
     model: str,
     images: list[str],
@@ -233,6 +284,7 @@ COMMANDS = {
     "validate": validate,
     "profile": profile,
     "export": export,
+    "convert": convert,
     "infer": infer,
     "pack": pack,
     "plot": plot,

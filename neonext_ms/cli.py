@@ -17,13 +17,14 @@ from neonext_ms.commands import COMMANDS, SUBJECTS
 from neonext_ms.errors import UserError
 from neonext_ms.terminal import TerminalHandler
 
-CONFIGURED = ("train", "plot")  # commands that take the options of a training run
+CONFIGURED = ("train", "ablate", "plot")  # commands that take the options of a training run
 
 
 def build_parser():
     """The parser of the whole command, every option typed and described by its function's docstring."""
     from jsonargparse import ArgumentParser
 
+    from neonext_ms.analysis.ablation import RECIPE
     from neonext_ms.training.config import TrainConfig
 
     parser = ArgumentParser(
@@ -40,6 +41,7 @@ def build_parser():
             command.add_function_arguments(function, as_group=False, skip={"config", "what"})
             command.add_argument("--config", action="config", help="YAML file with any of the options below")
             command.add_class_arguments(TrainConfig, as_group=False)
+            command.set_defaults(RECIPE if name == "ablate" else {})
         elif name == "profile":
             command.add_argument("--models", nargs="+", help="names, as in --models neonext_t neonext_s; default: all")
             command.add_function_arguments(function, as_group=False, skip={"models"})

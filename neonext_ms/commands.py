@@ -18,6 +18,26 @@ def train(config):
     return summary
 
 
+def ablate(config, seeds: int = 5):
+    """Train with NeoInit and with random normal initialisation over several seeds (paper, Table 3), and compare them.
+
+    Started again with the same output_dir, it goes on. The defaults are the paper's settings, for the digits and the
+    smallest model.
+
+    Args:
+        seeds: how many, from --seed on.
+    """
+    from neonext_ms.analysis.ablation import ablate
+    from neonext_ms.analysis.ablation_report import ablation_table, plot_ablation
+
+    result = ablate(config, seeds)
+    picture = Path(result["folder"]) / "ablation.png"
+    plot_ablation(result, picture)
+    print(ablation_table(result))
+    print(f"curves: {picture}")
+    return result
+
+
 def validate(
     checkpoint: str,
     dataset: Literal["digits", "cifar10", "cifar100", "folder", "mindrecord"] | None = None,
@@ -281,6 +301,7 @@ def plot(what: str, config, output: str, samples: int = 8, versions: int = 6):
 
 COMMANDS = {
     "train": train,
+    "ablate": ablate,
     "validate": validate,
     "profile": profile,
     "export": export,

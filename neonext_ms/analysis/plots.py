@@ -39,6 +39,8 @@ def plot_curves(metrics_jsonl: Path, output: Path):
     from matplotlib.ticker import MaxNLocator
 
     series = read_series(metrics_jsonl)
+    if not any(series.values()):
+        raise UserError(f"{metrics_jsonl} has no training or evaluation events, so there are no curves to draw")
     # Not pyplot: its global state and windows have no place in a library.
     figure = Figure(figsize=(9, 6), layout="constrained")
     for axes, (key, title, factor) in zip(figure.subplots(2, 2, sharex=True).flat, _PANELS):
@@ -79,6 +81,4 @@ def read_series(metrics_jsonl: Path) -> dict[str, dict[int, dict]]:
             raise UserError(
                 f"line {number} of {metrics_jsonl} is not an event of a training run: give the metrics.jsonl of a run"
             ) from None
-    if not any(series.values()):
-        raise UserError(f"{metrics_jsonl} has no training or evaluation events, so there are no curves to draw")
     return series

@@ -107,6 +107,7 @@ class _Run:
             "model": config.model,
             "dataset": config.dataset,
             "run": str(self.folder.path) if self.folder else None,
+            "classes": len(self.class_names),
             "parameters": self._parameter_count,
             "final": final,
             "best": self.best,

@@ -25,10 +25,9 @@ check_cluster() {
     JOB_OPTIONS+=("--master_port=$MASTER_PORT")
   fi
   if ((NNODES > 1)); then
-    [[ -n "$RANK_TABLE" || (-n "${MASTER_ADDR:-}" && -n "${MASTER_PORT:-}") ]] ||
+    [[ -n "${MASTER_ADDR:-}" && -n "${MASTER_PORT:-}" ]] ||
       die "NNODES=$NNODES needs MASTER_ADDR and MASTER_PORT: address and a free port of node 0, the same on all nodes"
-    [[ -n "$RUN$RESUME" ]] || die "NNODES=$NNODES needs output_dir, a folder that all nodes share, the same on all of them"
-    JOB_OPTIONS+=("--nnodes=$NNODES" "--node_rank=$NODE_RANK" ${MASTER_ADDR:+"--master_addr=$MASTER_ADDR"})
+    JOB_OPTIONS+=("--nnodes=$NNODES" "--node_rank=$NODE_RANK" "--master_addr=$MASTER_ADDR")
   fi
 }
 

@@ -26,7 +26,8 @@ the built-in handwritten digits, which takes a few minutes on two CPU cores.
   everything else    is passed on to `neonext train`, e.g. model=neonext_t epochs=5 batch_size=32
 
 Several machines: run the same command on each, with output_dir on a file system that all share, and in the environment
-  NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT   e.g. 2, 0 or 1, 10.0.0.1, 8118: address and free port of node 0
+  NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT   e.g. 2, 0 or 1, 10.0.0.1, 8118: address and port of node 0, where
+                                                this port and the next must be free
 One machine takes a free port unless MASTER_PORT names one. Slurm and Kubernetes: scripts/cluster/README.md.
 
 When something goes wrong (seconds):
@@ -37,6 +38,7 @@ When something goes wrong (seconds):
   exit_timeout=60      for the others after one worker has ended without an error before its work was done
   stop_timeout=30      for the workers to save after Ctrl-C or SIGTERM; Ctrl-C again: at once
   health_interval=60   between the lines that tell which workers live, their updates and the memory; 0: none
+  node_timeout=30      a machine from which nothing is heard for so long is lost
   bind_cores=true      each worker on its own equal part of the cores; or taskset's ranges, 0-3/4-7 for two workers
 HCCL_CONNECT_TIMEOUT and HCCL_EXEC_TIMEOUT are 600 and 1200 unless the environment says otherwise.
 
@@ -44,7 +46,8 @@ The run folder holds config.yaml, metrics.jsonl, summary.json, curves.png, check
 (start-2, ... after restarts) with one log for each worker.
 Exit code: 0 only if everything succeeded; 2 a mistake in the options; 75 stopped by a signal, a checkpoint is saved and
 resume=RUN goes on; 130, 143, 129 stopped by Ctrl-C, SIGTERM, SIGHUP before anything was saved; 124 a worker hung;
-70 a worker left early without an error; otherwise that of the first worker that failed, 128 + n if signal n killed it.
+70 a worker left early without an error; 76 another machine failed or fell silent; otherwise that of the first worker
+that failed, 128 + n if signal n killed it.
 HELP
 }
 
@@ -56,7 +59,7 @@ set_option() {
     resume) RESUME="${2:-}" ;;
     rank_table) RANK_TABLE="${2:-}" ;;
     max_restarts | restart_delay) set_restarts "$1" "${2:-}" ;;
-    hang_timeout | start_timeout | exit_timeout | stop_timeout | health_interval) set_seconds "$1" "${2:-}" ;;
+    hang_timeout | start_timeout | exit_timeout | stop_timeout | node_timeout | health_interval) set_seconds "$1" "${2:-}" ;;
     bind_cores) JOB_OPTIONS+=("--bind_cores=${2:-true}") ;;
     *) pass_on "$@" ;;
   esac
@@ -66,6 +69,8 @@ check_options() {
   check_cluster
   check_workers
   [[ -f "$CONFIG" ]] || die "config file '$CONFIG' does not exist; the recipes are in $ROOT/configs"
+  ((NNODES == 1)) || [[ -n "$RUN" || -d "$RESUME" ]] ||
+    die "NNODES=$NNODES needs output_dir, a folder that all nodes share, the same on all of them"
   [[ "$RESUME" != auto || -n "$RUN" ]] || die "resume=auto needs output_dir, the run folder to go on with if it is there"
   if [[ -n "$RESUME" && "$RESUME" != auto ]]; then
     [[ -e "$RESUME" ]] || die "resume: there is no run folder or checkpoint '$RESUME'"

@@ -129,7 +129,7 @@ class Health:
     def line(self, ranks: Ranks) -> str | None:
         """The line, or None when it is not yet time for one."""
         seconds = ranks.now - self.time
-        if not self.interval or seconds < self.interval:
+        if not self.interval or seconds < self.interval or not ranks.living:
             return None
         updates = [rank.update for rank in ranks.living if rank.update is not None]
         parts = [f"{len(ranks.living)} of {len(ranks.ranks)} ranks alive"]

@@ -1,8 +1,8 @@
 """Runs one start of a job on this node: starts the ranks, follows them, and ends them all when one fails.
 
 Exit codes: 0 every rank succeeded; 2 a mistake in the options; 75 stopped by a signal with a checkpoint saved; 124 a
-rank hung; 70 a rank ended with 0 before its work was done; 128 + n stopped by signal n without a checkpoint; otherwise
-that of the first rank that failed (128 + n: killed by signal n).
+rank hung; 70 a rank ended with 0 before its work was done; 76 another node failed or fell silent; 128 + n stopped by
+signal n without a checkpoint; otherwise that of the first rank that failed (128 + n: killed by signal n).
 """
 
 import argparse
@@ -16,9 +16,10 @@ from pathlib import Path
 import processes
 import start
 from cores import share_cores
+from link import Link
 from ranks import Health, Rank, Ranks
 
-STOPPED, HUNG, ENDED_EARLY = 75, 124, 70
+MISTAKE, ENDED_EARLY, STOPPED, NODE_LOST, HUNG = 2, 70, 75, 76, 124
 OWN_WORDS = 2.0  # seconds for the other ranks to tell their own errors once one has failed
 POLL = 0.2
 
@@ -67,30 +68,58 @@ class Supervisor:
         self.parent = os.getppid()
         self.signals: list[int] = []
         self.follower = Follower()
+        self.link: Link | None = None
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, _: self.signals.append(number))
 
     def run(self) -> int:
         """Returns the exit code of the start."""
         processes.adopt_orphans()
-        begin = time.monotonic()
-        self.ranks = Ranks(self.logs, begin)
-        self.health = Health(self.options.health_interval, begin)
-        self._start()
+        options, code = self.options, MISTAKE
+        nodes = start.Nodes(
+            options.nnodes, options.node_rank, options.workers, options.master_addr, options.master_port
+        )
+        if nodes.count > 1:
+            self.link = Link(nodes, options.node_timeout)
         try:
-            code = self._watch()
+            code = self._join() or self._start_and_watch(nodes)
         finally:
             processes.kill_descendants()
+            if self.link:
+                self.link.end(code)
             for note in self.logs.glob("*.pid"):
                 note.unlink()
         self.follower.show()
         return code
 
-    def _start(self):
+    def _join(self) -> int:
+        """Wait for the other nodes; returns an exit code if that comes to nothing."""
+        end = time.monotonic() + self.options.start_timeout
+        if self.link:
+            say("== Waiting for the other nodes at {}:{}".format(*self.link.address))
+        while self.link and not self.link.ready:
+            if self._is_told():
+                return 128 + (self.signals[0] if self.signals else signal.SIGTERM)
+            if time.monotonic() > end:
+                say_error(f"not all {self.options.nnodes} nodes have come in {self.options.start_timeout:g} s")
+                return NODE_LOST
+            self.link.poll()
+            time.sleep(POLL)
+        return 0
+
+    def _is_told(self) -> bool:
+        """To stop, by a signal or by the end of the script that started this."""
+        return bool(self.signals) or os.getppid() != self.parent
+
+    def _start_and_watch(self, nodes: start.Nodes) -> int:
+        begin = time.monotonic()
+        self.ranks = Ranks(self.logs, begin)
+        self.health = Health(self.options.health_interval, begin)
+        self._start(nodes)
+        return self._watch()
+
+    def _start(self, nodes: start.Nodes):
         options = self.options
-        nodes = start.Nodes(
-            options.nnodes, options.node_rank, options.workers, options.master_addr, options.master_port
-        )
         self.expected = options.workers
         try:
             if options.rank_table:
@@ -110,7 +139,7 @@ class Supervisor:
         ended_first = None  # when the first rank had ended with 0 while others went on
         while True:
             self._look()
-            if self.signals or os.getppid() != self.parent:
+            if self._is_told():
                 return self._stop()
             ranks = self.ranks
             if failed := next((r for r in self._members() if r.code), None):
@@ -119,6 +148,8 @@ class Supervisor:
                 return self._fail_start(ranks.starter_code)
             if len(ranks.ranks) == self.expected and not ranks.living:
                 return self._end()
+            if lost := self.link and self.link.lost():
+                return self._end_lost(*lost)
             if early := self._ended_early():
                 ended_first = ended_first or ranks.now
                 # A rank that gives signs of life says when its work is done; for others only time can tell.
@@ -140,6 +171,8 @@ class Supervisor:
 
     def _look(self):
         self.ranks.look(time.monotonic())
+        if self.link:
+            self.link.poll()
         if self.follower.log is None and self.ranks.ranks:
             self.follower.log = min(self.ranks.ranks, key=lambda rank: int(rank.name.split()[1])).log
         self.follower.show()
@@ -203,6 +236,15 @@ class Supervisor:
         say_error(f"{rank.name} has shown no sign of life for {seconds:g} s {told}{why}, see {rank.log}")
         return HUNG
 
+    def _end_lost(self, node: int, code: int) -> int:
+        if code in (STOPPED, MISTAKE):  # the ranks here have been told the same, and may still be saving
+            self._await_ranks(self.options.stop_timeout, until=lambda: len(self.signals) > 1)
+            if all(rank.code == code for rank in self.ranks.ranks):
+                return code
+        what = f"has failed with exit code {code}" if code >= 0 else "is gone or silent"
+        say_error(f"node {node} {what}: the ranks of this node cannot go on")
+        return NODE_LOST
+
     def _last_lines(self, log: Path):
         """The end of a log, unless it has been followed."""
         if log == self.follower.log or not log.exists():
@@ -221,7 +263,7 @@ def parse(arguments: list[str]):
     parser.add_argument("--master_port", default="")
     parser.add_argument("--rank_table", type=Path)
     parser.add_argument("--bind_cores", default="false")
-    times = (("start", 1800), ("hang", 600), ("exit", 60), ("stop", 30))
+    times = (("start", 1800), ("hang", 600), ("exit", 60), ("stop", 30), ("node", 30))
     for name, default in times:
         parser.add_argument(f"--{name}_timeout", type=float, default=default)
     parser.add_argument("--health_interval", type=float, default=60)

@@ -26,12 +26,13 @@ EXTRAS = {
 EXTRAS["dev"] = [
     *EXTRAS["digits"],
     *EXTRAS["tensorboard"],
+    *EXTRAS["onnx"],
     "hypothesis>=6.100,<7",
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",  # most of a test run is the compilation of graphs, which uses one core
     "ruff==0.17.*",  # the formatting that CI enforces differs between minor versions
 ]
-EXTRAS["all"] = EXTRAS["dev"] + EXTRAS["onnx"] + EXTRAS["convert"]
+EXTRAS["all"] = EXTRAS["dev"] + EXTRAS["convert"]
 
 if __name__ == "__main__":
     from setuptools import find_packages, setup

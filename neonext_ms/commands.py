@@ -85,22 +85,43 @@ def export(
     output: str,
     batch_size: int | None = 1,
     image_size: int | None = None,
+    fold: bool = True,
+    gelu: Literal["exact", "tanh"] = "exact",
+    weights: Literal["float32", "float16"] = "float32",
+    encrypt: bool = False,
+    key_file: str | None = None,
     device: Literal["auto", "CPU", "Ascend"] = "auto",
 ):
-    """Write a checkpoint as MindIR, verified in a new process on real images before it is kept, and a card beside it.
+    """Write a checkpoint as MindIR or ONNX, verified in a new process on real images before it is kept, and its card.
 
     Args:
         checkpoint: .ckpt file of a run.
-        output: .mindir file to write; must not exist.
+        output: .mindir or .onnx file to write; must not exist.
         batch_size: images in a batch, which every use of the file must then have; null for any number.
         image_size: side of the input in pixels; the checkpoint's own if null.
+        fold: multiply the network's constants together first; false for the graph as it was trained (MindIR only).
+        gelu: the error function as trained, or its tanh approximation.
+        weights: float16 halves the file, and its arithmetic is half precision.
+        encrypt: encrypt a MindIR with the key in key_file.
+        key_file: 32, 48 or 64 hexadecimal digits; the environment variable NEONEXT_KEY if null.
         device: where to compare; auto takes an Ascend NPU if there is one.
     """
-    from neonext_ms.deploy import export_mindir
+    from neonext_ms.deploy import export_model
+    from neonext_ms.deploy.key import read_key
     from neonext_ms.training import distributed
 
+    key = read_key(key_file) if encrypt else None
     distributed.start(device)
-    card = export_mindir(Path(checkpoint), Path(output), batch_size=batch_size, image_size=image_size)
+    card = export_model(
+        Path(checkpoint),
+        Path(output),
+        batch_size=batch_size,
+        image_size=image_size,
+        folded=fold,
+        gelu=gelu,
+        weights=weights,
+        key=key,
+    )
     proof = card["verification"]
     difference, limit = f"{proof['largest_difference']:.2g}", f"{proof['limit']:.2g}"
     print(

@@ -6,6 +6,8 @@ copied for each image and none transposed: left matrices take (C, H, N W), right
 batch of any size is never an axis that a product has to broadcast.
 """
 
+import math
+
 import numpy as np
 from mindspore import Parameter, Tensor, dtype_to_nptype, float32, nn, ops
 
@@ -32,10 +34,31 @@ def fold(network: NeoNeXt, image_size: int, gelu: str = "exact", dtype=float32) 
     Raises:
         UserError: no classifier, an image size that the network cannot take, an unknown gelu.
     """
-    if gelu not in GELUS:
-        raise UserError(f"unknown GELU {gelu!r}: use one of {', '.join(GELUS)}")
-    weights = fold_weights(network)
-    return FoldedNeoNeXt(weights, image_size, nn.GELU(approximate=gelu == "tanh"), dtype).set_train(False)
+    return FoldedNeoNeXt(fold_weights(network), image_size, gelu_cell(gelu, dtype), dtype).set_train(False)
+
+
+def gelu_cell(form: str, dtype=float32, erf=None) -> nn.Cell:
+    """The activation in one of its two forms; erf is the primitive for the error function, ops.Erf unless given.
+
+    Raises:
+        UserError: another form.
+    """
+    if form not in GELUS:
+        raise UserError(f"unknown GELU {form!r}: use one of {', '.join(GELUS)}")
+    return nn.GELU(approximate=True) if form == "tanh" else ErfGELU(dtype, erf or ops.Erf())
+
+
+class ErfGELU(nn.Cell):
+    """x (1 + erf(x / sqrt(2))) / 2 in the order of operations that compilers of graphs know as GELU and fuse."""
+
+    def __init__(self, dtype, erf):
+        super().__init__()
+        self.erf = erf
+        # Tensors: with Python's numbers other operators are recorded (Muls, Divs), which not every converter knows.
+        self.root, self.one, self.half = (Tensor(value, dtype) for value in (math.sqrt(2), 1.0, 0.5))
+
+    def construct(self, x):
+        return x * (self.erf(x / self.root) + self.one) * self.half
 
 
 class FoldedNeoNeXt(nn.Cell):
@@ -143,7 +166,7 @@ class _Head(nn.Cell):
         super().__init__()
         self.size = size
         self.channels = len(weights.head)
-        self.epsilon = weights.head_epsilon
+        self.epsilon = Tensor(weights.head_epsilon, float32)
         self.dtype = dtype
         self.weight, self.bias = _constant(weights.head, "weight", dtype), _constant(weights.head_bias, "bias", dtype)
         self.product = ops.MatMul(transpose_a=True)

@@ -6,7 +6,7 @@ import pytest
 
 from neonext_ms import create_model
 from neonext_ms.data import Preprocess, open_source
-from neonext_ms.deploy import export_mindir
+from neonext_ms.deploy import export_model
 from neonext_ms.training.checkpoint import save_weights
 
 MODEL = {
@@ -63,11 +63,21 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def exported(checkpoint, tmp_path_factory):
-    """{batch size: (path, card)} for the batch sizes 2 and None."""
+    """{batch size: (path, card)}: 2 is as it was trained, None is folded."""
     folder = tmp_path_factory.mktemp("exported") / "a folder"  # whose name MindSpore itself refuses
     folder.mkdir()
     paths = {2: folder / "two.mindir", None: folder / "any.mindir"}
-    return {size: (path, export_mindir(checkpoint, path, batch_size=size)) for size, path in paths.items()}
+    return {
+        size: (path, export_model(checkpoint, path, batch_size=size, folded=size is None))
+        for size, path in paths.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def exported_onnx(checkpoint, tmp_path_factory):
+    """(path, card), for any batch size."""
+    path = tmp_path_factory.mktemp("onnx") / "any.onnx"
+    return path, export_model(checkpoint, path, batch_size=None)
 
 
 @pytest.fixture(scope="session")

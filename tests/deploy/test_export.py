@@ -1,17 +1,25 @@
-"""Export to MindIR: what is written, that it is compared, and that nothing is left when it fails."""
+"""Export: what is written, that it is compared, and that nothing is left when it fails."""
 
 import hashlib
 import json
 import os
+import re
 import stat
+from collections import Counter
 
 import mindspore as ms
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+from mindspore.train.mind_ir_pb2 import ModelProto
 from PIL import Image
 
-from neonext_ms.deploy import Predictor, export, export_mindir
+from neonext_ms.deploy import export, export_model
+from neonext_ms.deploy.artefact import open_mindir
 from neonext_ms.deploy.export import _real_images
+from neonext_ms.deploy.fold import fold
+from neonext_ms.deploy.key import read_key
 from neonext_ms.deploy.verify import verify
 from neonext_ms.errors import UserError
 from neonext_ms.training.checkpoint import load_network
@@ -28,7 +36,9 @@ def test_the_card_describes_the_file(exported, checkpoint, preprocess, batch_siz
     assert card["class_names"][3] == "3"
     assert card["checkpoint"]["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert card["verification"]["source"] == "digits/val"
-    assert card["verification"]["images"] == 8
+    assert card["verification"]["images"] == (8 if batch_size else 12)
+    assert card["graph"] == {"folded": batch_size is None, "gelu": "exact", "weights": "float32"}
+    assert card["encryption"] is None
     assert card["verification"]["largest_difference"] <= 1e-5
 
 
@@ -43,10 +53,10 @@ def test_nothing_but_files_and_cards_is_written_and_they_follow_the_umask(export
 def test_the_file_gives_the_logits_of_the_checkpoint(exported, checkpoint):
     """Run by MindSpore alone, for the batch sizes that the file takes."""
     network, _ = load_network(checkpoint, backend="dense")
-    x = np.random.default_rng(0).standard_normal((4, 3, 32, 32)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((8, 3, 32, 32)).astype(np.float32)
     expected = network(ms.Tensor(x)).asnumpy()
     assert np.abs(expected).max() > 0.1
-    for size, counts in ((2, [2]), (None, [1, 3, 4])):
+    for size, counts in ((2, [2]), (None, [1, 3, 8])):
         graph = ms.nn.GraphCell(ms.load(str(exported[size][0])))
         for n in counts:
             logits = graph(ms.Tensor(x[:n])).asnumpy()
@@ -54,14 +64,100 @@ def test_the_file_gives_the_logits_of_the_checkpoint(exported, checkpoint):
             assert np.abs(logits - expected[:n]).max() <= 1e-5
 
 
-def test_another_image_size(checkpoint, preprocess, tmp_path):
-    card = export_mindir(checkpoint, tmp_path / "large.mindir", batch_size=1, image_size=40)
-    assert card["input"]["shape"] == [1, 3, 40, 40]
+def operators(path) -> Counter:
+    """How often each operator occurs in a MindIR."""
+    model = ModelProto()
+    model.ParseFromString(path.read_bytes())
+    nodes = [node for graph in (model.graph, *model.functions) for node in graph.node]
+    return Counter(re.sub(r"REF::|:\d+$", "", node.op_type) for node in nodes)
+
+
+def test_the_folded_graph_is_matmul_add_gelu_mean(exported):
+    """Two blocks, stem, one down-sampling, head: 1 + 2 * 2 + 1 + 1 products of weights, 2 of every NeoCell."""
+    found = operators(exported[None][0])
+    assert found["MatMul"] == 7 and found["BatchMatMul"] == 6
+    assert found["Erf"] == 2 and found["ReduceMean"] == 3
+    assert found["Transpose"] == 1  # the stem's
+    plain = {"MatMul", "BatchMatMul", "Add", "Sub", "Mul", "Div", "Sqrt", "Erf", "ReduceMean", "Reshape", "Transpose"}
+    # Reading of weights and the graph's own bookkeeping.
+    assert set(found) <= plain | {"Constant", "Load", "MakeTuple", "UpdateState", "Depend", "Return"}
+    assert operators(exported[2][0])["BatchNorm"]  # what is counted is there where nothing is folded
+
+
+def test_onnx_gives_the_logits_of_the_checkpoint_in_onnxruntime(exported_onnx, checkpoint):
+    path, card = exported_onnx
+    assert card["input"]["shape"] == [None, 3, 32, 32]
+    assert card["file"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert card["verification"]["images"] == 12
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [(x.name, x.shape) for x in session.get_inputs()] == [("images", ["batch", 3, 32, 32])]
+    assert [(x.name, x.shape) for x in session.get_outputs()] == [("logits", ["batch", 10])]
+    x = np.random.default_rng(0).standard_normal((8, 3, 32, 32)).astype(np.float32)
+    network, _ = load_network(checkpoint)
+    expected = network(ms.Tensor(x)).asnumpy()
+    for n in (1, 3, 8):
+        (logits,) = session.run(None, {"images": x[:n]})
+        assert np.abs(logits - expected[:n]).max() <= 1e-5
+
+
+def test_onnx_for_one_batch_size_another_image_size_and_the_tanh_form(checkpoint, preprocess, tmp_path):
+    path = tmp_path / "large.onnx"
+    card = export_model(checkpoint, path, batch_size=4, image_size=40, gelu="tanh")
+    assert card["input"]["shape"] == [4, 3, 40, 40]
     assert card["preprocess"] == {**preprocess.to_dict(), "image_size": 40}
-    assert Predictor.open(tmp_path / "large.mindir").preprocess.image_size == 40
+    assert onnxruntime.InferenceSession(path).get_inputs()[0].shape == [4, 3, 40, 40]
+    assert "Erf" not in {node.op_type for node in onnx.load(path).graph.node}
+    assert 0 < card["verification"]["largest_difference"]
 
 
-def test_a_file_that_does_not_agree_is_not_kept(save_checkpoint, tmp_path):
+@pytest.fixture(scope="module")
+def secret(checkpoint, tmp_path_factory):
+    """(path, card, key): encrypted, half precision, one image at a time."""
+    path, key = tmp_path_factory.mktemp("secret") / "half.mindir", bytes(range(16))
+    return path, export_model(checkpoint, path, weights="float16", key=key), key
+
+
+def test_half_precision_halves_the_file(checkpoint, secret, exported, tmp_path):
+    """Of the folded network's weights; the graph's own description is most of a file as small as these."""
+    path, card, _ = secret
+    assert card["graph"]["weights"] == "float16"
+    network, _ = load_network(checkpoint, backend="dense")
+    weights = sum(p.nbytes for p in fold(network, 32).get_parameters())
+    assert exported[None][0].stat().st_size - path.stat().st_size == pytest.approx(weights / 2, rel=0.1)
+    assert 0 < card["verification"]["largest_difference"] <= 0.01
+
+
+def test_an_encrypted_file_opens_with_its_key_alone(secret, exported):
+    path, card, key = secret
+    assert card["encryption"] == "AES-GCM"
+    x = np.zeros((1, 3, 32, 32), np.float32)
+    assert open_mindir(path, key)(x).shape == (1, 10)
+    for wrong in (None, bytes(range(1, 17))):
+        with pytest.raises(RuntimeError):
+            open_mindir(path, wrong)
+    for name in (b"neocell", b"MatMul"):
+        assert name in exported[None][0].read_bytes() and name not in path.read_bytes()
+
+
+def test_keys_come_from_the_environment_or_a_file(tmp_path, monkeypatch):
+    monkeypatch.delenv("NEONEXT_KEY", raising=False)
+    with pytest.raises(UserError, match="environment variable NEONEXT_KEY is empty"):
+        read_key()
+    monkeypatch.setenv("NEONEXT_KEY", "ab" * 32)
+    assert read_key() == b"\xab" * 32
+    (tmp_path / "key").write_text("01" * 16 + "\n")
+    assert read_key(tmp_path / "key") == b"\x01" * 16
+    for text in ("secret!", "ab" * 15):
+        (tmp_path / "key").write_text(text)
+        with pytest.raises(UserError, match="does not hold a key: it takes 32, 48 or 64") as error:
+            read_key(tmp_path / "key")
+        assert text not in str(error.value)
+    with pytest.raises(UserError, match="cannot read the key file .*gone"):
+        read_key(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("name", ["x.mindir", "x.onnx"])
+def test_a_file_that_does_not_agree_is_not_kept(save_checkpoint, tmp_path, name):
     """Weights that are not numbers: no comparison with their outputs can succeed."""
 
     def spoil(network):
@@ -71,7 +167,7 @@ def test_a_file_that_does_not_agree_is_not_kept(save_checkpoint, tmp_path):
     checkpoint = save_checkpoint(tmp_path / "x.ckpt", spoil)
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match="logits differ from the checkpoint's by nan"):
-        export_mindir(checkpoint, tmp_path / "out" / "x.mindir")
+        export_model(checkpoint, tmp_path / "out" / name)
     assert os.listdir(tmp_path / "out") == []
 
 
@@ -117,7 +213,7 @@ def test_images_come_from_the_data_set_of_the_run_while_it_can_be_reached(prepro
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("x.onnx", "must end in .mindir, got .*x.onnx"),
+        ("x.pb", "must end in .mindir or .onnx, got .*x.pb"),
         ("gone/x.mindir", "no folder .*gone"),
         ("old.mindir", "old.mindir exists already"),
         ("card.mindir", "card.mindir.json exists already"),
@@ -127,7 +223,7 @@ def test_an_output_that_cannot_be_written_is_refused_first(checkpoint, tmp_path,
     (tmp_path / "old.mindir").write_text("mine")
     (tmp_path / "card.mindir.json").write_text("mine")
     with pytest.raises(UserError, match=message):
-        export_mindir(checkpoint, tmp_path / name)
+        export_model(checkpoint, tmp_path / name)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "old.mindir": "mine",
         "card.mindir.json": "mine",
@@ -140,19 +236,29 @@ def test_an_output_that_cannot_be_written_is_refused_first(checkpoint, tmp_path,
         ({"batch_size": 0}, "batch_size must be at least 1, .* got 0"),
         ({"image_size": 30}, "30 x 30"),
         ({"image_size": 4}, "cannot halve"),
+        ({"weights": "int8"}, "unknown weights 'int8'"),
+        ({"gelu": "erf"}, "unknown GELU 'erf'"),
+        ({"folded": False, "gelu": "tanh"}, "need the folded graph"),
     ],
 )
-def test_sizes_that_do_not_work_are_refused(checkpoint, tmp_path, options, message):
+def test_options_that_do_not_work_are_refused(checkpoint, tmp_path, options, message):
     with pytest.raises(UserError, match=message):
-        export_mindir(checkpoint, tmp_path / "x.mindir", **options)
+        export_model(checkpoint, tmp_path / "x.mindir", **options)
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_onnx_does_not_have_is_refused(checkpoint, tmp_path):
+    for options, message in (({"folded": False}, "ONNX, .* need the folded"), ({"key": b"0" * 16}, "no encryption")):
+        with pytest.raises(UserError, match=message):
+            export_model(checkpoint, tmp_path / "x.onnx", **options)
     assert os.listdir(tmp_path) == []
 
 
 def test_weights_that_mindspore_would_split_over_several_files_are_refused(checkpoint, tmp_path, monkeypatch):
     """At a limit that the small model exceeds; the real one takes neonext_xl."""
-    monkeypatch.setattr(export, "LARGEST", 1000)
-    with pytest.raises(UserError, match="GiB of weights, but one MindIR file holds less"):
-        export_mindir(checkpoint, tmp_path / "x.mindir")
+    monkeypatch.setitem(export.LARGEST, ".mindir", 1000)
+    with pytest.raises(UserError, match="GiB of float32 weights, but one .mindir file holds less"):
+        export_model(checkpoint, tmp_path / "x.mindir")
     assert os.listdir(tmp_path) == []
 
 
@@ -160,5 +266,5 @@ def test_what_is_not_a_checkpoint_is_refused(tmp_path):
     (tmp_path / "x.ckpt").write_bytes(b"?")
     for name, message in (("x.ckpt", "no manifest"), ("gone.ckpt", "there is no checkpoint")):
         with pytest.raises(UserError, match=message):
-            export_mindir(tmp_path / name, tmp_path / "x.mindir")
+            export_model(tmp_path / name, tmp_path / "x.mindir")
     assert os.listdir(tmp_path) == ["x.ckpt"]

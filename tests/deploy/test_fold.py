@@ -3,10 +3,9 @@
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import nn
 
 from neonext_ms import create_model, list_models
-from neonext_ms.deploy.fold import FoldedNeoNeXt, fold
+from neonext_ms.deploy.fold import FoldedNeoNeXt, fold, gelu_cell
 from neonext_ms.deploy.folded_weights import fold_weights
 from neonext_ms.errors import UserError
 
@@ -45,7 +44,7 @@ def test_every_member_of_the_family_at_224_and_384(name, eager):
     weights = fold_weights(network)
     for size in (224, 384):
         x = ms.Tensor(np.random.default_rng(2).standard_normal((1, 3, size, size)).astype(np.float32))
-        result = FoldedNeoNeXt(weights, size, nn.GELU(approximate=False))(x).asnumpy()
+        result = FoldedNeoNeXt(weights, size, gelu_cell("exact"))(x).asnumpy()
         assert relative_difference(result, network(x).asnumpy()) <= 1e-5
 
 

@@ -69,7 +69,7 @@ MISTAKES = {
     "no image": (["infer", "--model", "none.mindir", "none.png"], ["none.png"]),
     "neither images nor count": (["infer", "--model", "none.mindir"], ["--count"]),
     "export of nothing": (["export", "--checkpoint", "none.ckpt", "--output", "a.mindir"], ["none.ckpt"]),
-    "export to another format": (["export", "--checkpoint", "none.ckpt", "--output", "a.onnx"], [".mindir", "a.onnx"]),
+    "export to another format": (["export", "--checkpoint", "none.ckpt", "--output", "a.pb"], [".mindir", "a.pb"]),
     "unknown model in profile": (["profile", "--models", "neonext_q", "neonext_t"], ["neonext_q"]),
 }
 

@@ -28,29 +28,30 @@ bool same_layout(const Block& a, const Block& b) {
          a.out.count == b.out.count;
 }
 
-Pattern make_pattern(const std::vector<Block>& members, int w_in, int w_out, int lanes, int planes) {
-  Pattern p;
-  p.forward_index.assign(w_in * lanes, lanes - 1);
-  p.forward_pos.assign(w_in * lanes, -1);
-  p.backward_index.assign(w_out * lanes, lanes - 1);
-  p.backward_pos.assign(w_out * lanes, -1);
+// Lane numbers of `members`, whose entries are `from` in the source and `to` in the result; k positions.
+Lanes make_lanes(const std::vector<Block>& members, Span Block::*from, Span Block::*to, int k, int lanes, int planes) {
+  Lanes result;
+  result.source.assign(k * lanes, lanes - 1);
+  result.position.assign(k * lanes, -1);
   for (int plane = 0; plane < planes; ++plane) {
-    int in = plane * lanes / planes, out = in;
+    int source = plane * lanes / planes, target = source;
     for (const Block& block : members) {
-      for (int o = 0; o < block.out.count; ++o) {
-        for (int i = 0; i < block.in.count; ++i) {
-          const int position = block.in.first + i, row = block.out.first + o;
-          p.forward_index[position * lanes + out + o] = in + i;
-          p.forward_pos[position * lanes + out + o] = row;
-          p.backward_index[row * lanes + in + i] = out + o;
-          p.backward_pos[row * lanes + in + i] = position;
+      for (int t = 0; t < (block.*to).count; ++t) {
+        for (int s = 0; s < (block.*from).count; ++s) {
+          const int at = ((block.*from).first + s) * lanes + target + t;
+          result.source[at] = source + s;
+          result.position[at] = (block.*to).first + t;
         }
       }
-      in += block.in.count;
-      out += block.out.count;
+      source += (block.*from).count;
+      target += (block.*to).count;
     }
   }
-  return p;
+  for (int at = 0; at < k * lanes; ++at) {
+    (result.position[at] < 0 ? result.empty : result.filled).push_back(at);
+    result.position[at] = std::max(0, result.position[at]);
+  }
+  return result;
 }
 
 // Fill vectors with whole blocks from left to right.
@@ -76,7 +77,8 @@ void pack_columns(Run& run, const Group& group, int w, int w_out, int lanes, int
     while (pattern < layouts.size() && !same(layouts[pattern])) ++pattern;
     if (pattern == layouts.size()) {
       layouts.push_back(members);
-      run.patterns.push_back(make_pattern(members, group.w_in, group.w_out, lanes, run.planes));
+      run.patterns.push_back({make_lanes(members, &Block::in, &Block::out, group.w_in, lanes, run.planes),
+                              make_lanes(members, &Block::out, &Block::in, group.w_out, lanes, run.planes)});
     }
     run.columns.push_back({members[0].in.at, in, members[0].out.at, out, static_cast<int>(pattern)});
   }

@@ -40,12 +40,17 @@ struct Block {
   Span in, out;
 };
 
-// How blocks lie side by side in one vector, as lane numbers and positions within a block:
-//   forward:  y[l]  = sum over p of t[forward_index[p][l]] * B[p][forward_pos[p][l]]
-//   backward: dt[l] = sum over q of dy[backward_index[q][l]] * B[backward_pos[q][l]][q]
-// A position of -1 stands for a coefficient of zero: there the index means nothing.
+// One side of a product of a vector and the blocks side by side in it, as (positions in a block, lanes):
+//   result[l] = sum over p of values[source[p][l]] * M[p][position[p][l]]
+// An empty place has a coefficient of zero, whatever its source and position.
+struct Lanes {
+  Aligned<int32_t> source, position;
+  std::vector<int32_t> filled, empty;  // places, as numbers within the two above
+};
+
+// How blocks lie in a vector: y = forward(t, B), dt = backward(dy, B transposed).
 struct Pattern {
-  Aligned<int32_t> forward_index, forward_pos, backward_index, backward_pos;
+  Lanes forward, backward;
 };
 
 // A stretch of columns that is read and written as one vector.

@@ -1,98 +1,18 @@
-// NeoCell on vectors that hold whole blocks side by side.
-//
-// One tile is a row of blocks by one vector of columns: up to h_in input rows, in registers where the block size is known
-// when this is compiled. Left product: rows of X times broadcast coefficients of A. Right product: with P_p the
-// permutation that gives every lane of a block the value at position p of that block,
-//     Y = sum over p of P_p(T) * B_p,    B_p[lane] = B[p, position of the lane].
+// The backward pass on vectors that hold whole blocks side by side, in the tiles of the forward pass.
 #pragma once
 
-#include <algorithm>
+#include <type_traits>
 
 #include "plan.h"
 #include "simd.h"
+#include "workspace.h"
 
 namespace neonext {
-
-// Coefficients of one channel as the tiles want them, and its sums so far.
-struct ChannelState {
-  float* a;        // (h_out, h_in)
-  float* b;        // (patterns, w_in, lanes): B_p
-  float* b_t;      // (patterns, w_out, lanes): the same for the transposed product
-  float* sum_a;    // (h_out, h_in, lanes): dA, not yet summed over lanes
-  float* sum_b;    // (patterns, w_out, lanes): dB, likewise
-  float* sum_y;    // (lanes): dBias, likewise
-  float bias;
-};
-
-// Block sizes known when this is compiled; 0 is any size.
-template <int HO, int HI, int WI, int WO>
-struct Shape {
-  static constexpr int h_out = HO, h_in = HI, w_in = WI, w_out = WO;
-};
 
 // A constant where there is one, else the value.
 template <int constant>
 inline int known(int value) {
   return constant ? constant : value;
-}
-
-// Y of one channel of `present` images. rows: scratch of h_in vectors.
-template <class S, int planes, class T>
-void forward_planes(const Plan& plan, const Run& run, const ChannelState& channel, const T* const* x, T* const* y,
-                    int present, float* rows) {
-  const Group& group = plan.groups[run.group];
-  const int h_in = known<S::h_in>(group.h_in), w_in = known<S::w_in>(group.w_in);
-  const Vec::F bias = Vec::set1(channel.bias);
-  for (const Block& block : run.rows) {
-    if (block.out.count == 0) continue;
-    for (const Columns& cols : run.columns) {
-      if (cols.out_count == 0) continue;
-      const Vec::Mask in_mask = Vec::mask<planes>(cols.in_count, present);
-      const Vec::Mask out_mask = Vec::mask<planes>(cols.out_count, present);
-      const int32_t* index = run.patterns[cols.pattern].forward_index.data();
-      const float* b = channel.b + cols.pattern * w_in * Vec::lanes;
-
-      Vec::F x_row[S::h_in ? S::h_in : 1];
-      Vec::F b_row[S::w_in ? S::w_in : 1];
-      Vec::I lane_of[S::w_in ? S::w_in : 1];
-      for (int p = 0; p < h_in; ++p) {
-        const int row = block.in.at + p - block.in.first;
-        const bool inside = p >= block.in.first && p < block.in.first + block.in.count;
-        const Vec::F v = inside ? Vec::load<planes>(x, ptrdiff_t(row) * plan.w + cols.in_at, in_mask) : Vec::zero();
-        if constexpr (S::h_in) {
-          x_row[p] = v;
-        } else {
-          Vec::store(rows + p * Vec::lanes, v);
-        }
-      }
-      if constexpr (S::w_in) {
-        for (int p = 0; p < w_in; ++p) {
-          b_row[p] = Vec::load(b + p * Vec::lanes);
-          lane_of[p] = Vec::load_index(index + p * Vec::lanes);
-        }
-      }
-      for (int i = 0; i < block.out.count; ++i) {
-        const float* a = channel.a + (block.out.first + i) * h_in;
-        Vec::F t = Vec::zero();
-        for (int p = 0; p < h_in; ++p) {
-          if constexpr (S::h_in) {
-            t = Vec::fma(Vec::set1(a[p]), x_row[p], t);
-          } else {
-            t = Vec::fma(Vec::set1(a[p]), Vec::load(rows + p * Vec::lanes), t);
-          }
-        }
-        Vec::F out = bias;
-        for (int p = 0; p < w_in; ++p) {
-          if constexpr (S::w_in) {
-            out = Vec::fma(Vec::permute(t, lane_of[p]), b_row[p], out);
-          } else {
-            out = Vec::fma(Vec::permute(t, Vec::load_index(index + p * Vec::lanes)), Vec::load(b + p * Vec::lanes), out);
-          }
-        }
-        Vec::store<planes>(y, ptrdiff_t(block.out.at + i) * plan.w_out + cols.out_at, out_mask, out);
-      }
-    }
-  }
 }
 
 // dX of one channel of `present` images; dA, dB and dBias are added to the channel's sums. With T = A X:
@@ -110,7 +30,7 @@ void backward_planes(const Plan& plan, const Run& run, const ChannelState& chann
     for (const Columns& cols : run.columns) {
       const Vec::Mask in_mask = Vec::mask<planes>(cols.in_count, present);
       const Vec::Mask out_mask = Vec::mask<planes>(cols.out_count, present);
-      const int32_t* index = run.patterns[cols.pattern].backward_index.data();
+      const int32_t* index = run.patterns[cols.pattern].backward.source.data();
       const float* b_t = channel.b_t + cols.pattern * w_out * Vec::lanes;
       float* const sum_b = channel.sum_b + cols.pattern * w_out * Vec::lanes;
 

@@ -1,0 +1,140 @@
+// What the test driver's checks and its benchmark share: tensors, and NeoCells with random contents.
+#pragma once
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "golden.h"
+#include "half.h"
+#include "neonext_cpu.h"
+
+namespace neonext {
+
+// Both return the number of failures, which they print.
+int check();
+int check_threads();
+
+inline uint32_t g_seed = 1;
+
+// Uniform in -1..1 with 11 significant bits, so that float16 holds it exactly.
+inline double random_value() {
+  g_seed = g_seed * 1664525u + 1013904223u;
+  return static_cast<int>(g_seed >> 21) / 1024.0 - 1.0;
+}
+
+// A tensor in one allocation of exactly its size, so that a sanitizer sees the first byte beyond it.
+struct Buffer {
+  std::vector<int64_t> shape;
+  std::string dtype;
+  std::vector<char> bytes;
+
+  Buffer(std::vector<int64_t> s, bool half) : shape(std::move(s)), dtype(half ? "float16" : "float32") {
+    bytes.assign(size() * (half ? 2 : 4), 0x7f);
+  }
+  Buffer(std::vector<int64_t> s, bool half, const std::vector<double>& values) : Buffer(std::move(s), half) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (half) {
+        from_float(static_cast<float>(values[i]), reinterpret_cast<Half*>(bytes.data()) + i);
+      } else {
+        from_float(static_cast<float>(values[i]), reinterpret_cast<float*>(bytes.data()) + i);
+      }
+    }
+  }
+  explicit Buffer(const std::vector<int32_t>& values) : shape{static_cast<int64_t>(values.size())}, dtype("int32") {
+    bytes.assign(values.size() * 4, 0);
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+  }
+  size_t size() const {
+    size_t result = 1;
+    for (int64_t s : shape) result *= s;
+    return result;
+  }
+  double at(size_t i) const {
+    return dtype == "float16" ? to_float(reinterpret_cast<const Half*>(bytes.data())[i])
+                              : reinterpret_cast<const float*>(bytes.data())[i];
+  }
+};
+
+using Function = int (*)(int, void**, int*, int64_t**, const char**, void*, void*);
+
+inline int call(Function function, const std::vector<Buffer*>& tensors) {
+  std::vector<void*> params;
+  std::vector<int> ndims;
+  std::vector<int64_t*> shapes;
+  std::vector<const char*> dtypes;
+  for (Buffer* t : tensors) {
+    params.push_back(t->bytes.data());
+    ndims.push_back(static_cast<int>(t->shape.size()));
+    shapes.push_back(t->shape.data());
+    dtypes.push_back(t->dtype.c_str());
+  }
+  return function(static_cast<int>(params.size()), params.data(), ndims.data(), shapes.data(), dtypes.data(), nullptr,
+                  nullptr);
+}
+
+// A cell with random contents, and the buffers of both operators.
+struct Cell {
+  GoldenCell golden;
+  bool half_x, half_weights, has_bias;
+  std::vector<Buffer> blocks, dblocks;
+  std::vector<Buffer> own;  // x, dy, layout, bias, y, dx, dbias
+
+  Cell(std::vector<Group> groups, int n, int h, int w, bool has_bias, bool half_x = false, bool half_weights = false)
+      : half_x(half_x), half_weights(half_weights), has_bias(has_bias) {
+    golden.groups = groups;
+    golden.n = n, golden.h = h, golden.w = w, golden.c = 0;
+    golden.h_out = h * groups[0].h_out / groups[0].h_in;
+    golden.w_out = w * groups[0].w_out / groups[0].w_in;
+    std::vector<int32_t> layout{has_bias};
+    const auto random = [](size_t count) {
+      std::vector<double> v(count);
+      for (double& value : v) value = random_value();
+      return v;
+    };
+    blocks.reserve(2 * groups.size());
+    for (const Group& g : groups) {
+      golden.c += g.channels;
+      layout.insert(layout.end(), {g.channels, g.h_out, g.h_in, g.w_in, g.w_out, g.shift_left, g.shift_right});
+      golden.left.push_back(random(size_t(g.channels) * g.h_out * g.h_in));
+      golden.right.push_back(random(size_t(g.channels) * g.w_in * g.w_out));
+      const std::vector<int64_t> left{g.channels, g.h_out, g.h_in}, right{g.channels, g.w_in, g.w_out};
+      blocks.emplace_back(left, half_weights, golden.left.back());
+      blocks.emplace_back(right, half_weights, golden.right.back());
+      dblocks.emplace_back(left, half_weights);
+      dblocks.emplace_back(right, half_weights);
+    }
+    golden.x = random(size_t(n) * golden.c * h * w);
+    golden.dy = random(size_t(n) * golden.c * golden.h_out * golden.w_out);
+    golden.bias = has_bias ? random(golden.c) : std::vector<double>(golden.c, 0.0);
+    const std::vector<int64_t> in{n, golden.c, h, w}, out{n, golden.c, golden.h_out, golden.w_out}, c{golden.c};
+    own = {Buffer(in, half_x, golden.x), Buffer(out, half_x, golden.dy), Buffer(layout),
+           Buffer(c, half_weights, golden.bias), Buffer(out, half_x), Buffer(in, half_x), Buffer(c, half_weights)};
+  }
+
+  int forward() {
+    std::vector<Buffer*> list{&own[0], &own[2]};
+    for (Buffer& b : blocks) list.push_back(&b);
+    if (has_bias) list.push_back(&own[3]);
+    list.push_back(&own[4]);
+    return call(neocell_forward, list);
+  }
+  int backward() {
+    std::vector<Buffer*> list{&own[0], &own[1], &own[2]};
+    for (Buffer& b : blocks) list.push_back(&b);
+    list.push_back(&own[5]);
+    for (Buffer& b : dblocks) list.push_back(&b);
+    list.push_back(&own[6]);
+    return call(neocell_backward, list);
+  }
+  std::vector<char> outputs() const {
+    std::vector<char> all = own[4].bytes;
+    for (int i : {5, 6}) all.insert(all.end(), own[i].bytes.begin(), own[i].bytes.end());
+    for (const Buffer& b : dblocks) all.insert(all.end(), b.bytes.begin(), b.bytes.end());
+    return all;
+  }
+};
+
+inline Group square(int k, int channels, int shift) { return {channels, k, k, k, k, shift, shift}; }
+
+}  // namespace neonext

@@ -1,0 +1,227 @@
+// Checks against double precision and between numbers of threads.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <thread>
+
+#include "driver.h"
+
+namespace neonext {
+namespace {
+
+int g_failures = 0;
+double g_worst = 0;
+
+// Largest error in units of the last place of the tensor's largest value.
+void compare(const std::string& what, const Buffer& got, const std::vector<double>& want, double limit) {
+  double largest = 1e-30, error = 0;
+  for (double v : want) largest = std::max(largest, std::fabs(v));
+  for (size_t i = 0; i < want.size(); ++i) {
+    const double e = std::fabs(got.at(i) - want[i]);
+    error = std::isnan(e) ? INFINITY : std::max(error, e);
+  }
+  const double relative = error / largest / (got.dtype == "float16" ? 1.0 / 2048 : 1.0 / 16777216);
+  g_worst = std::max(g_worst, relative);
+  if (!(relative <= limit)) {
+    std::printf("FAILED %s: error of %.3g units in the last place of %.3g, limit %.3g\n", what.c_str(), relative, largest,
+                limit);
+    ++g_failures;
+  }
+}
+
+std::string name_of(const Cell& cell) {
+  std::string text;
+  for (const Group& g : cell.golden.groups) {
+    char part[160];
+    std::snprintf(part, sizeof(part), "[%d ch, left %dx%d, right %dx%d, shift %d,%d] ", g.channels, g.h_out, g.h_in,
+                  g.w_in, g.w_out, g.shift_left, g.shift_right);
+    text += part;
+  }
+  return text + "N " + std::to_string(cell.golden.n) + ", " + std::to_string(cell.golden.h) + " x " +
+         std::to_string(cell.golden.w) + ", " + cell.own[0].dtype + " with " + cell.blocks[0].dtype + " blocks";
+}
+
+void check_cell(Cell cell) {
+  GoldenCell& golden = cell.golden;
+  golden.run();
+  std::vector<char> first;
+  for (int threads = 1; threads <= 3; ++threads) {
+    neonext_set_threads(threads);
+    const int codes[] = {cell.forward(), cell.backward()};
+    if (codes[0] || codes[1]) {
+      std::printf("FAILED %s: returned %d and %d\n", name_of(cell).c_str(), codes[0], codes[1]);
+      ++g_failures;
+      return;
+    }
+    if (threads == 1) {
+      first = cell.outputs();
+    } else if (cell.outputs() != first) {
+      std::printf("FAILED %s: other bits with %d threads\n", name_of(cell).c_str(), threads);
+      ++g_failures;
+    }
+  }
+  // Sums of k products, and of the whole tensor for the gradients of the blocks; float16 adds one rounding.
+  const std::string name = name_of(cell);
+  compare(name + ": y", cell.own[4], golden.y, 12);
+  compare(name + ": dx", cell.own[5], golden.dx, 12);
+  compare(name + ": dbias", cell.own[6], golden.dbias, 50);
+  for (size_t g = 0; g < golden.groups.size(); ++g) {
+    compare(name + ": dleft", cell.dblocks[2 * g], golden.dleft[g], 50);
+    compare(name + ": dright", cell.dblocks[2 * g + 1], golden.dright[g], 50);
+  }
+}
+
+void check_neocell() {
+  int cases = 0;
+  const auto check = [&](Cell cell) {
+    check_cell(std::move(cell));
+    ++cases;
+  };
+  const int sizes[][2] = {{7, 7}, {12, 12}, {14, 14}, {17, 17}, {24, 24}, {56, 56}, {5, 23}, {20, 17}, {3, 4}, {1, 1}};
+  for (int k = 1; k <= 9; ++k) {
+    for (const auto& size : sizes) {
+      const int n = size[0] == 56 ? 2 : 3;
+      for (int shift : {0, 1, 2}) {
+        if (shift < k) check(Cell({square(k, 2 * k + 1, shift)}, n, size[0], size[1], shift == 1));
+      }
+    }
+  }
+  for (bool half_x : {false, true}) {
+    for (bool half_weights : {false, true}) {
+      for (const auto& size : sizes) {
+        check(Cell({square(4, 11, 1), square(7, 12, 1)}, 3, size[0], size[1], true, half_x, half_weights));
+      }
+    }
+  }
+  check(Cell({square(7, 5, 3), square(4, 3, 1), square(2, 4, 0)}, 2, 13, 11, false));
+  check(Cell({square(7, 3, 1)}, 2, 14, 14, false));  // fewer channels than shifts
+  check(Cell({{9, 4, 4, 7, 7, 1, 2}}, 2, 13, 16, true));
+  check(Cell({{6, 7, 7, 4, 4, 0, 1}}, 3, 7, 7, false));
+  const int resample[][2] = {{2, 1}, {1, 2}, {3, 2}, {2, 3}, {4, 1}, {8, 5}, {5, 8}, {20, 10}, {1, 18}};
+  for (const auto& r : resample) {
+    for (const auto& size : sizes) {
+      const int largest = std::max(size[0], size[1]) * r[1] / r[0];
+      if (std::min(size[0], size[1]) * r[1] / r[0] == 0 || largest > 500) continue;
+      check(Cell({{5, r[1], r[0], r[0], r[1], 0, 0}}, 3, size[0], size[1], true, size[0] == 17));
+    }
+  }
+  check(Cell({{3, 3, 2, 1, 1, 0, 0}}, 2, 8, 7, false));
+  check(Cell({square(17, 20, 1), square(33, 3, 4)}, 2, 40, 35, true));  // wider than any vector
+  check(Cell({square(7, 2, 1)}, 700, 56, 56, false));                   // images in several segments
+  check(Cell({square(4, 96, 1)}, 16, 28, 28, false));
+  std::printf("%d cells, largest error %.3g units in the last place\n", cases, g_worst);
+}
+
+void expect_code(const char* what, int got, int want) {
+  if (got != want) {
+    std::printf("FAILED %s: returned %d instead of %d\n", what, got, want);
+    ++g_failures;
+  }
+}
+
+void check_refusals() {
+  const Cell good({square(4, 8, 1)}, 2, 14, 14, false);
+  const auto refuse = [&](const char* what, int code, void (*spoil)(Cell&)) {
+    Cell cell = good;
+    spoil(cell);
+    expect_code(what, cell.forward(), code);
+    expect_code(what, cell.backward(), code);
+  };
+  refuse("type of x", NEONEXT_BAD_TYPE, [](Cell& c) { c.own[0].dtype = c.own[1].dtype = c.own[4].dtype = "bfloat16"; });
+  refuse("type of a block", NEONEXT_BAD_TYPE, [](Cell& c) { c.blocks[1].dtype = "int32"; });
+  refuse("channels of x", NEONEXT_BAD_SHAPE, [](Cell& c) {
+    for (int i : {0, 1, 4, 5}) c.own[i].shape[1] = 7;
+  });
+  refuse("rank of x", NEONEXT_BAD_SHAPE, [](Cell& c) { c.own[0].shape = {2, 8, 196}; });
+  refuse("size of y", NEONEXT_BAD_SHAPE, [](Cell& c) { c.own[1].shape[3] = c.own[4].shape[3] = 13; });
+  refuse("size of a block", NEONEXT_BAD_SHAPE, [](Cell& c) { c.blocks[0].shape[2] = 3; });
+  refuse("fields of the layout", NEONEXT_BAD_LAYOUT, [](Cell& c) { c.own[2].shape[0] = 7; });
+  refuse("type of the layout", NEONEXT_BAD_LAYOUT, [](Cell& c) { c.own[2].dtype = "float32"; });
+  refuse("shift of the layout", NEONEXT_BAD_LAYOUT, [](Cell& c) { c.own[2].bytes[24] = 4; });
+  refuse("number of tensors", NEONEXT_BAD_COUNT, [](Cell& c) {
+    c.blocks.pop_back(), c.blocks.pop_back();
+    c.dblocks.pop_back(), c.dblocks.pop_back();
+    Cell more({square(4, 4, 1), square(4, 4, 1)}, 2, 14, 14, false);
+    c.own[2] = more.own[2];
+    for (int i : {0, 1}) c.blocks.push_back(more.blocks[i]), c.dblocks.push_back(more.dblocks[i]);
+  });
+}
+
+// GELU's error in units of the last place: of the value for y, of 1 for the slope, which crosses zero.
+void check_gelu() {
+  std::vector<double> x;
+  for (int i = -140000; i <= 100000; ++i) x.push_back(static_cast<float>(i / 10007.0));
+  for (double special : {0.0, -0.0, 1e-30, -1e-30, 1e-42, -12.99, -13.5, 50.0, -50.0, 3e38, -3e38}) {
+    x.push_back(static_cast<float>(special));
+  }
+  double worst_y = 0, worst_dx = 0;
+  for (bool half : {false, true}) {
+    const int64_t count = static_cast<int64_t>(x.size());
+    Buffer in({count}, half, x), dy({count}, half, std::vector<double>(count, 1.0)), y({count}, half), dx({count}, half);
+    std::vector<char> first;
+    for (int threads = 1; threads <= 3; ++threads) {
+      neonext_set_threads(threads);
+      expect_code("gelu_forward", call(gelu_forward, {&in, &y}), 0);
+      expect_code("gelu_backward", call(gelu_backward, {&in, &dy, &dx}), 0);
+      std::vector<char> both = y.bytes;
+      both.insert(both.end(), dx.bytes.begin(), dx.bytes.end());
+      if (threads == 1) first = both;
+      expect_code("bits of gelu that differ between threads", first != both, 0);
+    }
+    const double unit = half ? 1.0 / 2048 : 1.0 / 16777216, smallest = half ? 6.2e-5 : 1.2e-38;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double value = in.at(i), want = golden_gelu(value);
+      if (std::isinf(value)) continue;  // 50 and more are finite in float16, 3e38 is not
+      if (!half && std::fabs(want) < smallest) {  // may be flushed
+        expect_code("gelu below the smallest normal number", std::fabs(y.at(i)) < smallest, 1);
+        continue;
+      }
+      worst_y = std::max(worst_y, std::fabs(y.at(i) - want) / std::max(smallest, std::fabs(want)) / unit);
+      worst_dx = std::max(worst_dx, std::fabs(dx.at(i) - golden_gelu_slope(value)) / unit);
+    }
+  }
+  std::printf("gelu: largest error %.3g units in the last place, slope %.3g\n", worst_y, worst_dx);
+  expect_code("gelu's error above 8 units", !(worst_y <= 8), 0);
+  expect_code("the slope's error above 4 units", !(worst_dx <= 4), 0);
+
+  const double infinity = INFINITY, nan = NAN;
+  Buffer in({3}, false, {infinity, -infinity, nan}), y({3}, false);
+  call(gelu_forward, {&in, &y});
+  expect_code("gelu of infinity", y.at(0) == infinity && std::fabs(y.at(1)) < 1.2e-38 && std::isnan(y.at(2)), 1);
+  Buffer other({2}, false);
+  expect_code("gelu of another shape", call(gelu_forward, {&in, &other}), NEONEXT_BAD_SHAPE);
+  other = Buffer({3}, true);
+  expect_code("gelu of another type", call(gelu_forward, {&in, &other}), NEONEXT_BAD_TYPE);
+  expect_code("gelu of too many tensors", call(gelu_forward, {&in, &y, &y}), NEONEXT_BAD_COUNT);
+}
+
+}  // namespace
+
+int check() {
+  std::printf("%s\n", neonext_simd());
+  check_neocell();
+  check_refusals();
+  check_gelu();
+  return g_failures;
+}
+
+// Many small calls in a row on three threads, for a sanitizer that watches them.
+int check_threads() {
+  neonext_set_threads(3);
+  Cell small({square(4, 16, 1), square(7, 16, 1)}, 8, 14, 14, false);
+  for (int i = 0; i < 200; ++i) {
+    if (i % 20 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // until the helpers sleep
+    expect_code("forward", small.forward(), 0);
+    expect_code("backward", small.backward(), 0);
+  }
+  // Two callers at once: one of them works alone.
+  std::vector<char> alone = small.outputs();
+  Cell twin = small;
+  std::thread other([&] { twin.forward(), twin.backward(); });
+  small.forward(), small.backward();
+  other.join();
+  expect_code("two callers", small.outputs() == alone && twin.outputs() == alone, 1);
+  return g_failures;
+}
+
+}  // namespace neonext

@@ -40,7 +40,9 @@ class TrainConfig:
         mixup_switch_prob: probability of cutmix instead of mixup when both are on.
         label_smoothing: share of the target spread over all classes.
         aug_repeats: times that a sample comes in a global batch, each time augmented in another way.
-        batch_size: images a step on each device.
+        batch_size: images that each device takes at once.
+        global_batch: images of an update of the weights, over all devices; where batch_size on every device is less,
+            gradients are accumulated. Null is batch_size on every device, once.
         eval_batch_size: images an evaluation step on each device.
         num_workers: processes that prepare batches, for each device; 0 prepares them in the training loop.
         max_bad_share: of the samples; when more of them cannot be read, the run stops.
@@ -50,6 +52,7 @@ class TrainConfig:
         min_lr: learning rate at the end.
         warmup_epochs: epochs of linear warm-up; may be fractional.
         weight_decay: on matrices only: not on norms, biases and layer scale.
+        clip_grad: greatest global norm of the gradients, to which larger ones are scaled down; 0 is off.
         momentum: of sgd.
         beta1: of adamw.
         beta2: of adamw.
@@ -90,6 +93,7 @@ class TrainConfig:
     label_smoothing: float = 0.1
     aug_repeats: int = 1
     batch_size: int = 64
+    global_batch: int | None = None
     eval_batch_size: int = 100
     num_workers: int = 1
     max_bad_share: float = 0.01
@@ -99,6 +103,7 @@ class TrainConfig:
     min_lr: float = 0.0
     warmup_epochs: float = 1.0
     weight_decay: float = 0.05
+    clip_grad: float = 0.0
     momentum: float = 0.9
     beta1: float = 0.9
     beta2: float = 0.999
@@ -120,7 +125,18 @@ class TrainConfig:
         for name, least in (
             *((name, 1) for name in ("batch_size", "eval_batch_size", "epochs", "image_size")),
             *((name, 1) for name in ("val_interval", "keep_checkpoint_max", "log_interval")),
-            *((name, 0) for name in ("num_workers", "crop_padding", "min_lr", "warmup_epochs", "weight_decay", "seed")),
+            *(
+                (name, 0)
+                for name in (
+                    "num_workers",
+                    "crop_padding",
+                    "min_lr",
+                    "warmup_epochs",
+                    "weight_decay",
+                    "clip_grad",
+                    "seed",
+                )
+            ),
         ):
             if not getattr(self, name) >= least:
                 raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
@@ -131,6 +147,21 @@ class TrainConfig:
         for name in ("momentum", "beta1", "beta2", "drop_path_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+
+    def micro_batches(self, world: int) -> int:
+        """Batches of batch_size that each of `world` devices takes in an update.
+
+        Raises:
+            UserError: global_batch does not consist of whole batches on every device.
+        """
+        at_once = self.batch_size * world
+        global_batch = at_once if self.global_batch is None else self.global_batch
+        if global_batch < 1 or global_batch % at_once:
+            raise UserError(
+                f"global_batch (={global_batch}) must be a multiple of batch_size x devices "
+                f"(={self.batch_size} x {world}): change one of them"
+            )
+        return global_batch // at_once
 
     @property
     def model_overrides(self) -> dict:

@@ -32,11 +32,11 @@ def train_transform(config: TrainConfig, source: Source) -> TrainTransform:
 
 
 def train_loader(config: TrainConfig, source: Source, ranks: Ranks) -> Loader:
-    """Augmented, mixed and shuffled batches of this rank."""
+    """Augmented, mixed and shuffled batches of this rank, each its share of an update."""
     return Loader(
         source,
         train_transform(config, source),
-        config.batch_size,
+        config.batch_size * config.micro_batches(ranks.world),
         training=True,
         seed=config.seed,
         rank=ranks.rank,

@@ -1,5 +1,6 @@
 """AdamW and SGD whose learning rate is an input, so that the schedule lives on the host and a run can be resumed."""
 
+import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
@@ -22,8 +23,17 @@ def weight_decay_mask(parameters) -> tuple[bool, ...]:
     return tuple(mask)
 
 
+def _or(finite, value, otherwise: float):
+    """The value where finite, a float32 scalar."""
+    return ops.select(finite, ops.ones((), ms.float32) * value, ops.ones((), ms.float32) * otherwise)
+
+
 class _Optimizer(nn.Cell):
-    """State shared by the optimisers: the parameters, which of them decay, and zeros like them."""
+    """State shared by the optimisers: the parameters, which of them decay, and zeros like them.
+
+    Whoever calls with finite = False gives gradients of zero, and gets everything back as it was: with a learning rate
+    of 0 and moments that forget nothing, the arithmetic of a step changes no bit.
+    """
 
     def __init__(self, parameters, weight_decay: float):
         super().__init__()
@@ -31,6 +41,11 @@ class _Optimizer(nn.Cell):
         self.decays = weight_decay_mask(self.parameters)
         self.weight_decay = weight_decay
         self.count = len(self.parameters)
+
+    def state(self) -> list[Parameter]:
+        """What a resumed run needs besides the parameters."""
+        own = {p.name for p in self.parameters}
+        return [p for p in self.get_parameters() if p.name not in own]
 
     def zeros(self, prefix: str) -> ParameterTuple:
         """A state tensor for each parameter, named after it."""
@@ -54,6 +69,7 @@ class AdamW(_Optimizer):
     Inputs:
         gradients: tuple, one a parameter.
         lr: float32 scalar tensor.
+        finite: bool scalar tensor; False changes nothing, and takes gradients of zero.
     """
 
     def __init__(self, parameters, weight_decay: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
@@ -65,7 +81,9 @@ class AdamW(_Optimizer):
         self.beta2_power = Parameter(Tensor(np.float32(1.0)), name="beta2_power", requires_grad=False)
         self.adam = ops.Adam()
 
-    def construct(self, gradients, lr):
+    def construct(self, gradients, lr, finite):
+        lr = _or(finite, lr, 0.0)
+        beta1, beta2 = _or(finite, self.beta1, 1.0), _or(finite, self.beta2, 1.0)
         beta1_power = self.beta1_power * self.beta1
         beta2_power = self.beta2_power * self.beta2
         # The fused operator adds eps to the uncorrected root: scaled like this it is the textbook's.
@@ -77,9 +95,9 @@ class AdamW(_Optimizer):
             if self.decays[i] and self.weight_decay > 0:
                 ops.assign(p, p * keep)
             moments = (self.moment1[i], self.moment2[i])
-            self.adam(p, *moments, beta1_power, beta2_power, lr, self.beta1, self.beta2, eps, gradients[i])
-        ops.assign(self.beta1_power, beta1_power)
-        ops.assign(self.beta2_power, beta2_power)
+            self.adam(p, *moments, beta1_power, beta2_power, lr, beta1, beta2, eps, gradients[i])
+        ops.assign(self.beta1_power, self.beta1_power * beta1)
+        ops.assign(self.beta2_power, self.beta2_power * beta2)
         return lr
 
 
@@ -95,11 +113,13 @@ class SGD(_Optimizer):
         self.velocity = self.zeros("velocity")
         self.update = ops.ApplyMomentum()
 
-    def construct(self, gradients, lr):
+    def construct(self, gradients, lr, finite):
+        lr, momentum = _or(finite, lr, 0.0), _or(finite, self.momentum, 1.0)
+        weight_decay = _or(finite, self.weight_decay, 0.0)
         for i in range(self.count):
             p = self.parameters[i]
             gradient = gradients[i]
             if self.decays[i] and self.weight_decay > 0:
-                gradient = gradient + self.weight_decay * p
-            self.update(p, self.velocity[i], lr, gradient, self.momentum)
+                gradient = gradient + weight_decay * p
+            self.update(p, self.velocity[i], lr, gradient, momentum)
         return lr

@@ -1,6 +1,7 @@
 """What a run tells its user: lines of the log, one object an event in metrics.jsonl, and curves for TensorBoard."""
 
 import logging
+import math
 import os
 
 from neonext_ms.terminal import LIVE
@@ -34,11 +35,12 @@ class Reporter:
         self.tensorboard = TensorBoard(folder.path / "tensorboard") if folder and config.tensorboard else None
         self._warned = False
 
-    def start(self, ranks, parameters: int, images: tuple[int, int], classes: int):
+    def start(self, ranks, micro_batches: int, parameters: int, images: tuple[int, int], classes: int):
         """Before anything is compiled: what will run, and where.
 
         Args:
             ranks: of the job.
+            micro_batches: of an update, on each device.
             parameters: how many are trained.
             images: in the training and in the validation split.
             classes: of the data set.
@@ -54,9 +56,10 @@ class Reporter:
             "%s: %d training and %d validation images, %d classes, %d x %d pixels",
             *(config.dataset, *images, classes, config.image_size, config.image_size),
         )
+        factors = [world, config.batch_size] + [micro_batches] * (micro_batches > 1)
         log.info(
-            "global batch %d (%d x %d), %d steps an epoch, %d epochs; run folder %s",
-            *(config.batch_size * world, world, config.batch_size),
+            "global batch %d (%s), lr %.3g, %d steps an epoch, %d epochs; run folder %s",
+            *(math.prod(factors), " x ".join(map(str, factors)), config.lr),
             *(self.steps_an_epoch, config.epochs, self.folder.path),
         )
 
@@ -73,7 +76,8 @@ class Reporter:
             epoch: 1-based.
             i: last step of the epoch that was made, 1-based.
             step: likewise, of the run.
-            metrics: loss, accuracy, lr, images_per_second and data_wait since the last report.
+            metrics: loss, accuracy, gradient_norm, skipped (updates that were not finite), lr, images_per_second and
+                data_wait since the last report.
         """
         if not self.folder:
             return

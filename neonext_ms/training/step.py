@@ -1,6 +1,108 @@
-"""One training step and one evaluation step, each a single graph."""
+"""One training step and one evaluation step, computed in graphs."""
 
-from mindspore import ParameterTuple, nn, ops
+from typing import NamedTuple
+
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from neonext_ms.training.update import Update
+
+
+class StepMetrics(NamedTuple):
+    """What a `TrainStep` says about an update, over all devices; floats.
+
+    loss: mean over the global batch.
+    correct: images of it whose largest logit is the largest target.
+    gradient_norm: of all gradients together, before clipping.
+    finite: 1 if loss and gradients were, 0 if the update was skipped.
+    """
+
+    loss: float
+    correct: float
+    gradient_norm: float
+    finite: float
+
+    @classmethod
+    def read(cls, result: Tensor) -> "StepMetrics":
+        """Wait for the result of a step."""
+        return cls(*result.asnumpy().tolist())
+
+
+class TrainStep:
+    """One update of the weights: forward and backward over this device's share of the global batch, then `Update`.
+
+    With one micro-batch everything is one graph. With more of them, one graph adds a micro-batch to running sums and is
+    run for each, between a graph that clears the sums and one, without the network, that applies them: nothing is
+    compiled twice, and gradients travel between devices once an update.
+
+    Args:
+        network: NeoNeXt, in training mode.
+        optimizer: a Cell of (gradients, lr, finite).
+        micro_batches: how many an update takes; the images of a call are cut into as many equal parts.
+        reducer, world: averages gradients over devices, None for one; and their number.
+        clip_grad: greatest global norm of the gradients; 0 is no limit.
+    """
+
+    def __init__(self, network, optimizer, micro_batches=1, reducer=None, world=1, clip_grad=0.0):
+        self.micro_batches = micro_batches
+        self.optimizer = optimizer
+        update = Update(network, optimizer, reducer, world, clip_grad)
+        gradient = _Gradient(network, optimizer.parameters)
+        if micro_batches == 1:
+            self._cells = (_WholeStep(gradient, update),)
+        else:
+            sums = _Sums(optimizer, micro_batches)
+            self._cells = (_Begin(sums, update), _MicroStep(gradient, sums), _Apply(sums, update))
+        for cell in self._cells:
+            cell.set_train(True)
+
+    def __call__(self, images: np.ndarray, targets: np.ndarray, drop_path: np.ndarray | None, lr: float) -> Tensor:
+        """Make an update.
+
+        Args:
+            images: float32 (n, 3, S, S), n a multiple of micro_batches.
+            targets: float32 (n, K) soft targets.
+            drop_path: float32 (blocks, n) masks, or None.
+            lr: learning rate.
+
+        Returns:
+            (4,) float32, which `StepMetrics.read` waits for and names.
+        """
+        self._cells[0].set_train(True)  # an evaluation in between has put the network into its mode
+        lr = Tensor(np.float32(lr))
+        if self.micro_batches == 1:
+            return self._cells[0](*_tensors(images, targets, drop_path), lr)
+        begin, micro_step, apply = self._cells
+        micro_step.set_train(True)
+        begin()
+        for inputs in self._micro_batches(images, targets, drop_path):
+            micro_step(*inputs)
+        return apply(lr)
+
+    def compile(self, images, targets, drop_path, lr):
+        """Compile what a call with inputs of these shapes runs, without running it."""
+        lr = Tensor(np.float32(lr))
+        if self.micro_batches == 1:
+            self._cells[0].set_train(True).compile(*_tensors(images, targets, drop_path), lr)
+            return
+        begin, micro_step, apply = self._cells
+        begin.compile()
+        micro_step.set_train(True).compile(*next(self._micro_batches(images, targets, drop_path)))
+        apply.compile(lr)
+
+    def _micro_batches(self, images, targets, drop_path):
+        size = len(images) // self.micro_batches
+        for first in range(0, len(images), size):
+            part = slice(first, first + size)
+            yield _tensors(images[part], targets[part], None if drop_path is None else drop_path[:, part])
+
+    def state_parameters(self) -> dict[str, Parameter]:
+        """What a resumed run needs besides the network's own parameters, by name."""
+        return {p.name: p for p in self.optimizer.state()}
+
+
+def _tensors(images, targets, drop_path) -> tuple:
+    return Tensor(images), Tensor(targets), None if drop_path is None else Tensor(drop_path)
 
 
 def soft_cross_entropy(logits, targets):
@@ -8,44 +110,108 @@ def soft_cross_entropy(logits, targets):
     return -ops.sum(targets * ops.log_softmax(logits.astype(targets.dtype), -1), -1)
 
 
-class TrainStep(nn.Cell):
-    """Forward, gradients, their mean over all devices, and the update, in one graph.
+class _Gradient(nn.Cell):
+    """Mean loss, number of right answers, and gradients (tuple, one a weight) of a micro-batch."""
 
-    Args:
-        network: NeoNeXt.
-        optimizer: a Cell of (gradients, lr).
-        reducer: averages gradients over devices, or None for one device.
-
-    Inputs:
-        images: (n, 3, S, S) float32.
-        targets: (n, K) float32 soft targets.
-        drop_path: (blocks, n) float32 masks, or None.
-        lr: float32 scalar.
-
-    Outputs:
-        mean loss of this device's batch, and the number of its images whose largest logit is the largest target.
-    """
-
-    def __init__(self, network, optimizer, reducer=None):
+    def __init__(self, network, weights):
         super().__init__(auto_prefix=False)
         self.network = network
-        self.optimizer = optimizer
-        self.reducer = reducer
-        self.weights = ParameterTuple(optimizer.parameters)
-        self.gradient = ops.value_and_grad(self.loss, None, self.weights, has_aux=True)
-        self.set_train(True)
+        self.gradient = ops.value_and_grad(self.loss, None, weights, has_aux=True)
 
     def loss(self, images, targets, drop_path):
         logits = self.network(images, drop_path)
         return ops.mean(soft_cross_entropy(logits, targets)), logits
 
-    def construct(self, images, targets, drop_path, lr):
+    def construct(self, images, targets, drop_path):
         (loss, logits), gradients = self.gradient(images, targets, drop_path)
-        if self.reducer is not None:
-            gradients = self.reducer(gradients)
-        loss = ops.depend(loss, self.optimizer(gradients, lr))
         correct = ops.argmax(logits, -1) == ops.argmax(targets, -1)
-        return loss, ops.sum(correct.astype(targets.dtype))
+        return loss, ops.sum(correct.astype(targets.dtype)), gradients
+
+
+class _WholeStep(nn.Cell):
+    """An update of one micro-batch."""
+
+    def __init__(self, gradient: _Gradient, update: Update):
+        super().__init__(auto_prefix=False)
+        self.gradient = gradient
+        self.update = update
+
+    def construct(self, images, targets, drop_path, lr):
+        self.update.remember_statistics()
+        loss, correct, gradients = self.gradient(images, targets, drop_path)
+        return self.update(loss, correct, gradients, lr)
+
+
+class _Sums(nn.Cell):
+    """Loss, right answers and gradients, summed over the micro-batches of an update."""
+
+    def __init__(self, optimizer, micro_batches: int):
+        super().__init__(auto_prefix=False)
+        self.micro_batches = micro_batches
+        self.loss = Parameter(Tensor(np.float32(0)), name="sum.loss", requires_grad=False)
+        self.correct = Parameter(Tensor(np.float32(0)), name="sum.correct", requires_grad=False)
+        self.gradients = optimizer.zeros("sum")
+
+    def clear(self):
+        ops.assign(self.loss, ops.zeros_like(self.loss))
+        ops.assign(self.correct, ops.zeros_like(self.correct))
+        for total in self.gradients:
+            ops.assign(total, ops.zeros_like(total))
+
+    def means(self):
+        """Mean loss, number of right answers, and mean gradients.
+
+        They are values: where gradients are Parameters as they stand, the graph leaves the update out (MindSpore 2.10).
+        """
+        share = 1 / self.micro_batches
+        gradients = ()
+        for total in self.gradients:
+            gradients = (*gradients, total * share)
+        return self.loss * share, self.correct * 1.0, gradients
+
+    def construct(self, loss, correct, gradients):
+        ops.assign_add(self.loss, loss)
+        ops.assign_add(self.correct, correct)
+        for i in range(len(self.gradients)):
+            ops.assign_add(self.gradients[i], gradients[i])
+
+
+class _Begin(nn.Cell):
+    """Before the micro-batches of an update."""
+
+    def __init__(self, sums: _Sums, update: Update):
+        super().__init__(auto_prefix=False)
+        self.sums = sums
+        self.update = update
+
+    def construct(self):
+        self.sums.clear()
+        self.update.remember_statistics()
+
+
+class _MicroStep(nn.Cell):
+    """A micro-batch of an update."""
+
+    def __init__(self, gradient: _Gradient, sums: _Sums):
+        super().__init__(auto_prefix=False)
+        self.gradient = gradient
+        self.sums = sums
+
+    def construct(self, images, targets, drop_path):
+        loss, correct, gradients = self.gradient(images, targets, drop_path)
+        self.sums(loss, correct, gradients)
+
+
+class _Apply(nn.Cell):
+    """After the micro-batches of an update."""
+
+    def __init__(self, sums: _Sums, update: Update):
+        super().__init__(auto_prefix=False)
+        self.sums = sums
+        self.update = update
+
+    def construct(self, lr):
+        return self.update(*self.sums.means(), lr)
 
 
 class EvalStep(nn.Cell):

@@ -50,6 +50,8 @@ class _Run:
         from neonext_ms.models import create_model
         from neonext_ms.models.layers import check_input_size
 
+        self.micro_batches = config.micro_batches(ranks.world)
+        self.global_batch = config.batch_size * self.micro_batches * ranks.world
         self.loader = train_loader(config, train_source, ranks)
         self.preprocess = preprocess(config, train_source)
         self.val_loader = eval_loader(
@@ -78,7 +80,7 @@ class _Run:
             self.folder = RunFolder(path, config.model, config.keep_checkpoint_max)
             self.folder.write("config.yaml", config.to_yaml())
         evaluations = sum(self._is_evaluated(epoch) for epoch in range(1, config.epochs + 1))
-        self.progress = Progress(self.total_steps, evaluations, config.batch_size * ranks.world)
+        self.progress = Progress(self.total_steps, evaluations, self.global_batch)
         self.reporter = Reporter(config, self.folder, len(self.loader), self.progress)
 
     def _make_steps(self):
@@ -91,13 +93,15 @@ class _Run:
         else:
             optimizer = SGD(parameters, config.weight_decay, config.momentum)
         reducer = distributed.gradient_reducer(optimizer.parameters, self.ranks)
-        self.train_step = TrainStep(self.network, optimizer, reducer)
+        self.train_step = TrainStep(
+            self.network, optimizer, self.micro_batches, reducer, self.ranks.world, config.clip_grad
+        )
         self.eval_step = EvalStep(self.network)
 
     def run(self) -> dict:
         config = self.config
         images = (len(self.loader.source), len(self.val_loader.source))
-        self.reporter.start(self.ranks, self._parameter_count, images, len(self.class_names))
+        self.reporter.start(self.ranks, self.micro_batches, self._parameter_count, images, len(self.class_names))
         compile_seconds = self._compile()
         for epoch in range(1, config.epochs + 1):
             self._train_epoch(epoch)
@@ -138,9 +142,9 @@ class _Run:
         from mindspore import Tensor
 
         begin = time.perf_counter()
-        images = np.zeros((self.config.batch_size, 3, self.config.image_size, self.config.image_size), np.float32)
+        size = self.config.image_size
+        images = np.zeros((self.config.batch_size * self.micro_batches, 3, size, size), np.float32)
         targets = np.zeros((len(images), len(self.class_names)), np.float32)
-        self.train_step.set_train(True)
         self.train_step.compile(*self._step_inputs(images, targets, np.arange(len(images)), 0))
         count = self.config.eval_batch_size
         self.eval_step.set_train(False)
@@ -157,17 +161,14 @@ class _Run:
         return learning_rate(step, self.total_steps, warmup, self.config.lr, self.config.min_lr)
 
     def _step_inputs(self, images, targets, positions, step: int) -> tuple:
-        from mindspore import Tensor
-
         from neonext_ms.models.drop_path import drop_path_masks
 
         masks = None
         if self.config.drop_path_rate:
-            masks = Tensor(drop_path_masks(self.network.drop_path_rates, positions, self.config.seed, step))
-        return Tensor(images), Tensor(targets), masks, Tensor(np.float32(self._learning_rate(step)))
+            masks = drop_path_masks(self.network.drop_path_rates, positions, self.config.seed, step)
+        return images, targets, masks, self._learning_rate(step)
 
     def _train_epoch(self, epoch: int):
-        self.train_step.set_train(True)
         self.progress.begin()
         pending = []
         first = (epoch - 1) * len(self.loader)
@@ -181,22 +182,21 @@ class _Run:
                 pending = []
 
     def _report_steps(self, epoch: int, i: int, step: int, results):
-        count = len(results)
+        from neonext_ms.training.step import StepMetrics
+
         begin = time.perf_counter()
-        results[-1][0].asnumpy()
-        drain = time.perf_counter() - begin
-        sums = np.sum([[float(loss.asnumpy()), float(right.asnumpy())] for loss, right in results], axis=0)
-        rate, wait = self.progress.steps(count, drain)
-        loss_sum, right = self.ranks.total(sums)
-        loss = float(loss_sum) / (count * self.ranks.world)
-        accuracy = float(right) / (count * self.config.batch_size * self.ranks.world)
+        updates = [StepMetrics.read(result) for result in results]
+        rate, wait = self.progress.steps(len(updates), time.perf_counter() - begin)
+        loss = float(np.mean([update.loss for update in updates]))
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the loss is {loss} at step {step} (epoch {epoch}): use a lower lr or a longer warm-up"
             )
         metrics = {
             "loss": loss,
-            "accuracy": accuracy,
+            "accuracy": sum(update.correct for update in updates) / (len(updates) * self.global_batch),
+            "gradient_norm": float(np.mean([update.gradient_norm for update in updates if update.finite] or [0.0])),
+            "skipped": sum(not update.finite for update in updates),
             "lr": self._learning_rate(step - 1),
             "images_per_second": round(rate, 1),
             "data_wait": round(wait, 4),

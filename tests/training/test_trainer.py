@@ -104,12 +104,21 @@ def test_files_of_others_in_a_run_folder_stay(tmp_path):
         ({"epochs": 2, "warmup_epochs": 3}, ["warmup_epochs", "3", "2"]),
         ({"drop_path_rate": 1.0}, ["drop_path_rate", "below 1"]),
         ({"seed": -1}, ["seed", "-1"]),
+        ({"clip_grad": -1.0}, ["clip_grad", "-1.0"]),
     ],
 )
 def test_impossible_configurations(wrong, words):
     with pytest.raises(UserError) as error:
         TrainConfig(**wrong)
     assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_micro_batches_make_up_the_global_batch():
+    assert [TrainConfig(batch_size=32, global_batch=256).micro_batches(world) for world in (1, 2, 8)] == [8, 4, 1]
+    assert TrainConfig(batch_size=32).micro_batches(64) == 1
+    for world, global_batch in ((3, 256), (16, 256), (1, 0), (1, 250)):
+        with pytest.raises(UserError, match=rf"global_batch \(={global_batch}\) .*=32 x {world}"):
+            TrainConfig(batch_size=32, global_batch=global_batch).micro_batches(world)
 
 
 def test_progress_counts_steps_and_evaluations():

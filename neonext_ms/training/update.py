@@ -1,0 +1,73 @@
+"""From the gradients of an update to new weights, inside the graph."""
+
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+
+class Update(nn.Cell):
+    """Averages gradients over devices, decides whether they are numbers, clips and applies them.
+
+    A gradient or loss that is not finite, on any device, changes nothing: no weight, no state of the optimizer, no
+    running statistic of BatchNorm. The decision is computed from what all devices share, so all take the same; it is
+    arithmetic instead of a branch, so that the host need not wait for it.
+
+    Args:
+        network: with BatchNorm, whose running statistics the forward passes have changed already.
+        optimizer: a Cell of (gradients, lr, finite).
+        reducer: averages gradients over devices, or None for one device.
+        world: number of devices.
+        clip_grad: greatest global norm of the gradients; 0 is no limit.
+
+    Inputs:
+        loss, gradients: means over the images of this device; gradients a tuple, one a parameter.
+        correct: number of its right answers.
+        lr: float32 scalar.
+
+    Outputs:
+        (4,) float32: the fields of `StepMetrics`.
+    """
+
+    def __init__(self, network, optimizer, reducer=None, world=1, clip_grad=0.0):
+        super().__init__(auto_prefix=False)
+        self.optimizer = optimizer
+        self.reducer = reducer
+        self.all_reduce = None if reducer is None else ops.AllReduce()
+        self.world = world
+        self.clip_grad = clip_grad
+        self.statistics = ParameterTuple([p for p in network.get_parameters() if is_statistic(p)])
+        self.remembered = ParameterTuple([_like(p, "remembered") for p in self.statistics])
+
+    def remember_statistics(self):
+        """Part of the graph that runs before the forward passes."""
+        for i in range(len(self.statistics)):
+            ops.assign(self.remembered[i], self.statistics[i])
+
+    def construct(self, loss, correct, gradients, lr):
+        if self.reducer is not None:
+            gradients = self.reducer(gradients)
+            shared = self.all_reduce(ops.stack([loss / self.world, correct]))
+            loss, correct = shared[0], shared[1]
+        squares = 0.0
+        for gradient in gradients:
+            squares = squares + ops.sum(ops.square(gradient))
+        norm = ops.sqrt(squares)
+        finite = ops.logical_and(ops.isfinite(norm), ops.isfinite(loss))
+        factor = 1.0
+        if self.clip_grad > 0:
+            factor = self.clip_grad / ops.maximum(norm, self.clip_grad)
+        safe = ()
+        for gradient in gradients:
+            safe = (*safe, ops.select(finite, gradient * factor, ops.zeros_like(gradient)))
+        loss = ops.depend(loss, self.optimizer(safe, lr, finite))
+        for i in range(len(self.statistics)):
+            ops.assign(self.statistics[i], ops.select(finite, self.statistics[i], self.remembered[i]))
+        return ops.stack([loss, correct, norm, finite.astype(loss.dtype)])
+
+
+def is_statistic(parameter: Parameter) -> bool:
+    """Whether this is a running mean or variance of BatchNorm."""
+    return parameter.name.endswith(("moving_mean", "moving_variance"))
+
+
+def _like(parameter: Parameter, prefix: str) -> Parameter:
+    """A copy that is not trained, named <prefix>.<name>."""
+    return Parameter(Tensor(parameter.asnumpy()), name=f"{prefix}.{parameter.name}", requires_grad=False)

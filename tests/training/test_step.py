@@ -1,0 +1,104 @@
+"""Updates of the training step: accumulation, clipping, and what is not a number."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn
+
+from neonext_ms import create_model
+from neonext_ms.models.drop_path import drop_path_masks
+from neonext_ms.training.optimizer import SGD, AdamW
+from neonext_ms.training.step import StepMetrics, TrainStep
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.standard_normal((12, 3, 32, 32)).astype(np.float32)
+TARGETS = RNG.dirichlet(np.ones(4), 12).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _graph_mode():
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
+def small_network(frozen_statistics=True):
+    network = create_model("neonext_pico", 4, seed=1, depths=(1, 1), dims=(8, 16), kernels=("4+7", "7"), shifts=(1, 0))
+    if frozen_statistics:
+        for _, cell in network.cells_and_names():
+            if isinstance(cell, nn.BatchNorm2d):
+                cell.use_batch_statistics = False
+    return network
+
+
+def weights_of(network):
+    return {p.name: p.asnumpy().copy() for p in network.get_parameters()}
+
+
+def masks_of(step: int):
+    return drop_path_masks((0.2, 0.4), np.arange(12), 5, step)
+
+
+def test_k_micro_batches_are_one_batch_k_times_as_large():
+    results = {}
+    for k in (1, 3):
+        network = small_network()
+        step = TrainStep(network, SGD(network.trainable_params(), 0.05), micro_batches=k)
+        step.compile(IMAGES, TARGETS, masks_of(0), 0.1)
+        metrics = [StepMetrics.read(step(IMAGES, TARGETS, masks_of(i), 0.1)) for i in range(5)]
+        results[k] = metrics, weights_of(network)
+    np.testing.assert_allclose(results[3][0], results[1][0], rtol=1e-6)
+    for name, value in results[1][1].items():
+        np.testing.assert_allclose(results[3][1][name], value, rtol=0, atol=1e-6, err_msg=name)
+    moved = np.abs(results[1][1]["head.fc.weight"] - small_network().head.fc.weight.asnumpy()).max()
+    assert moved > 1e-2, "or nothing was compared"
+
+
+def test_clipping_bounds_the_norm_of_the_whole_gradient():
+    """SGD without momentum and decay: the weights move by lr times the clipped gradient."""
+    moves, norms = {}, {}
+    for clip in (0.0, 0.25, 1e3):
+        network = small_network()
+        before = weights_of(network)
+        optimizer = SGD(network.trainable_params(), 0.0, momentum=0.0)
+        metrics = StepMetrics.read(TrainStep(network, optimizer, clip_grad=clip)(IMAGES, TARGETS, None, 1.0))
+        after = weights_of(network)
+        moves[clip] = np.concatenate([(after[n] - before[n]).ravel() for n in before]).astype(np.float64)
+        norms[clip] = metrics.gradient_norm
+    np.testing.assert_allclose(list(norms.values()), np.linalg.norm(moves[0.0]), rtol=1e-5)
+    assert norms[0.0] > 0.5
+    np.testing.assert_allclose(np.linalg.norm(moves[0.25]), 0.25, rtol=1e-5)
+    np.testing.assert_allclose(moves[0.25], moves[0.0] * 0.25 / norms[0.0], atol=1e-6)
+    np.testing.assert_allclose(moves[1e3], moves[0.0], atol=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("optimizer", [AdamW, SGD])
+def test_what_is_not_finite_changes_nothing(optimizer, k):
+    """Neither as the first update nor later; and the updates after it are those of a run that never saw it."""
+    results = []
+    for spoiled in (True, False):
+        network = small_network(frozen_statistics=False)
+        step = TrainStep(network, optimizer(network.trainable_params(), 0.05), micro_batches=k)
+        state = step.state_parameters()
+        assert not set(state) & {p.name for p in network.get_parameters()}
+        for i, value in enumerate((np.nan, 1.0, np.inf, 1.0)):
+            images = IMAGES.copy()
+            images[2, 0, 5, 5] *= value  # in the first micro-batch: the second alone would be finite
+            before = {**weights_of(network), **{name: p.asnumpy().copy() for name, p in state.items()}}
+            if value == 1.0 or spoiled:
+                metrics = StepMetrics.read(step(images, TARGETS, masks_of(i), 0.1))
+                assert metrics.finite == (value == 1.0)
+            after = {**weights_of(network), **{name: p.asnumpy() for name, p in state.items()}}
+            same = {name for name in before if np.array_equal(before[name], after[name])}
+            assert same == set(before) if value != 1.0 else not same & {"stem.norm.moving_mean", "stem.proj.weight"}
+        results.append(after)
+    assert all(np.array_equal(results[0][name], results[1][name]) for name in results[0])
+
+
+def test_the_state_of_an_optimizer_is_complete():
+    network = small_network()
+    names = [p.name for p in network.trainable_params()]
+    adam = TrainStep(network, AdamW(network.trainable_params(), 0.05)).state_parameters()
+    moments = {f"moment{i}.{name}" for i in (1, 2) for name in names}
+    assert set(adam) == moments | {"beta1_power", "beta2_power"}
+    sgd = TrainStep(network, SGD(network.trainable_params(), 0.05), micro_batches=2).state_parameters()
+    assert set(sgd) == {f"velocity.{name}" for name in names}

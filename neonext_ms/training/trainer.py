@@ -185,8 +185,10 @@ class _Run:
         from neonext_ms.training.step import StepMetrics
 
         begin = time.perf_counter()
+        StepMetrics.read(results[-1])
+        drain = time.perf_counter() - begin
         updates = [StepMetrics.read(result) for result in results]
-        rate, wait = self.progress.steps(len(updates), time.perf_counter() - begin)
+        rate, wait = self.progress.steps(len(updates), drain)
         loss = float(np.mean([update.loss for update in updates]))
         if not math.isfinite(loss):
             raise DivergedError(

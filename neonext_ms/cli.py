@@ -48,6 +48,9 @@ def build_parser():
         elif name == "infer":
             command.add_argument("images", nargs="*", help="image files or folders of them")
             command.add_function_arguments(function, as_group=False, skip={"images"})
+        elif name == "report":
+            command.add_argument("run", help="folder of a training run")
+            command.add_function_arguments(function, as_group=False, skip={"run"})
         else:
             command.add_function_arguments(function, as_group=False, skip={"what"} if name in SUBJECTS else set())
         command.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else on stdout")

@@ -38,6 +38,33 @@ def ablate(config, seeds: int = 5):
     return result
 
 
+def report(
+    run: str,
+    output: str | None = None,
+    data_dir: str | None = None,
+    num_workers: int = 1,
+    device: Literal["auto", "CPU", "Ascend"] = "auto",
+):
+    """Write a run as one HTML file: curves, summary, confusion matrix, most confident mistakes, configuration.
+
+    Args:
+        run: its folder.
+        output: file to write, must not exist; report.html in the run folder if null.
+        data_dir: where the run's data set is now, if it was moved.
+        num_workers: processes that prepare batches; 0 prepares them in the loop.
+        device: where to run the best checkpoint; auto takes an Ascend NPU if there is one.
+    """
+    from neonext_ms.analysis.run_report import write_report
+
+    path = Path(output) if output else Path(run) / "report.html"
+    result = write_report(Path(run), path, data_dir, num_workers, device)
+    print(
+        f"{path}: "
+        + (f"without mistakes: {result['missing']}" if result["missing"] else f"{result['mistakes']} mistakes")
+    )
+    return result
+
+
 def validate(
     checkpoint: str,
     dataset: Literal["digits", "cifar10", "cifar100", "folder", "mindrecord"] | None = None,
@@ -323,6 +350,7 @@ def plot(what: str, config, output: str, samples: int = 8, versions: int = 6):
 COMMANDS = {
     "train": train,
     "ablate": ablate,
+    "report": report,
     "validate": validate,
     "profile": profile,
     "export": export,

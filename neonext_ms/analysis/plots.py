@@ -22,15 +22,22 @@ _PANELS = (
 
 
 def plot_curves(metrics_jsonl: Path, output: Path):
-    """Draw loss, accuracy, learning rate and speed of a run against its steps, as a PNG.
+    """Write the picture of `draw_curves`; an older one of that name is replaced."""
+    write_atomically(output, draw_curves(metrics_jsonl))
+
+
+def draw_curves(metrics_jsonl: Path) -> bytes:
+    """Draw loss, accuracy, learning rate and speed of a run against its steps.
 
     Steps that were run again after an interruption count once, as they went the last time. A last line that was cut
-    off while it was written is passed over. An older picture of that name is replaced.
+    off while it was written is passed over.
 
     Args:
         metrics_jsonl: one JSON object a line: event ("train", "eval"; others are passed over), step, and any of loss,
             accuracy (0..1), lr, images_per_second.
-        output: of the picture; its folder exists.
+
+    Returns:
+        a PNG.
 
     Raises:
         UserError: the file cannot be read or has nothing to draw.
@@ -60,7 +67,7 @@ def plot_curves(metrics_jsonl: Path, output: Path):
             axes.set_ylim(0, None if not axes.lines else 1.1 * max(axes.lines[0].get_ydata()))
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=130)
-    write_atomically(output, picture.getvalue())
+    return picture.getvalue()
 
 
 def read_series(metrics_jsonl: Path) -> dict[str, dict[int, dict]]:

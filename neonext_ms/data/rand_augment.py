@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from neonext_ms.data.shear import shear
 from neonext_ms.errors import UserError
 
 APPLIED = 0.5  # probability that a chosen operation is applied
@@ -34,8 +35,8 @@ class Operation(NamedTuple):
     signed: bool = False
 
 
-def _affine(image, matrix, style):
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, style.resample, fillcolor=style.fill)
+def _shear(image, slope, style, axis):
+    return shear(image, slope, axis, style.resample, style.fill)
 
 
 def _translate(image, share, style, axis):
@@ -69,8 +70,8 @@ _GEOMETRIC_AND_TONE = {
     "Invert": Operation(lambda image, value, style: ImageOps.invert(image)),
     "Rotate": Operation(_rotate, lambda strength: 30 * strength, signed=True),
     "SolarizeAdd": Operation(_solarize_add, lambda strength: int(110 * strength)),
-    "ShearX": Operation(lambda i, v, s: _affine(i, (1, v, 0, 0, 1, 0), s), lambda s: 0.3 * s, signed=True),
-    "ShearY": Operation(lambda i, v, s: _affine(i, (1, 0, 0, v, 1, 0), s), lambda s: 0.3 * s, signed=True),
+    "ShearX": Operation(partial(_shear, axis=0), lambda strength: 0.3 * strength, signed=True),
+    "ShearY": Operation(partial(_shear, axis=1), lambda strength: 0.3 * strength, signed=True),
     "TranslateX": Operation(partial(_translate, axis=0), lambda strength: 0.45 * strength, signed=True),
     "TranslateY": Operation(partial(_translate, axis=1), lambda strength: 0.45 * strength, signed=True),
 }

@@ -40,7 +40,7 @@ When something goes wrong (seconds):
   health_interval=60   between the lines that tell which workers live, their updates and the memory; 0: none
   node_timeout=30      a machine from which nothing is heard for so long is lost
   bind_cores=true      each worker on its own equal part of the cores; or taskset's ranges, 0-3/4-7 for two workers
-HCCL_CONNECT_TIMEOUT and HCCL_EXEC_TIMEOUT are 600 and 1200 unless the environment says otherwise.
+HCCL_CONNECT_TIMEOUT and HCCL_EXEC_TIMEOUT are 600 and 1224 unless the environment says otherwise.
 
 The run folder holds config.yaml, metrics.jsonl, summary.json, curves.png, checkpoints/, <model>.mindir and logs/start-1
 (start-2, ... after restarts) with one log for each worker.
@@ -151,7 +151,9 @@ use_environment digits
 make_run_folder
 check_left_overs
 export MS_OM_PATH="$RUN/logs" # where MindSpore writes about failed compilations; by default the current directory
-export HCCL_CONNECT_TIMEOUT="${HCCL_CONNECT_TIMEOUT:-600}" HCCL_EXEC_TIMEOUT="${HCCL_EXEC_TIMEOUT:-1200}"
+# HCCL: ranks compile for minutes before they meet (120 s by default), and the supervisor, which names the hung rank, is
+# to be the first to notice (a multiple of 68 s).
+export HCCL_CONNECT_TIMEOUT="${HCCL_CONNECT_TIMEOUT:-600}" HCCL_EXEC_TIMEOUT="${HCCL_EXEC_TIMEOUT:-1224}"
 
 if [[ "$RESUME" == auto ]]; then
   RESUME="$(run_to_resume "$RUN")"

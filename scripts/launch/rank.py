@@ -33,7 +33,10 @@ def main():
     logs, supervisor, cores, *arguments = sys.argv[1:]
     role = "scheduler" if os.environ.get("MS_ROLE") == "MS_SCHED" else f"rank_{os.environ.get('RANK_ID', 0)}"
     if cores and role != "scheduler":
-        os.sched_setaffinity(0, parse_cores(cores)[int(os.environ.get("DEVICE_ID", 0))])
+        sets = parse_cores(
+            cores
+        )  # of all ranks that msrun starts, which gives them devices 0, 1, ...; else of this one
+        os.sched_setaffinity(0, sets[int(os.environ.get("DEVICE_ID", 0)) % len(sets)])
     become_child_of(int(supervisor))
     os.environ["NEONEXT_HEARTBEAT"] = str(Path(logs) / f"{role}.beat")
     note = Path(logs) / f".{role}.pid"

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,18 @@ class Nodes:
     workers: int
     address: str
     port: str
+
+
+def resolve(address: str, seconds: float) -> str:
+    """The IPv4 address of a host; its name may be new to the name server, so that it is asked for some seconds."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return socket.gethostbyname(address)
+        except OSError as error:
+            if time.monotonic() > end:
+                raise Mistake(f"MASTER_ADDR={address} is no host that is known here ({error.strerror})") from None
+            time.sleep(1)
 
 
 def find_port(nodes: Nodes) -> int:
@@ -67,9 +80,10 @@ def start_single(logs: Path, rank_arguments: list[str]):
 
 def start_rank_table(table: Path, nodes: Nodes, logs: Path, rank_arguments: list[str]):
     """Start a rank for each device that the table gives this node, with what HCCL expects in the environment."""
-    for environment in rank_table_environments(table, nodes.rank):
+    before, cores, after = rank_arguments[:2], rank_arguments[2].split("/"), rank_arguments[3:]
+    for i, environment in enumerate(rank_table_environments(table, nodes.rank)):
         log = logs / f"worker_{environment['RANK_ID']}.log"
-        _spawn([sys.executable, RANK, *rank_arguments], log, environment)
+        _spawn([sys.executable, RANK, *before, cores[i % len(cores)], *after], log, environment)
 
 
 def rank_table_environments(table: Path, node: int) -> list[dict[str, str]]:

@@ -76,9 +76,8 @@ class Supervisor:
         """Returns the exit code of the start."""
         processes.adopt_orphans()
         options, code = self.options, MISTAKE
-        nodes = start.Nodes(
-            options.nnodes, options.node_rank, options.workers, options.master_addr, options.master_port
-        )
+        address = start.resolve(options.master_addr, options.node_timeout)
+        nodes = start.Nodes(options.nnodes, options.node_rank, options.workers, address, options.master_port)
         if nodes.count > 1:
             self.link = Link(nodes, options.node_timeout)
         try:
@@ -217,8 +216,9 @@ class Supervisor:
         return code
 
     def _fail_start(self, code: int) -> int:
-        self._last_lines(self.logs / "msrun.log")
-        self._last_lines(self.logs / "worker_0.log")
+        written = [log for log in sorted(self.logs.glob("*.log")) if log.stat().st_size]
+        for log in written[:2]:
+            self._last_lines(log)
         say_error(f"the ranks could not be started (exit code {code}), see the lines above and {self.logs}")
         return code
 

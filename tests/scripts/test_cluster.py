@@ -1,0 +1,144 @@
+"""What run_distribute_train.sh makes of its options and surroundings, with a stand-in for `neonext` as the program."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+LAUNCHER = "scripts/run_distribute_train.sh"
+CLUSTER = Path(__file__).parents[2] / "scripts" / "cluster"
+PROGRAM = """
+import json, os, sys
+from pathlib import Path
+
+command, *arguments = sys.argv[1:]
+run = Path(arguments[arguments.index("--output_dir") + 1] if command == "train" else ".")
+with open(os.environ["CALLS"], "a") as calls:
+    calls.write(json.dumps({"command": command, "arguments": arguments, "environment": dict(os.environ)}) + "\\n")
+if command == "train":
+    (run / "config.yaml").touch()
+    (run / "checkpoints").mkdir(exist_ok=True)
+    (run / "checkpoints" / "tiny_best.ckpt").touch()
+    sys.exit(int(os.environ.get("CODE", 0)))
+"""
+
+
+@pytest.fixture
+def stand_in(project, bash, tmp_path):
+    """The project with a program that notes how it is called; run(...) gives the result and the calls."""
+    (project / "setup.py").write_text("REQUIRES = []\nEXTRAS = {'digits': []}\n")
+    (project / "neonext_ms").mkdir()
+    (project / "neonext_ms" / "__main__.py").write_text(PROGRAM)
+    (project / "configs").mkdir()
+    for name in ("digits", "other", "imagenet_neonext_t_224"):
+        (project / "configs" / f"{name}.yaml").touch()
+    calls = tmp_path / "calls.jsonl"
+
+    def run(*arguments, script=LAUNCHER, **variables):
+        calls.unlink(missing_ok=True)
+        result = bash(script, *arguments, root=project, CALLS=str(calls), **variables)
+        return result, [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else []
+
+    return run
+
+
+def test_words_in_the_order_of_the_model_zoo(stand_in, project, tmp_path):
+    table, config, checkpoint = tmp_path / "hccl.json", project / "configs" / "other.yaml", tmp_path / "a.ckpt"
+    table.write_text(json.dumps({"server_list": [{"device": [{"device_id": "7", "rank_id": "0"}]}]}))
+    checkpoint.touch()
+    result, calls = stand_in(table, "/data/x", config, checkpoint, "epochs=3", "output_dir=run")
+    assert (result.returncode, result.stderr) == (0, "")
+    run = str(tmp_path / "work" / "run")
+    assert calls[0]["arguments"] == [
+        *("--config", str(config), "--output_dir", run, "--data_dir=/data/x", "--epochs=3", f"--resume={checkpoint}")
+    ]
+    assert calls[0]["environment"]["RANK_TABLE_FILE"] == str(table)
+    assert calls[0]["environment"]["DEVICE_ID"] == "7"
+    assert [call["command"] for call in calls] == ["train", "export", "infer"]
+
+    result, calls = stand_in("/data/x", config, "workers=1", "output_dir=run2")
+    assert calls[0]["arguments"][1::3] == [str(config), "--data_dir=/data/x"]
+
+
+def test_time_outs_of_hccl_are_set_unless_the_user_has(stand_in):
+    _, calls = stand_in("workers=1", HCCL_EXEC_TIMEOUT="3600")
+    given = calls[0]["environment"]
+    assert (given["HCCL_CONNECT_TIMEOUT"], given["HCCL_EXEC_TIMEOUT"]) == ("600", "3600")
+
+
+def test_automatic_resume_begins_and_then_goes_on(stand_in, tmp_path):
+    run = tmp_path / "work" / "run"
+    result, calls = stand_in("workers=1", "output_dir=run", "resume=auto", CODE="75")
+    assert result.returncode == 75
+    assert result.stdout.splitlines()[-1] == f"== Go on with the same command and resume={run}"
+    assert [call["command"] for call in calls] == ["train"]
+    assert not any(argument.startswith("--resume") for argument in calls[0]["arguments"])
+
+    result, calls = stand_in("workers=1", "output_dir=run", "resume=auto")
+    assert result.returncode == 0
+    assert calls[0]["arguments"][-1] == f"--resume={run}"
+    assert {path.name for path in (run / "logs").iterdir()} == {"start-1", "start-2"}
+
+
+def test_named_run_is_gone_on_with_in_its_folder(stand_in, tmp_path):
+    stand_in("workers=1", "output_dir=run", CODE="1")
+    result, calls = stand_in("workers=1", "resume=run", "config=" + str(CLUSTER.parents[1] / "configs" / "digits.yaml"))
+    assert result.returncode == 0
+    run = str(tmp_path / "work" / "run")
+    assert calls[0]["arguments"][2:] == ["--output_dir", run, "--resume=run"]
+
+
+@pytest.mark.parametrize(("code", "queued"), [(0, []), (2, []), (75, ["requeue 42"])])
+def test_slurm_job_is_queued_again_when_it_was_stopped(stand_in, project, tmp_path, code, queued):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "srun").write_text('#!/bin/bash\nshift\nSLURM_NODEID=0 exec "$@"\n')
+    (tools / "scontrol").write_text(
+        '#!/bin/bash\nif [[ $1 == show ]]; then echo "host-$3"; else echo "$@" >>"$0.log"; fi\n'
+    )
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    batch = project / "slurm.sbatch"
+    text = (CLUSTER / "slurm.sbatch").read_text()
+    assert f"bash {LAUNCHER}" in text
+    batch.write_text(text.replace("workers=8", "workers=1").replace(f"bash {LAUNCHER}", f"bash {project}/{LAUNCHER}"))
+    (tmp_path / "work" / "configs").mkdir(parents=True)
+    (tmp_path / "work" / "configs" / "imagenet_neonext_t_224.yaml").touch()
+    result, calls = stand_in(
+        script="slurm.sbatch",
+        PATH=f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        CODE=str(code),
+        SLURM_JOB_ID="42",
+        SLURM_JOB_NUM_NODES="1",
+        SLURM_JOB_NODELIST="a",
+    )
+    assert result.returncode == code, result.stderr
+    assert calls[0]["environment"]["MASTER_ADDR"] == "host-a"
+    log = tools / "scontrol.log"
+    assert (log.read_text().splitlines() if log.exists() else []) == queued
+
+
+def test_kubernetes_job_is_valid_and_its_command_runs(stand_in, project, environment, tmp_path):
+    service, job = yaml.safe_load_all((CLUSTER / "kubernetes.yaml").read_text())
+    template = job["spec"]["template"]["spec"]
+    (container,) = template["containers"]
+    given = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert service["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
+    assert template["subdomain"] == service["metadata"]["name"]
+    assert given["MASTER_ADDR"] == f"{job['metadata']['name']}-0.{template['subdomain']}"
+    assert job["spec"]["completions"] == job["spec"]["parallelism"] == int(given["NNODES"])
+    assert {claim["name"] for claim in container["volumeMounts"]} == {volume["name"] for volume in template["volumes"]}
+
+    calls = tmp_path / "calls.jsonl"
+    variables = given | {"NNODES": "1", "JOB_COMPLETION_INDEX": "0", "CALLS": str(calls)}
+    run = f"output_dir={tmp_path}/run"
+    arguments = [{"workers=8": "workers=1", "output_dir=/shared/runs/t-224": run}.get(a, a) for a in container["args"]]
+    assert run in arguments and "workers=1" in arguments
+    command = [*container["command"], *arguments]
+    result = subprocess.run(command, cwd=project, env=environment | variables, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "--data_dir=/data/imagenet" in json.loads(calls.read_text().splitlines()[0])["arguments"]

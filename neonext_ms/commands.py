@@ -86,7 +86,8 @@ def validate(
     from neonext_ms.training.evaluation import validate
 
     result = validate(Path(checkpoint), dataset, data_dir, batch_size, num_workers, device)
-    print(f"accuracy {100 * result['accuracy']:.2f} %, loss {result['loss']:.4f} on {result['images']} images")
+    top5 = f", top-5 {100 * result['top5_accuracy']:.2f} %" if "top5_accuracy" in result else ""
+    print(f"accuracy {100 * result['accuracy']:.2f} %{top5}, loss {result['loss']:.4f} on {result['images']} images")
     return result
 
 

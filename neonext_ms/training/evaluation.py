@@ -15,17 +15,19 @@ def evaluate(step, loader: Loader, ranks: Ranks) -> dict:
     """Run an `EvalStep` over a loader and sum the results of all ranks.
 
     Returns:
-        loss (mean cross-entropy), accuracy (share of right answers, 0..1), images (how many were counted).
+        loss (mean cross-entropy), accuracy (share of right answers, 0..1), images (how many were counted), and with
+        more than five classes top5_accuracy (share of images whose class is among the five most probable).
     """
     from mindspore import Tensor
 
     step.set_train(False)
-    sums = np.zeros(3)
+    sums = np.zeros(4)
     for batch in loader.epoch():
         sums += step(Tensor(batch.images), Tensor(batch.targets)).asnumpy()
         heartbeat.beat()
-    loss, correct, images = (float(value) for value in ranks.total(sums))
-    return {"loss": loss / images, "accuracy": correct / images, "images": int(images)}
+    loss, correct, among_five, images = (float(value) for value in ranks.total(sums))
+    result = {"loss": loss / images, "accuracy": correct / images, "images": int(images)}
+    return result if len(loader.source.class_names) <= 5 else {**result, "top5_accuracy": among_five / images}
 
 
 def validate(

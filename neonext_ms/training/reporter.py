@@ -101,8 +101,9 @@ class Reporter:
         if not self.folder:
             return
         log.info(
-            "epoch %d/%d  validation loss %.4f  accuracy %.2f %% of %d images%s  (%.1f s)",
-            *(result["epoch"], self.config.epochs, result["loss"], 100 * result["accuracy"], result["images"]),
+            "epoch %d/%d  validation loss %.4f  accuracy %.2f %%%s of %d images%s  (%.1f s)",
+            *(result["epoch"], self.config.epochs, result["loss"], 100 * result["accuracy"]),
+            *(f", top-5 {100 * result['top5_accuracy']:.2f} %" if "top5_accuracy" in result else "", result["images"]),
             *(", best so far" if is_best else "", seconds),
         )
         self._log("eval", **result, seconds=round(seconds, 3))

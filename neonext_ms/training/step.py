@@ -222,7 +222,8 @@ class EvalStep(nn.Cell):
         targets: (n, K) float32 one-hot; rows of zeros mark padding, which counts for nothing.
 
     Outputs:
-        (3,) float32: sum of the cross-entropies, number of right answers, number of images.
+        (4,) float32: sum of the cross-entropies, number of right answers, number of images whose true class is among
+        the five largest logits (equal ones count against it), number of images.
     """
 
     def __init__(self, network):
@@ -235,4 +236,7 @@ class EvalStep(nn.Cell):
         valid = ops.sum(targets, -1)
         losses = soft_cross_entropy(logits, targets) * valid
         correct = (ops.argmax(logits, -1) == ops.argmax(targets, -1)).astype(targets.dtype) * valid
-        return ops.stack([ops.sum(losses), ops.sum(correct), ops.sum(valid)])
+        own = ops.sum(logits * targets.astype(logits.dtype), -1, keepdim=True)
+        as_large = ops.sum((logits >= own).astype(targets.dtype), -1)  # itself among them
+        among_five = (as_large <= 5).astype(targets.dtype) * valid
+        return ops.stack([ops.sum(losses), ops.sum(correct), ops.sum(among_five), ops.sum(valid)])

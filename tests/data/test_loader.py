@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +46,20 @@ def merge(batches):
     return {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in FIELDS}
 
 
-def stream_hash(loaders, epochs=(0, 1)):
-    """SHA-256 of everything that the ranks together deliver, step by step."""
+def stream_hash(loaders, epochs=(0, 1), restart=None):
+    """SHA-256 of everything that the ranks together deliver, step by step.
+
+    restart: loaders that take over for those in the middle of each epoch, which these leave there.
+    """
     digest = hashlib.sha256()
+    half = len(loaders[0]) // 2
     for epoch in epochs:
-        for parts in zip(*(loader.epoch(epoch) for loader in loaders), strict=True):
+        if restart is None:
+            steps = zip(*(loader.epoch(epoch) for loader in loaders), strict=True)
+        else:
+            begun = islice(zip(*(loader.epoch(epoch) for loader in loaders), strict=True), half)
+            steps = chain(begun, zip(*(loader.epoch(epoch, half) for loader in restart), strict=True))
+        for parts in steps:
             for name, values in merge(parts).items():
                 digest.update(f"{name} {values.dtype} {values.shape}".encode())
                 digest.update(np.ascontiguousarray(values).tobytes())
@@ -65,6 +75,16 @@ def test_stream_does_not_depend_on_workers(num_workers):
 def test_stream_does_not_depend_on_ranks(world):
     ranks = [training(4, rank=rank, world=world, num_workers=rank) for rank in range(world)]
     assert stream_hash(ranks) == stream_hash([training(4 * world)])
+
+
+def ranks_of(world, num_workers):
+    return [training(12 // world, rank=rank, world=world, num_workers=num_workers) for rank in range(world)]
+
+
+@pytest.mark.parametrize("before, after", [((1, 2), (1, 4)), ((1, 4), (2, 1)), ((2, 1), (1, 0)), ((2, 0), (2, 2))])
+def test_stream_does_not_depend_on_a_restart_in_mid_epoch(before, after):
+    """(ranks, workers) of the job that stopped, and of the one that goes on."""
+    assert stream_hash(ranks_of(*before), restart=ranks_of(*after)) == stream_hash([training(12)])
 
 
 def test_an_epoch_does_not_depend_on_the_ones_before():

@@ -40,12 +40,6 @@ void bench() {
     const double backward = measure([&] { cell.backward(); });
     std::printf("%3d x %2d x %2d     %9.3f %9.3f %9.3f\n", c, size, size, copy * 1e3, forward * 1e3, backward * 1e3);
   }
-  const int64_t count = 9600000;
-  Buffer x({count}, false, std::vector<double>(count, 0.5)), dy = x, y = x;
-  const double copy = measure([&] { call(neonext_copy, {&x, &y}); });
-  const double forward = measure([&] { call(gelu_forward, {&x, &y}); });
-  const double backward = measure([&] { call(gelu_backward, {&x, &dy, &y}); });
-  std::printf("GELU, 9.6 M      %9.3f %9.3f %9.3f\n", copy * 1e3, forward * 1e3, backward * 1e3);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // What the test driver's checks and its benchmark share: tensors, and NeoCells with random contents.
 #pragma once
 
+#include <cstdio>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -14,6 +15,16 @@ namespace neonext {
 // Both return the number of failures, which they print.
 int check();
 int check_threads();
+void check_mlp();
+
+inline int g_failures = 0;
+
+inline void expect_code(const char* what, int got, int want) {
+  if (got != want) {
+    std::printf("FAILED %s: returned %d instead of %d\n", what, got, want);
+    ++g_failures;
+  }
+}
 
 inline uint32_t g_seed = 1;
 
@@ -55,6 +66,25 @@ struct Buffer {
                               : reinterpret_cast<const float*>(bytes.data())[i];
   }
 };
+
+inline double g_worst = 0;
+
+// Largest error in units of the last place of the tensor's largest value.
+inline void compare(const std::string& what, const Buffer& got, const std::vector<double>& want, double limit) {
+  double largest = 1e-30, error = 0;
+  for (double v : want) largest = std::max(largest, std::fabs(v));
+  for (size_t i = 0; i < want.size(); ++i) {
+    const double e = std::fabs(got.at(i) - want[i]);
+    error = std::isnan(e) ? INFINITY : std::max(error, e);
+  }
+  const double relative = error / largest / (got.dtype == "float16" ? 1.0 / 2048 : 1.0 / 16777216);
+  g_worst = std::max(g_worst, relative);
+  if (!(relative <= limit)) {
+    std::printf("FAILED %s: error of %.3g units in the last place of %.3g, limit %.3g\n", what.c_str(), relative, largest,
+                limit);
+    ++g_failures;
+  }
+}
 
 using Function = int (*)(int, void**, int*, int64_t**, const char**, void*, void*);
 

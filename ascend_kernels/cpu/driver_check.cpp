@@ -9,26 +9,6 @@
 namespace neonext {
 namespace {
 
-int g_failures = 0;
-double g_worst = 0;
-
-// Largest error in units of the last place of the tensor's largest value.
-void compare(const std::string& what, const Buffer& got, const std::vector<double>& want, double limit) {
-  double largest = 1e-30, error = 0;
-  for (double v : want) largest = std::max(largest, std::fabs(v));
-  for (size_t i = 0; i < want.size(); ++i) {
-    const double e = std::fabs(got.at(i) - want[i]);
-    error = std::isnan(e) ? INFINITY : std::max(error, e);
-  }
-  const double relative = error / largest / (got.dtype == "float16" ? 1.0 / 2048 : 1.0 / 16777216);
-  g_worst = std::max(g_worst, relative);
-  if (!(relative <= limit)) {
-    std::printf("FAILED %s: error of %.3g units in the last place of %.3g, limit %.3g\n", what.c_str(), relative, largest,
-                limit);
-    ++g_failures;
-  }
-}
-
 std::string name_of(const Cell& cell) {
   std::string text;
   for (const Group& g : cell.golden.groups) {
@@ -112,13 +92,6 @@ void check_neocell() {
   std::printf("%d cells, largest error %.3g units in the last place\n", cases, g_worst);
 }
 
-void expect_code(const char* what, int got, int want) {
-  if (got != want) {
-    std::printf("FAILED %s: returned %d instead of %d\n", what, got, want);
-    ++g_failures;
-  }
-}
-
 void check_refusals() {
   const Cell good({square(4, 8, 1)}, 2, 14, 14, false);
   const auto refuse = [&](const char* what, int code, void (*spoil)(Cell&)) {
@@ -147,61 +120,13 @@ void check_refusals() {
   });
 }
 
-// GELU's error in units of the last place: of the value for y, of 1 for the slope, which crosses zero.
-void check_gelu() {
-  std::vector<double> x;
-  for (int i = -140000; i <= 100000; ++i) x.push_back(static_cast<float>(i / 10007.0));
-  for (double special : {0.0, -0.0, 1e-30, -1e-30, 1e-42, -12.99, -13.5, 50.0, -50.0, 3e38, -3e38}) {
-    x.push_back(static_cast<float>(special));
-  }
-  double worst_y = 0, worst_dx = 0;
-  for (bool half : {false, true}) {
-    const int64_t count = static_cast<int64_t>(x.size());
-    Buffer in({count}, half, x), dy({count}, half, std::vector<double>(count, 1.0)), y({count}, half), dx({count}, half);
-    std::vector<char> first;
-    for (int threads = 1; threads <= 3; ++threads) {
-      neonext_set_threads(threads);
-      expect_code("gelu_forward", call(gelu_forward, {&in, &y}), 0);
-      expect_code("gelu_backward", call(gelu_backward, {&in, &dy, &dx}), 0);
-      std::vector<char> both = y.bytes;
-      both.insert(both.end(), dx.bytes.begin(), dx.bytes.end());
-      if (threads == 1) first = both;
-      expect_code("bits of gelu that differ between threads", first != both, 0);
-    }
-    const double unit = half ? 1.0 / 2048 : 1.0 / 16777216, smallest = half ? 6.2e-5 : 1.2e-38;
-    for (size_t i = 0; i < x.size(); ++i) {
-      const double value = in.at(i), want = golden_gelu(value);
-      if (std::isinf(value)) continue;  // 50 and more are finite in float16, 3e38 is not
-      if (!half && std::fabs(want) < smallest) {  // may be flushed
-        expect_code("gelu below the smallest normal number", std::fabs(y.at(i)) < smallest, 1);
-        continue;
-      }
-      worst_y = std::max(worst_y, std::fabs(y.at(i) - want) / std::max(smallest, std::fabs(want)) / unit);
-      worst_dx = std::max(worst_dx, std::fabs(dx.at(i) - golden_gelu_slope(value)) / unit);
-    }
-  }
-  std::printf("gelu: largest error %.3g units in the last place, slope %.3g\n", worst_y, worst_dx);
-  expect_code("gelu's error above 8 units", !(worst_y <= 8), 0);
-  expect_code("the slope's error above 4 units", !(worst_dx <= 4), 0);
-
-  const double infinity = INFINITY, nan = NAN;
-  Buffer in({3}, false, {infinity, -infinity, nan}), y({3}, false);
-  call(gelu_forward, {&in, &y});
-  expect_code("gelu of infinity", y.at(0) == infinity && std::fabs(y.at(1)) < 1.2e-38 && std::isnan(y.at(2)), 1);
-  Buffer other({2}, false);
-  expect_code("gelu of another shape", call(gelu_forward, {&in, &other}), NEONEXT_BAD_SHAPE);
-  other = Buffer({3}, true);
-  expect_code("gelu of another type", call(gelu_forward, {&in, &other}), NEONEXT_BAD_TYPE);
-  expect_code("gelu of too many tensors", call(gelu_forward, {&in, &y, &y}), NEONEXT_BAD_COUNT);
-}
-
 }  // namespace
 
 int check() {
   std::printf("%s\n", neonext_simd());
   check_neocell();
   check_refusals();
-  check_gelu();
+  check_mlp();
   return g_failures;
 }
 

@@ -103,4 +103,37 @@ inline double golden_gelu_slope(double x) {
   return 0.5 * std::erfc(-x * std::sqrt(0.5)) + x * std::exp(-0.5 * x * x) * 0.3989422804014326779;
 }
 
+// y = W2 gelu(W1 x + b1) + b2 at every pixel, and its gradients, by their definitions.
+struct GoldenMlp {
+  int n, c, hidden, length;
+  std::vector<double> x, w1, b1, w2, b2, dy;
+  std::vector<double> y, dx, dw1, db1, dw2, db2;
+
+  void run() {
+    y.assign(x.size(), 0.0), dx.assign(x.size(), 0.0);
+    dw1.assign(w1.size(), 0.0), db1.assign(hidden, 0.0), dw2.assign(w2.size(), 0.0), db2.assign(c, 0.0);
+    const auto at = [&](int image, int channel, int pixel) { return (size_t(image) * c + channel) * length + pixel; };
+    for (int i = 0; i < n; ++i)
+      for (int p = 0; p < length; ++p) {
+        for (int o = 0; o < c; ++o) y[at(i, o, p)] = b2[o], db2[o] += dy[at(i, o, p)];
+        for (int m = 0; m < hidden; ++m) {
+          double h = b1[m], dg = 0;
+          for (int o = 0; o < c; ++o) h += w1[size_t(m) * c + o] * x[at(i, o, p)];
+          for (int o = 0; o < c; ++o) {
+            const size_t w = size_t(o) * hidden + m;
+            y[at(i, o, p)] += w2[w] * golden_gelu(h);
+            dg += w2[w] * dy[at(i, o, p)];
+            dw2[w] += golden_gelu(h) * dy[at(i, o, p)];
+          }
+          const double dh = dg * golden_gelu_slope(h);
+          db1[m] += dh;
+          for (int o = 0; o < c; ++o) {
+            dx[at(i, o, p)] += w1[size_t(m) * c + o] * dh;
+            dw1[size_t(m) * c + o] += dh * x[at(i, o, p)];
+          }
+        }
+      }
+  }
+};
+
 }  // namespace neonext

@@ -31,13 +31,18 @@ int neocell_forward(int nparam, void** params, int* ndims, int64_t** shapes, con
 int neocell_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
                      void* extra);
 
-// y = x (1 + erf(x / sqrt(2))) / 2. Input: x, any shape. Output: y.
-int gelu_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
-                 void* extra);
+// y = w2 gelu(w1 x + b1) + b2 at every pixel, gelu(v) = v (1 + erf(v / sqrt(2))) / 2.
+// Inputs, all of one type: x (N, C, ...); w1 (hidden, C); b1 (hidden); w2 (C, hidden); b2 (C). Output: y, like x.
+int mlp_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream, void* extra);
 
-// Inputs: x, dy. Output: dx.
-int gelu_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
-                  void* extra);
+// The same. Outputs: y, and w1 x + b1 for the backward pass, float32 (tiles, hidden, 32): the pixels of all images one
+// after another in tiles of 32, b1 after the last.
+int mlp_forward_training(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
+                         void* extra);
+
+// Inputs: x, the hidden values, dy, w1, w2. Outputs: dx, dw1, db1, dw2, db2.
+int mlp_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
+                 void* extra);
 
 // y = x, float32, any shape.
 int neonext_copy(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,

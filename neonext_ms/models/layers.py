@@ -7,13 +7,9 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from neonext_ms.errors import UserError
 from neonext_ms.ops import Group, NeoCell
-from neonext_ms.ops.fused import FusedGELU, fused_or_reason
+from neonext_ms.ops.fused import fused_or_reason
+from neonext_ms.ops.fused_mlp import FusedMLP
 from neonext_ms.ops.matmul import matmul
-
-
-def gelu(backend: str) -> nn.Cell:
-    """GELU with the exact error function: compiled on a CPU where the backend of the NeoCells is, else MindSpore's."""
-    return FusedGELU() if fused_or_reason(backend)[0] == "CPU" else nn.GELU(approximate=False)
 
 
 def batch_norm(channels: int) -> nn.Cell:
@@ -53,7 +49,6 @@ class Pointwise(nn.Cell):
         bias = rng.uniform(-bound, bound, out_channels).astype(np.float32)
         self.bias = Parameter(Tensor(bias), name="bias") if has_bias else None
         self.product = PointwiseProduct()
-        self.product_on_rows = ops.MatMul(transpose_b=True)
 
     def construct(self, x):
         c, h, w = x.shape[1:]
@@ -62,10 +57,10 @@ class Pointwise(nn.Cell):
             y = y + ops.reshape(self.bias.astype(x.dtype), (1, -1, 1))
         return ops.reshape(y, (-1, self.out_channels, h, w))
 
-    def on_rows(self, x):
-        """(N*H*W, in_channels) -> (N*H*W, out_channels): the same for pixels as rows."""
-        y = self.product_on_rows(x, self.weight.astype(x.dtype))
-        return y if self.bias is None else y + self.bias.astype(x.dtype)
+    def parameters_as(self, x):
+        """Weight and bias in x's type; without a bias, zeros."""
+        bias = ops.zeros(self.out_channels, x.dtype) if self.bias is None else self.bias.astype(x.dtype)
+        return self.weight.astype(x.dtype), bias
 
 
 class Stem(nn.Cell):
@@ -108,30 +103,23 @@ class Block(nn.Cell):
         self.neocell = NeoCell(groups, backend=backend, init=init, seed=rng)
         self.norm = batch_norm(dim)
         self.fc1 = Pointwise(dim, 4 * dim, linear_bias, rng)
-        self.on_rows = fused_or_reason(backend)[0] == "CPU"
-        self.act = gelu(backend)
+        self.act = nn.GELU(approximate=False)
         self.fc2 = Pointwise(4 * dim, dim, linear_bias, rng)
         scale = Tensor(np.full(dim, layer_scale, np.float32))
         self.layer_scale = Parameter(scale, name="layer_scale") if layer_scale else None
+        self.fused_mlp = FusedMLP() if fused_or_reason(backend)[0] == "CPU" else None
 
     def construct(self, x, keep=None):
         y = self.norm(self.neocell(x))
-        y = self.mlp_on_rows(y) if self.on_rows else self.fc2(self.act(self.fc1(y)))
+        if self.fused_mlp is not None and self.fused_mlp.serves(y):
+            y = self.fused_mlp(y, *self.fc1.parameters_as(y), *self.fc2.parameters_as(y))
+        else:
+            y = self.fc2(self.act(self.fc1(y)))
         if self.layer_scale is not None:
             y = y * ops.reshape(self.layer_scale.astype(x.dtype), (1, -1, 1, 1))
         if keep is not None:
             y = y * ops.reshape(keep.astype(x.dtype), (-1, 1, 1, 1))
         return x + y
-
-    def mlp_on_rows(self, x):
-        """fc1, GELU, fc2 with all pixels as rows of one matrix.
-
-        For CPUs, where a product that broadcasts W over the images copies W for each of them.
-        """
-        c, h, w = x.shape[1:]
-        x = ops.reshape(ops.transpose(ops.reshape(x, (-1, c, h * w)), (0, 2, 1)), (-1, c))
-        x = self.fc2.on_rows(self.act(self.fc1.on_rows(x)))
-        return ops.reshape(ops.transpose(ops.reshape(x, (-1, h * w, c)), (0, 2, 1)), (-1, c, h, w))
 
 
 class Downsample(nn.Cell):

@@ -1,4 +1,4 @@
-"""The compiled operators as parts of a graph: NeoCell forward and its fused backward, and GELU."""
+"""The compiled NeoCell as part of a graph, forward and its fused backward."""
 
 from collections.abc import Sequence
 
@@ -16,8 +16,7 @@ from neonext_ms.ops.groups import Group, cell_output_size
 def fused_or_reason(backend: str) -> tuple[str, str]:
     """The device whose compiled operators a layer of this backend takes, "CPU", "Ascend" or "" for none, and why.
 
-    "auto" falls back where there are none, with one warning; "fused" insists. GELU and products on rows are compiled
-    for CPUs only.
+    "auto" falls back where there are none, with one warning; "fused" insists. The MLP is compiled for CPUs only.
 
     Raises:
         UserError: backend is "fused" and there are no compiled operators here.
@@ -90,19 +89,3 @@ class FusedNeoCell(nn.Cell):
     def bprop(self, x, blocks, out, dout):
         gradients = self.backward(x, dout, self.layout, *(blocks[:-1] if self.has_bias else blocks))
         return gradients[0], gradients[1:] if self.has_bias else gradients[1:-1]
-
-
-class FusedGELU(nn.Cell):
-    """GELU with the exact error function, to a few units in the last place; any shape, float32 or float16."""
-
-    def __init__(self):
-        super().__init__()
-        library = cpu_library()
-        self.forward = ops.Custom(f"{library}:gelu_forward", lambda x: x, lambda x: x, "aot")
-        self.backward = ops.Custom(f"{library}:gelu_backward", lambda x, _: x, lambda x, _: x, "aot")
-
-    def construct(self, x):
-        return self.forward(x)
-
-    def bprop(self, x, out, dout):
-        return (self.backward(x, dout),)

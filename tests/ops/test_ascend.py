@@ -20,7 +20,6 @@ from neonext_ms.ops import Group, NeoCell, fallback, parse_spec, reference
 from neonext_ms.ops.ascend import INSTALLED, OPERATORS, AscendNeoCell, ascend_package
 from neonext_ms.ops.ascend_tiling import gradient_splits, prefers_kron, shape_refusal
 from neonext_ms.ops.fallback import Unavailable
-from neonext_ms.ops.fused import FusedGELU
 from neonext_ms.training.step import soft_cross_entropy
 
 LIMITS = {ms.float16: 2.0**-10, ms.bfloat16: 2.0**-7}  # of |A||X||B|, element by element
@@ -279,7 +278,7 @@ def test_npu_with_package(npu, warnings, monkeypatch, tmp_path):
     product = block.neocell.fused.product
     names = [operator.func for operator in (product.two_stage, product.kron, product.gradient)]
     assert names == [f"{INSTALLED}{name}" for name in OPERATORS]
-    assert not block.on_rows and not isinstance(block.act, FusedGELU)
+    assert block.fused_mlp is None
     backend = environment()["NeoCell backend"]
     assert backend == f"fused (AscendC operators for float16 and bfloat16: {tmp_path})"
 

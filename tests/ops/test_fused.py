@@ -1,4 +1,4 @@
-"""The compiled operators inside MindSpore: GELU against float64, whole blocks against the dense backend, threads."""
+"""The compiled operators inside MindSpore: the MLP against float64, whole blocks against the dense backend, threads."""
 
 import math
 
@@ -10,7 +10,7 @@ from mindspore import Tensor, nn, ops
 from neonext_ms.models.layers import Block
 from neonext_ms.ops import NeoCell, parse_spec
 from neonext_ms.ops.cpu_library import cpu_vector_width, set_cpu_threads
-from neonext_ms.ops.fused import FusedGELU
+from neonext_ms.ops.fused_mlp import FusedMLP
 
 
 @pytest.fixture(params=[ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph", "pynative"])
@@ -45,28 +45,49 @@ class Gradients(nn.Cell):
         return self.gradient(x, dy)
 
 
-@pytest.mark.parametrize("dtype, unit", [(np.float32, 2.0**-24), (np.float16, 2.0**-11)])
-@pytest.mark.parametrize("shape", [(100003,), (3, 5, 7, 11)])
-def test_gelu_and_its_gradient(shape, dtype, unit, mode):
-    rng = np.random.default_rng(0)
-    x = (4 * rng.standard_normal(shape)).astype(dtype)
-    dy = rng.standard_normal(shape).astype(dtype)
-    y = FusedGELU()(Tensor(x)).asnumpy()
-    dx = Gradients(FusedGELU())(Tensor(x), Tensor(dy)).asnumpy()
-    assert y.dtype == dx.dtype == dtype
+class Both(nn.Cell):
+    """Output and all gradients of an MLP that has its weights as inputs."""
 
-    x64 = x.astype(np.float64)
-    phi = np.vectorize(lambda v: 0.5 * math.erfc(-v / math.sqrt(2)))(x64)
-    slope = phi + x64 * np.exp(-x64 * x64 / 2) / math.sqrt(2 * math.pi)
-    smallest = 6e-8 if dtype == np.float16 else np.finfo(dtype).smallest_normal  # below it, results may be zero
-    assert np.all(np.abs(y - x64 * phi) <= 8 * unit * np.abs(x64 * phi) + smallest)
-    assert np.all(np.abs(dx - dy * slope) <= 5 * unit * np.abs(dy) + smallest)
+    def __init__(self, mlp):
+        super().__init__()
+        self.mlp = mlp
+        self.gradient = ops.GradOperation(get_all=True, sens_param=True)(mlp)
+
+    def construct(self, x, w1, b1, w2, b2, dy):
+        return self.mlp(x, w1, b1, w2, b2), self.gradient(x, w1, b1, w2, b2, dy)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype, limit", [(np.float32, 2e-6), (np.float16, 2e-3)])
+def test_mlp_and_its_gradients(dtype, limit, training, mode):
+    rng = np.random.default_rng(0)
+    shapes = [(3, 24, 7, 9), (40, 24), (40,), (24, 40), (24,), (3, 24, 7, 9)]
+    inputs = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    both = Both(FusedMLP().set_train(training))
+    y, gradients = both(*map(Tensor, inputs))
+
+    x, w1, b1, w2, b2, dy = (value.astype(np.float64) for value in inputs)
+    h = np.einsum("mc,nchw->nmhw", w1, x) + b1[:, None, None]
+    phi = np.vectorize(lambda v: 0.5 * math.erfc(-v / math.sqrt(2)))(h)
+    slope = phi + h * np.exp(-h * h / 2) / math.sqrt(2 * math.pi)
+    dh = np.einsum("cm,nchw->nmhw", w2, dy) * slope
+    wanted = {
+        "y": np.einsum("cm,nmhw->nchw", w2, h * phi) + b2[:, None, None],
+        "dx": np.einsum("mc,nmhw->nchw", w1, dh),
+        "dw1": np.einsum("nmhw,nchw->mc", dh, x),
+        "db1": dh.sum((0, 2, 3)),
+        "dw2": np.einsum("nchw,nmhw->cm", dy, h * phi),
+        "db2": dy.sum((0, 2, 3)),
+    }
+    for (name, want), got in zip(wanted.items(), (y, *gradients)):
+        got = got.asnumpy()
+        assert got.dtype == dtype and np.abs(got - want).max() <= limit * np.abs(want).max(), name
 
 
 def test_block_equals_the_dense_block(mode):
     groups = parse_spec("4+7", 24, 1)
     blocks = [Block(groups, True, 0.5, backend, "neo", np.random.default_rng(1)) for backend in ("fused", "dense")]
-    assert isinstance(blocks[0].act, FusedGELU) and not isinstance(blocks[1].act, FusedGELU)
+    assert blocks[0].fused_mlp is not None and blocks[1].fused_mlp is None
     rng = np.random.default_rng(2)
     x, dy = (Tensor(rng.standard_normal((2, 24, 14, 17)).astype(np.float32)) for _ in range(2))
     results = []

@@ -1,0 +1,150 @@
+// Checks of the MLP and of the GELU in it.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "driver.h"
+#include "gelu.h"
+#include "product.h"
+
+namespace neonext {
+namespace {
+
+// An MLP with random contents, and the buffers of both operators.
+struct Mlp {
+  GoldenMlp golden;
+  std::vector<Buffer> own;  // x, w1, b1, w2, b2, y, hidden, dy, dx, dw1, db1, dw2, db2
+
+  Mlp(int n, int c, int hidden, int h, int w, bool half) {
+    golden.n = n, golden.c = c, golden.hidden = hidden, golden.length = h * w;
+    const int64_t tiles = parts(int64_t(n) * h * w, kTile);
+    const std::vector<int64_t> image{n, c, h, w}, w1{hidden, c}, b1{hidden}, w2{c, hidden}, b2{c};
+    const auto random = [&](const std::vector<int64_t>& shape, double scale) {
+      Buffer buffer(shape, half);
+      std::vector<double> values(buffer.size());
+      for (double& value : values) value = scale * random_value();
+      buffer = Buffer(shape, half, values);
+      for (size_t i = 0; i < values.size(); ++i) values[i] = buffer.at(i);
+      own.push_back(buffer);
+      return values;
+    };
+    golden.x = random(image, 2), golden.w1 = random(w1, 3 / std::sqrt(c)), golden.b1 = random(b1, 1);
+    golden.w2 = random(w2, 3 / std::sqrt(hidden)), golden.b2 = random(b2, 1);
+    own.emplace_back(image, half);
+    own.emplace_back(std::vector<int64_t>{tiles, hidden, kTile}, false);
+    golden.dy = random(image, 2);
+    for (const auto& shape : {image, w1, b1, w2, b2}) own.emplace_back(shape, half);
+  }
+
+  std::vector<Buffer*> list(std::initializer_list<int> numbers) {
+    std::vector<Buffer*> result;
+    for (int i : numbers) result.push_back(&own[i]);
+    return result;
+  }
+  int forward(bool keep) {
+    return keep ? call(mlp_forward_training, list({0, 1, 2, 3, 4, 5, 6})) : call(mlp_forward, list({0, 1, 2, 3, 4, 5}));
+  }
+  int backward() { return call(mlp_backward, list({0, 6, 7, 1, 3, 8, 9, 10, 11, 12})); }
+};
+
+void check_values() {
+  const int shapes[][5] = {{1, 1, 1, 1, 1},   {3, 7, 28, 1, 1},  {2, 24, 40, 5, 7},  {1, 64, 70, 14, 14},
+                           {5, 33, 70, 7, 7}, {2, 16, 64, 8, 8}, {1, 40, 160, 24, 24}};
+  int cases = 0;
+  g_worst = 0;
+  for (const auto& s : shapes) {
+    for (bool half : {false, true}) {
+      Mlp mlp(s[0], s[1], s[2], s[3], s[4], half);
+      mlp.golden.run();
+      const GoldenMlp& g = mlp.golden;
+      char name[64];
+      std::snprintf(name, sizeof(name), "mlp N %d C %d hidden %d %d x %d half %d", s[0], s[1], s[2], s[3], s[4], half);
+      std::vector<char> first;
+      for (int threads = 1; threads <= 3; ++threads) {
+        neonext_set_threads(threads);
+        expect_code(name, mlp.forward(false), 0);
+        const std::vector<char> alone = mlp.own[5].bytes;
+        expect_code(name, mlp.forward(true), 0);
+        expect_code("y without the hidden values", alone == mlp.own[5].bytes, 1);
+        expect_code(name, mlp.backward(), 0);
+        std::vector<char> all;
+        for (int i : {5, 8, 9, 10, 11, 12}) all.insert(all.end(), mlp.own[i].bytes.begin(), mlp.own[i].bytes.end());
+        if (threads == 1) first = all;
+        expect_code("bits of the mlp that are the same for all threads", first == all, 1);
+      }
+      const double limit = half ? 2 : 24;  // the error of sums of a few hundred float32 products
+      compare(std::string(name) + " y", mlp.own[5], g.y, limit);
+      compare(std::string(name) + " dx", mlp.own[8], g.dx, limit);
+      compare(std::string(name) + " dw1", mlp.own[9], g.dw1, limit);
+      compare(std::string(name) + " db1", mlp.own[10], g.db1, limit);
+      compare(std::string(name) + " dw2", mlp.own[11], g.dw2, limit);
+      compare(std::string(name) + " db2", mlp.own[12], g.db2, limit);
+      ++cases;
+    }
+  }
+  std::printf("%d mlps, largest error %.3g units in the last place\n", cases, g_worst);
+}
+
+void check_refusals() {
+  const Mlp good(2, 8, 16, 4, 4, false);
+  const auto refuse = [&](const char* what, int code, void (*spoil)(Mlp&)) {
+    Mlp mlp = good;
+    spoil(mlp);
+    expect_code(what, mlp.forward(true), code);
+    expect_code(what, mlp.backward(), code);
+  };
+  refuse("mlp: type of x", NEONEXT_BAD_TYPE, [](Mlp& m) { m.own[0].dtype = "bfloat16"; });
+  refuse("mlp: type of w1", NEONEXT_BAD_TYPE, [](Mlp& m) { m.own[1].dtype = "float16"; });
+  refuse("mlp: type of the hidden values", NEONEXT_BAD_TYPE, [](Mlp& m) { m.own[6].dtype = "float16"; });
+  refuse("mlp: channels of w1", NEONEXT_BAD_SHAPE, [](Mlp& m) { m.own[1].shape[1] = 7; });
+  refuse("mlp: shape of w2", NEONEXT_BAD_SHAPE, [](Mlp& m) { std::swap(m.own[3].shape[0], m.own[3].shape[1]); });
+  refuse("mlp: tiles", NEONEXT_BAD_SHAPE, [](Mlp& m) { m.own[6].shape[0] = 2; });
+  Mlp mlp = good;
+  expect_code("mlp: number of tensors", call(mlp_forward, mlp.list({0, 1, 2, 3, 4})), NEONEXT_BAD_COUNT);
+  expect_code("mlp: number of tensors", call(mlp_forward_training, mlp.list({0, 1, 2, 3, 4, 5})), NEONEXT_BAD_COUNT);
+  expect_code("mlp: number of tensors", call(mlp_backward, mlp.list({0, 6, 7, 1, 3})), NEONEXT_BAD_COUNT);
+}
+
+// GELU's error in units of the last place: of the value for y, of 1 for the slope, which crosses zero.
+void check_gelu() {
+  Aligned<float> x, y, slope;
+  for (int i = -140000; i <= 100000; ++i) x.push_back(static_cast<float>(i / 10007.0));
+  for (float special : {0.0f, -0.0f, 1e-30f, -1e-30f, 1e-42f, -12.99f, -13.5f, 50.0f, -50.0f, 3e38f, -3e38f}) {
+    x.push_back(special);
+  }
+  const size_t infinite = x.size();
+  for (float special : {INFINITY, -INFINITY, NAN}) x.push_back(special);
+  x.resize((x.size() + Vec::lanes - 1) / Vec::lanes * Vec::lanes);
+  y.resize(x.size()), slope.resize(x.size());
+  for (size_t i = 0; i < x.size(); i += Vec::lanes) {
+    const GeluAndSlope both = gelu_and_slope(Vec::load(&x[i]));
+    Vec::store(&y[i], both.gelu);
+    Vec::store(&slope[i], both.slope);
+  }
+  double worst_y = 0, worst_slope = 0;
+  const double unit = 1.0 / 16777216, smallest = 1.2e-38;
+  for (size_t i = 0; i < infinite; ++i) {
+    const double want = golden_gelu(x[i]);
+    if (std::fabs(want) < smallest) {  // may be flushed
+      expect_code("gelu below the smallest normal number", std::fabs(y[i]) < smallest, 1);
+      continue;
+    }
+    worst_y = std::max(worst_y, std::fabs(y[i] - want) / std::fabs(want) / unit);
+    worst_slope = std::max(worst_slope, std::fabs(slope[i] - golden_gelu_slope(x[i])) / unit);
+  }
+  std::printf("gelu: largest error %.3g units in the last place, slope %.3g\n", worst_y, worst_slope);
+  expect_code("gelu's error above 8 units", !(worst_y <= 8), 0);
+  expect_code("the slope's error above 4 units", !(worst_slope <= 4), 0);
+  const float* special = &y[infinite];
+  expect_code("gelu of infinity", special[0] == INFINITY && std::fabs(special[1]) < 1.2e-38f && std::isnan(special[2]), 1);
+}
+
+}  // namespace
+
+void check_mlp() {
+  check_values();
+  check_refusals();
+  check_gelu();
+}
+
+}  // namespace neonext

@@ -63,6 +63,8 @@ MISTAKES = {
     "negative workers": (["train", "--num_workers", "-1"], ["num_workers", "-1"]),
     "odd batch with mixup": (["train", "--batch_size", "31", "--mixup", "0.8"], ["even", "31"]),
     "no NPU": (["train", "--device", "Ascend"], ["Ascend", "CPU"]),
+    "no seeds": (["ablate", "--seeds", "0"], ["seeds", "at least 1", "0"]),
+    "report of nothing": (["report", "none"], ["none", "not the folder of a training run"]),
     "no checkpoint": (["validate", "--checkpoint", "none.ckpt"], ["none.ckpt"]),
     "checkpoint left out": (["validate"], ["--checkpoint", "required"]),
     "no exported model": (["infer", "--model", "none.mindir", __file__], ["none.mindir"]),

@@ -131,8 +131,12 @@ export_and_try() {
   local checkpoint model
   checkpoint="$(find "$RUN/checkpoints" -name '*_best.ckpt')"
   model="$RUN/$(basename "$checkpoint" _best.ckpt).mindir"
-  say "Exporting $checkpoint"
-  python -m neonext_ms export --checkpoint "$checkpoint" --output "$model"
+  if [[ -e "$model" ]]; then # of a run that had been finished before this start
+    say "$model is there already"
+  else
+    say "Exporting $checkpoint"
+    python -m neonext_ms export --checkpoint "$checkpoint" --output "$model"
+  fi
   say "Classifying held-out images with $model"
   python -m neonext_ms infer --model "$model" --count 5
 }

@@ -22,7 +22,7 @@ python -m ruff check .
 python -m ruff format --check .
 if command -v shellcheck >/dev/null; then
   say "Shell scripts (shellcheck)"
-  shellcheck -x -P SCRIPTDIR scripts/*.sh .ci/run
+  shellcheck -x -P SCRIPTDIR scripts/*.sh scripts/cluster/slurm.sbatch .ci/run
 else
   say "shellcheck is not installed: shell scripts are not linted"
 fi

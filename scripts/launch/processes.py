@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -47,13 +48,21 @@ def left_over(run: Path) -> list[tuple[str, int]]:
     return found
 
 
-def kill_descendants():
-    """Kill every process that this one has started or adopted, with what those have started, and wait for them."""
+def kill_descendants(seconds: float) -> list[int]:
+    """Kill every process that this one has started or adopted, with what those have started, and wait for their end.
+
+    Returns:
+        those that live on after so many seconds: a process that waits for a device inside a driver cannot be killed.
+    """
+    end = time.monotonic() + seconds
     while children := [int(pid) for task in Path("/proc/self/task").iterdir() for pid in _children(task)]:
+        if time.monotonic() > end:
+            return children
         for pid in children:
             os.kill(pid, signal.SIGKILL)
-        for pid in children:
-            os.waitpid(pid, 0)  # its own children are then ours
+            os.waitpid(pid, os.WNOHANG)  # its own children are ours once it has ended
+        time.sleep(0.02)
+    return []
 
 
 def _children(task: Path) -> list[str]:

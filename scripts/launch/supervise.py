@@ -21,6 +21,7 @@ from ranks import Health, Rank, Ranks
 
 MISTAKE, ENDED_EARLY, STOPPED, NODE_LOST, HUNG = 2, 70, 75, 76, 124
 OWN_WORDS = 2.0  # seconds for the other ranks to tell their own errors once one has failed
+KILL_SECONDS = 30.0  # for processes to end after SIGKILL, which they do at once unless they wait inside a driver
 POLL = 0.2
 
 # Lines of a normal start and end that say nothing to the user.
@@ -83,11 +84,14 @@ class Supervisor:
         try:
             code = self._join() or self._start_and_watch(nodes)
         finally:
-            processes.kill_descendants()
+            left = processes.kill_descendants(KILL_SECONDS)
             if self.link:
                 self.link.end(code)
             for note in self.logs.glob("*.pid"):
-                note.unlink()
+                if int(note.read_text().split()[0]) in left:
+                    say_error(f"{note.stem.replace('_', ' ')} cannot be killed: it waits inside a driver")
+                else:
+                    note.unlink()
         self.follower.show()
         return code
 
@@ -207,6 +211,9 @@ class Supervisor:
         seconds = self.options.stop_timeout if code == STOPPED else OWN_WORDS
         self._await_ranks(seconds, until=lambda: len(self.signals) > 1)
         self._last_lines(rank.log)
+        for other in self.ranks.living:
+            if processes.state(other.pid) == "T":  # the failed rank may only have grown tired of waiting
+                say_error(f"the process of {other.name} is stopped (SIGSTOP)")
         if code == STOPPED:
             say(f"== {rank.name} was told to stop and has saved: the job ends and can be resumed", sys.stderr)
         elif code > 128:

@@ -11,3 +11,10 @@ class UserError(ValueError):
 
 class DivergedError(UserError):
     """A training run whose loss, or validation loss, is no longer a number."""
+
+
+class Stopped(Exception):
+    """A signal has ended a training run, which has saved a checkpoint to go on from; the exit code is STOPPED."""
+
+
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again later

@@ -138,6 +138,11 @@ class Loader:
             if not done:
                 self.close()
 
+    def samples(self, epoch: int, step: int) -> list[str]:
+        """Where the samples of a global batch come from, those of all ranks, for messages."""
+        indices, _ = self._plan.batch_order(epoch, step)
+        return [self.source.describe(index) for index in indices.tolist() if index >= 0]
+
     def close(self):
         """End the workers; the next epoch starts new ones. They also end with this object."""
         if self._workers:

@@ -1,6 +1,7 @@
 """What every data set looks like to the loader."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -62,6 +63,18 @@ class Source:
         """Where one sample comes from, for messages: a path, or "digits/train[17]"."""
         return f"{self.name}[{index}]"
 
+    def listing(self) -> str:
+        """SHA-256 of what this data set consists of: classes, labels, and which samples, in their order."""
+        digest = hashlib.sha256("\0".join(self.class_names).encode())
+        digest.update(self.labels.tobytes())
+        for name in self.sample_names():
+            digest.update(name)
+        return digest.hexdigest()
+
+    def sample_names(self) -> Iterable[bytes]:
+        """What tells the samples apart, wherever the data set lies."""
+        raise NotImplementedError
+
 
 class ArraySource(Source):
     """A data set held in memory. images: (n, H, W, 3) uint8, any strides."""
@@ -72,6 +85,9 @@ class ArraySource(Source):
 
     def image(self, index: int) -> np.ndarray:
         return self.images[index]
+
+    def sample_names(self):
+        return (np.ascontiguousarray(image).data for image in self.images)
 
 
 def _some(names: Sequence[str]) -> str:

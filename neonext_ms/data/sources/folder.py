@@ -14,10 +14,11 @@ LAYOUT = "expected are data_dir/train/<class>/<image> and data_dir/val/<class>/<
 
 
 class FolderSource(Source):
-    """Image files, decoded when asked for. paths: one a sample."""
+    """Image files, decoded when asked for. folder: where all of them are; paths: one a sample."""
 
-    def __init__(self, name, class_names, labels, paths: list[str]):
+    def __init__(self, name, class_names, labels, folder: Path, paths: list[str]):
         super().__init__(name, class_names, labels, IMAGENET_MEAN, IMAGENET_STD)
+        self.folder = folder
         self.paths = paths
 
     def image(self, index: int) -> np.ndarray:
@@ -28,6 +29,10 @@ class FolderSource(Source):
 
     def describe(self, index: int) -> str:
         return self.paths[index]
+
+    def sample_names(self):
+        start = len(str(self.folder))
+        return (path[start:].encode() for path in self.paths)
 
 
 def open_folder(data_dir: Path, split: str) -> FolderSource:
@@ -54,7 +59,7 @@ def open_folder(data_dir: Path, split: str) -> FolderSource:
             )
         paths += found
         labels += [label] * len(found)
-    return FolderSource(f"folder/{split}", class_names, labels, paths)
+    return FolderSource(f"folder/{split}", class_names, labels, data_dir / split, paths)
 
 
 def _class_names(folder: Path) -> list[str]:

@@ -66,6 +66,9 @@ class PackedSource(Source):
     def describe(self, index):
         return f"{self.shards[int(self.shard[index])]}:{self.paths[index]}"
 
+    def sample_names(self):
+        return (path.encode() for path in self.paths)
+
 
 def open_packed(folder: Path, split: str) -> PackedSource:
     """Open one split of a packed data set."""

@@ -1,0 +1,73 @@
+"""All ranks of a job must hold the same: weights, configuration, code and data."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+import neonext_ms
+from neonext_ms.errors import UserError
+from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.distributed import Ranks
+
+# What machines of one job may have in another place or number.
+OWN = ("output_dir", "resume", "data_dir", "num_workers")
+
+
+def check_same(ranks: Ranks, digests: dict[str, bytes], when: str):
+    """Stop the job unless all ranks have the same digests.
+
+    Args:
+        ranks: of the job.
+        digests: SHA-256 by what it is of; the same keys on every rank.
+        when: for the message.
+
+    Raises:
+        UserError: on every rank; it names the ranks that differ from most, or from rank 0, and in what.
+    """
+    if ranks.world == 1:
+        return
+    table = np.zeros((ranks.world, len(digests), 32), np.float32)
+    table[ranks.rank] = [list(digest) for digest in digests.values()]
+    # A sum to which each rank adds its own row is what every backend can do, and exact for bytes.
+    table = ranks.total(table.ravel()).reshape(table.shape)
+    for i, what in enumerate(digests):
+        rows = [bytes(row.astype(np.uint8)) for row in table[:, i]]
+        (most, count), *_ = Counter(rows).most_common(1)
+        usual = most if count > len(rows) / 2 else rows[0]
+        others = [str(rank) for rank, row in enumerate(rows) if row != usual]
+        if others:
+            raise UserError(
+                f"{when}: the {what} of rank{'s' * (len(others) > 1)} {', '.join(others)} of {ranks.world} "
+                f"differ{'s' * (len(others) == 1)} from the others'; all need the same code, configuration and data"
+            )
+
+
+def digest_of_parameters(parameters: Iterable) -> bytes:
+    """SHA-256 of MindSpore parameters, names included."""
+    digest = hashlib.sha256()
+    for parameter in parameters:
+        digest.update(parameter.name.encode())
+        digest.update(np.ascontiguousarray(parameter.asnumpy()).data)
+    return digest.digest()
+
+
+def digest_of_config(config: TrainConfig) -> bytes:
+    """SHA-256 of what must be configured alike."""
+    values = {key: value for key, value in asdict(config).items() if key not in OWN}
+    return hashlib.sha256(json.dumps(values).encode()).digest()
+
+
+@cache
+def digest_of_code() -> bytes:
+    """SHA-256 of this package's Python files."""
+    digest = hashlib.sha256()
+    root = Path(neonext_ms.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.digest()

@@ -1,0 +1,70 @@
+"""Stopping a run from outside: a signal asks for it, and the run ends when it can."""
+
+import logging
+import os
+import signal
+import threading
+
+from neonext_ms.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class StopRequest:
+    """While entered, the first SIGTERM, SIGINT or preemption signal sets `signal`, and a second one ends the process.
+
+    A thread listens, so that a second signal works even while the main thread waits for a device or another rank.
+    Outside a program's main thread, where Python allows no handlers, nothing is changed.
+
+    Args:
+        preempt_signal: name of one more, such as SIGUSR1, that the cluster sends before it takes the machine away.
+
+    Attributes:
+        signal: name of the signal that has come, or None.
+
+    Raises:
+        UserError: there is no such signal, or it cannot be handled.
+    """
+
+    def __init__(self, preempt_signal: str | None = None):
+        self.signal = None
+        self._numbers = [signal.SIGTERM, signal.SIGINT]
+        if preempt_signal is not None:
+            self._numbers.append(_number(preempt_signal))
+        self._writer = None
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            reader, self._writer = os.pipe()
+            os.set_blocking(self._writer, False)
+            threading.Thread(target=self._listen, args=(reader,), name="signals", daemon=True).start()
+            # Python's C handler writes the number of every signal to the pipe; its own handlers have to be there.
+            self._previous_writer = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+            self._previous = {number: signal.signal(number, lambda *_: None) for number in self._numbers}
+        return self
+
+    def __exit__(self, *_):
+        if self._writer is not None:
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(self._previous_writer)
+            os.close(self._writer)
+            self._writer = None
+
+    def _listen(self, reader: int):
+        with os.fdopen(reader, "rb", buffering=0) as stream:
+            while received := stream.read(1):
+                number = received[0]
+                if number not in self._numbers:
+                    continue
+                if self.signal is not None:
+                    os._exit(128 + number)
+                self.signal = signal.Signals(number).name
+                log.warning("%s: stopping after this update, with a checkpoint; once more stops at once", self.signal)
+
+
+def _number(name: str) -> int:
+    number = getattr(signal, name, None) if name.startswith("SIG") else None
+    if not isinstance(number, signal.Signals) or number in (signal.SIGKILL, signal.SIGSTOP):
+        raise UserError(f"preempt_signal must be a signal that can be handled, such as SIGUSR1, got {name}")
+    return number

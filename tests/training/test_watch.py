@@ -1,0 +1,58 @@
+"""What losses are out of the usual."""
+
+import math
+
+import numpy as np
+
+from neonext_ms.training.watch import ENOUGH, WINDOW, Watch
+
+NAN, INF = math.nan, math.inf
+
+
+def test_updates_that_are_not_numbers_are_counted_in_a_row():
+    watch = Watch(3.0, False)
+    assert watch.see(1.0, 1.0, True) is None
+    for n, (loss, norm) in enumerate([(NAN, NAN), (INF, 1.0), (1.0, INF)], 1):
+        oddity = watch.see(loss, norm, False)
+        assert oddity.skipped and watch.in_a_row == n
+    assert "gradient" in oddity.what
+    assert watch.see(1.0, 1.0, True) is None and watch.in_a_row == 0
+
+
+def test_a_spike_is_seen_when_there_is_a_usual_loss():
+    watch = Watch(3.0, False)
+    losses = np.random.default_rng(0).uniform(0.5, 1.5, 300)
+    for i, loss in enumerate(losses):
+        assert watch.see(float(loss), 1.0, True) is None
+        expected = np.sort(losses[max(0, i + 1 - WINDOW) : i + 1])
+        assert watch.usual == (expected[len(expected) // 2] if i + 1 >= ENOUGH else INF)
+    oddity = watch.see(3.01 * watch.usual, 1.0, True)
+    assert "spike" in oddity.what and not oddity.skipped
+    assert watch.limit == INF, "not asked to skip"
+
+
+def test_skipped_spikes_do_not_become_usual():
+    watch = Watch(2.0, True)
+    assert watch.limit == INF
+    for _ in range(ENOUGH):
+        watch.see(1.0, 1.0, True)
+    assert watch.limit == 2.0
+    for n in range(1, 200):
+        assert watch.see(5.0, 1.0, False).skipped and watch.in_a_row == n
+    assert watch.limit == 2.0
+
+
+def test_off():
+    watch = Watch(0.0, True)
+    for _ in range(50):
+        watch.see(1.0, 1.0, True)
+    assert watch.see(1e9, 1.0, True) is None and watch.limit == INF
+
+
+def test_a_restored_watch_goes_on():
+    one, two = Watch(2.0, True), Watch(2.0, True)
+    for i in range(130):
+        one.see(1.0 + i % 7, 1.0, i < 128)
+    two.restore(one.state())
+    assert (two.usual, two.limit, two.in_a_row) == (one.usual, one.limit, 2)
+    assert two.see(3.0, 1.0, True) == one.see(3.0, 1.0, True) and two.usual == one.usual

@@ -1,6 +1,7 @@
 """The `neonext` command line: options, messages and exit codes. What the commands do is in commands.py.
 
-Exit codes: 0 success; 1 a failure of the program; 2 a mistake in what was asked for, told in one line; 130 interrupted.
+Exit codes: 0 success; 1 a failure of the program; 2 a mistake in what was asked for, told in one line; 75 a training
+run that a signal has stopped, after a checkpoint to go on from; 130 interrupted.
 """
 
 import getpass
@@ -14,7 +15,7 @@ from dataclasses import fields
 
 from neonext_ms import __version__
 from neonext_ms.commands import COMMANDS, SUBJECTS
-from neonext_ms.errors import UserError
+from neonext_ms.errors import STOPPED, Stopped, UserError
 from neonext_ms.terminal import TerminalHandler
 
 CONFIGURED = ("train", "ablate", "plot")  # commands that take the options of a training run
@@ -69,6 +70,9 @@ def main(arguments: list[str] | None = None):
         if debug:
             raise
         _fail(str(error), 2)
+    except Stopped as stopped:
+        print(f"neonext: {stopped}", file=sys.stderr)
+        sys.exit(STOPPED)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:

@@ -60,10 +60,17 @@ class TrainConfig:
         seed: of weights, data order, augmentation and drop path.
         val_interval: epochs from one evaluation (and checkpoint) to the next; the last epoch is always evaluated.
         keep_checkpoint_max: newest checkpoints to keep, beside the best.
+        save_steps: updates from one checkpoint to the next, besides those after evaluations; 0 is off.
+        save_minutes: likewise in minutes.
+        preempt_signal: name of a signal, such as SIGUSR1, that stops the run as SIGTERM does: with a checkpoint.
+        max_bad_updates: updates in a row that may be skipped, mostly because they are not numbers; then the run stops.
+        spike_factor: a loss above this times the median of the last 100 is reported as a spike; 0 is off.
+        skip_spikes: whether such an update changes nothing.
         log_interval: steps from one progress report to the next.
         tensorboard: also write the metrics for TensorBoard, into the run's folder tensorboard; needs tensorboardX.
         device: where to run; auto takes an Ascend NPU if there is one.
         output_dir: run folder, must not hold a run yet; null makes a new one below runs/.
+        resume: a run folder or one of its checkpoints to go on from, or auto: the run in output_dir if there is one.
     """
 
     model: str = "neonext_pico"
@@ -111,10 +118,17 @@ class TrainConfig:
     seed: int = 0
     val_interval: int = 1
     keep_checkpoint_max: int = 3
+    save_steps: int = 0
+    save_minutes: float = 0.0
+    preempt_signal: str | None = None
+    max_bad_updates: int = 10
+    spike_factor: float = 5.0
+    skip_spikes: bool = False
     log_interval: int = 10
     tensorboard: bool = False
     device: Literal["auto", "CPU", "Ascend"] = "auto"
     output_dir: str | None = None
+    resume: str | None = None
 
     def __post_init__(self):
         for field in fields(self):
@@ -124,7 +138,7 @@ class TrainConfig:
             raise UserError(f"seed must be below 2^63, got {self.seed}")
         for name, least in (
             *((name, 1) for name in ("batch_size", "eval_batch_size", "epochs", "image_size")),
-            *((name, 1) for name in ("val_interval", "keep_checkpoint_max", "log_interval")),
+            *((name, 1) for name in ("val_interval", "keep_checkpoint_max", "log_interval", "max_bad_updates")),
             *(
                 (name, 0)
                 for name in (
@@ -134,6 +148,9 @@ class TrainConfig:
                     "warmup_epochs",
                     "weight_decay",
                     "clip_grad",
+                    "save_steps",
+                    "save_minutes",
+                    "spike_factor",
                     "seed",
                 )
             ),
@@ -171,7 +188,7 @@ class TrainConfig:
     def to_yaml(self) -> str:
         """A complete configuration file that `--config` reads back; it leaves output_dir open, for a run of its own."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        values["output_dir"] = None
+        values["output_dir"] = values["resume"] = None
         return "# Complete configuration of this run: neonext train --config <this file>\n" + yaml.safe_dump(
             values, sort_keys=False
         )

@@ -19,6 +19,29 @@ from neonext_ms.training.distributed import Ranks
 OWN = ("output_dir", "resume", "data_dir", "num_workers")
 
 
+def check_run(ranks: Ranks, config: TrainConfig, data: dict, step: int, parameters: Iterable, when: str):
+    """Stop the job unless all ranks run the same code on the same data, at the same point, with the same weights.
+
+    Args:
+        ranks: of the job.
+        config, data, step, parameters: of this rank; `data` as `inputs.describe_data` gives it.
+        when: for the message.
+
+    Raises:
+        UserError: see `check_same`.
+    """
+    if ranks.world == 1:
+        return
+    digests = {
+        "code": digest_of_code(),
+        "configuration": digest_of_config(config),
+        "data": digest_of_text(json.dumps(data)),
+        "position in the run": digest_of_text(str(step)),
+        "weights": digest_of_parameters(parameters),
+    }
+    check_same(ranks, digests, when)
+
+
 def check_same(ranks: Ranks, digests: dict[str, bytes], when: str):
     """Stop the job unless all ranks have the same digests.
 
@@ -30,8 +53,6 @@ def check_same(ranks: Ranks, digests: dict[str, bytes], when: str):
     Raises:
         UserError: on every rank; it names the ranks that differ from most, or from rank 0, and in what.
     """
-    if ranks.world == 1:
-        return
     table = np.zeros((ranks.world, len(digests), 32), np.float32)
     table[ranks.rank] = [list(digest) for digest in digests.values()]
     # A sum to which each rank adds its own row is what every backend can do, and exact for bytes.
@@ -60,7 +81,12 @@ def digest_of_parameters(parameters: Iterable) -> bytes:
 def digest_of_config(config: TrainConfig) -> bytes:
     """SHA-256 of what must be configured alike."""
     values = {key: value for key, value in asdict(config).items() if key not in OWN}
-    return hashlib.sha256(json.dumps(values).encode()).digest()
+    return digest_of_text(json.dumps(values))
+
+
+def digest_of_text(text: str) -> bytes:
+    """SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).digest()
 
 
 @cache

@@ -1,5 +1,6 @@
 """Evaluation over all ranks, every sample counted exactly once."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,17 @@ from neonext_ms.training.distributed import Ranks
 from neonext_ms.training.inputs import eval_loader
 
 
-def evaluate(step, loader: Loader, ranks: Ranks) -> dict:
+def evaluate(step, loader: Loader, ranks: Ranks, stopped: Callable[[], bool] = bool) -> dict | None:
     """Run an `EvalStep` over a loader and sum the results of all ranks.
 
+    Args:
+        step, loader, ranks: of this rank.
+        stopped: asked after every batch, the same on all ranks; whether to leave it at that.
+
     Returns:
-        loss (mean cross-entropy), accuracy (share of right answers, 0..1), images (how many were counted), and with
-        more than five classes top5_accuracy (share of images whose class is among the five most probable).
+        None if stopped; else loss (mean cross-entropy), accuracy (share of right answers, 0..1), images (how many were
+        counted), and with more than five classes top5_accuracy (share of images whose class is among the five most
+        probable).
     """
     from mindspore import Tensor
 
@@ -25,6 +31,8 @@ def evaluate(step, loader: Loader, ranks: Ranks) -> dict:
     for batch in loader.epoch():
         sums += step(Tensor(batch.images), Tensor(batch.targets)).asnumpy()
         heartbeat.beat()
+        if stopped():
+            return None
     loss, correct, among_five, images = (float(value) for value in ranks.total(sums))
     result = {"loss": loss / images, "accuracy": correct / images, "images": int(images)}
     return result if len(loader.source.class_names) <= 5 else {**result, "top5_accuracy": among_five / images}

@@ -10,6 +10,14 @@ def open_sources(config: TrainConfig) -> tuple[Source, Source]:
     return tuple(open_source(config.dataset, config.data_dir, split) for split in ("train", "val"))
 
 
+def describe_data(train: Source, val: Source) -> dict:
+    """What a resumed run, and every rank, must find again: of each split the samples, the classes and the listing."""
+    return {
+        split: {"samples": len(source), "classes": len(source.class_names), "listing": source.listing()}
+        for split, source in (("training", train), ("validation", val))
+    }
+
+
 def preprocess(config: TrainConfig, source: Source) -> Preprocess:
     """What is done to every image in evaluation, and what checkpoints carry."""
     mean, std = config.mean or source.mean, config.std or source.std

@@ -76,13 +76,18 @@ class Progress:
 
     @property
     def images_per_second(self) -> float:
-        """Of all training steps so far."""
-        return self.steps_done * self.images_per_step / self.step_seconds
+        """Of all training steps so far; 0 before the first."""
+        return self.steps_done * self.images_per_step / self.step_seconds if self.steps_done else 0.0
+
+    @property
+    def milliseconds_per_step(self) -> float:
+        """Likewise."""
+        return 1000 * self.step_seconds / self.steps_done if self.steps_done else 0.0
 
     @property
     def data_wait(self) -> float:
         """Data-wait share of all training steps so far, 0..1."""
-        return self.wait_seconds / self.step_seconds
+        return self.wait_seconds / self.step_seconds if self.steps_done else 0.0
 
     @property
     def left(self) -> str:

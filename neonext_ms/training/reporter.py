@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+from pathlib import Path
 
 from neonext_ms.terminal import LIVE
 from neonext_ms.training.checkpoint import versions
@@ -10,6 +11,7 @@ from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.progress import Progress, duration
 from neonext_ms.training.run_folder import RunFolder
 from neonext_ms.training.tensorboard import TensorBoard
+from neonext_ms.training.watch import Oddity
 
 SLOW_LOADER = 0.3  # data-wait share from which the loader is called the bottleneck
 SLOW_AFTER = 20  # steps; those before include the start of the workers
@@ -69,6 +71,43 @@ class Reporter:
             log.info("graphs compiled in %.1f s", seconds)
             self.folder.log("compile", seconds=round(seconds, 3))
 
+    def resumed(self, checkpoint: Path | None):
+        """The run goes on from a checkpoint, or None: from its beginning."""
+        if not self.folder:
+            return
+        if checkpoint:
+            log.info("going on from %s", checkpoint)
+        self.folder.log("resume", checkpoint=checkpoint and checkpoint.name)
+
+    def save_failed(self, error: OSError):
+        """A checkpoint could not be written; the run goes on."""
+        log.warning(
+            "a checkpoint could not be written (%s): those before it are as they were, and the next one may succeed",
+            error,
+        )
+        self.folder.log("save_failed", reason=str(error))
+
+    def oddity(self, step: int, oddity: Oddity, samples: list[str], update):
+        """An update was out of the usual.
+
+        Args:
+            step: that the run has made with it.
+            oddity: what it was.
+            samples: of the global batch.
+            update: the `StepMetrics`.
+        """
+        if not self.folder:
+            return
+        log.warning(
+            "step %d: %s%s; its samples are in %s",
+            *(step, oddity.what, ", the update is skipped" * oddity.skipped, self.folder.metrics),
+        )
+        numbers = {"loss": update.loss, "gradient_norm": update.gradient_norm}
+        numbers = {key: value if math.isfinite(value) else str(value) for key, value in numbers.items()}
+        self.folder.log(
+            "skipped" if oddity.skipped else "spike", step=step, reason=oddity.what, **numbers, samples=samples
+        )
+
     def steps(self, epoch: int, i: int, step: int, metrics: dict):
         """Some steps were made.
 
@@ -76,7 +115,7 @@ class Reporter:
             epoch: 1-based.
             i: last step of the epoch that was made, 1-based.
             step: likewise, of the run.
-            metrics: loss, accuracy, gradient_norm, skipped (updates that were not finite), lr, images_per_second and
+            metrics: loss, accuracy, gradient_norm, skipped (updates that changed nothing), lr, images_per_second and
                 data_wait since the last report.
         """
         if not self.folder:

@@ -14,7 +14,8 @@ from neonext_ms.training.run_folder import holds_run
 # may, as long as all ranks together take the same number of images an update.
 FREE = {"resume", "output_dir", "data_dir", "device", "backend", "num_workers", "eval_batch_size", "log_interval"}
 FREE |= {"keep_checkpoint_max", "save_steps", "save_minutes", "preempt_signal", "max_bad_share", "max_bad_updates"}
-BATCH = {"batch_size", "gradient_accumulation_steps"}
+FREE |= {"tensorboard"}
+BATCH = {"batch_size", "global_batch"}
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +24,8 @@ def find_resume(config: TrainConfig) -> tuple[Path | None, Checkpoint | None]:
     """What `resume` asks for.
 
     auto: the run in output_dir, or a new one there. A run folder: its newest checkpoint that verifies, or its beginning
-    if it has none yet. A checkpoint: that one; its own folder is gone on with if it is the newest there, else another
-    output_dir takes the rest of the run.
+    if it has none yet; named as output_dir too, it may also be empty. A checkpoint: that one; its own folder goes on if
+    it is the newest there, else another output_dir takes the rest of the run.
 
     Returns:
         folder of the run that goes on, None for a new one; checkpoint to begin with, None for the beginning.
@@ -49,7 +50,10 @@ def find_resume(config: TrainConfig) -> tuple[Path | None, Checkpoint | None]:
                 "checkpoints to go on elsewhere"
             )
         if not holds_run(run):
-            raise UserError(f"{run} holds no training run: give the folder of a run, or one of its checkpoints")
+            if config.output_dir is None:
+                raise UserError(f"{run} holds no training run: give the folder of a run, or one of its checkpoints")
+            log.info("%s holds no training run yet: it starts there", run)
+            return None, None
         checkpoint = newest(run / "checkpoints")
         if checkpoint is None:
             log.info("%s has no finished checkpoint yet: training starts from the beginning", run)
@@ -117,11 +121,14 @@ def same_run(config: TrainConfig, world: int, checkpoint: Checkpoint, data: dict
         if key not in FREE | BATCH and old.get(key, known[key]) != value
     ]
     for split, before in manifest["training"]["data"].items():
-        differences += [
-            f"the {what} of the {split} data were {before[what]} and are {data[split][what]}"
-            for what in before
+        counts = [
+            f"the {split} data had {before[what]} {what} and have {data[split][what]}"
+            for what in ("samples", "classes")
             if before[what] != data[split][what]
         ]
+        if before["listing"] != data[split]["listing"] and not counts:
+            counts = [f"the samples of the {split} data are others, or in another order"]
+        differences += counts
     if differences:
         raise UserError(
             f"{checkpoint.path} is of another run: {'; '.join(differences)}; use the same ones, or start a new run"
@@ -130,12 +137,12 @@ def same_run(config: TrainConfig, world: int, checkpoint: Checkpoint, data: dict
 
 
 def _same_global_batch(config: TrainConfig, world: int, images: int) -> TrainConfig:
-    """The configuration with batch and accumulation so that all ranks together take `images` an update.
+    """The configuration with which all ranks together take `images` an update.
 
-    The batch of a device stays as given, or becomes the largest below that fits.
+    The batch of a device stays as given, or becomes the largest below that fits; gradients of the rest are accumulated.
     """
-    if config.batch_size * config.gradient_accumulation_steps * world == images:
-        return config
+    if config.global_batch not in (None, images):
+        raise UserError(f"the run takes {images} images an update, but global_batch={config.global_batch} was given")
     if images % world:
         raise UserError(
             f"the run takes {images} images an update, which {world} ranks cannot share evenly: use another number of "
@@ -143,8 +150,9 @@ def _same_global_batch(config: TrainConfig, world: int, images: int) -> TrainCon
         )
     a_rank = images // world
     size = next(size for size in range(min(config.batch_size, a_rank), 0, -1) if a_rank % size == 0)
-    log.info("%d ranks now: %d images a device, %d micro-batches an update", world, size, a_rank // size)
-    return replace(config, batch_size=size, gradient_accumulation_steps=a_rank // size)
+    if size != config.batch_size:
+        log.info("%d images an update on %d ranks: batch_size is %d now", images, world, size)
+    return replace(config, batch_size=size, global_batch=images)
 
 
 def json_like(value):

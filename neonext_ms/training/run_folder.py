@@ -12,7 +12,7 @@ import numpy as np
 
 from neonext_ms.errors import UserError
 from neonext_ms.files import write_atomically
-from neonext_ms.training.checkpoint import delete_checkpoint, numbered, save_checkpoint, step_of, tidy
+from neonext_ms.training.checkpoint import delete_checkpoint, load_weights, numbered, save_checkpoint, step_of, tidy
 
 OWN = ("config.yaml", "metrics.jsonl", "summary.json", "curves.png", "checkpoints")
 # What an interrupted write leaves, see files.write_hidden.
@@ -144,10 +144,14 @@ class RunFolder:
         if kept != lines:
             write_atomically(self.metrics, b"".join(kept))
 
-    def copy_metrics(self, other: Path):
-        """Begin with the metrics of another run."""
+    def adopt(self, other: Path):
+        """Begin with the metrics and the best checkpoint of another run, which this one goes on from."""
         if (other / "metrics.jsonl").is_file():
             write_atomically(self.metrics, (other / "metrics.jsonl").read_bytes())
+        best = other / "checkpoints" / self.best.name
+        if best.exists():
+            weights, manifest = load_weights(best)
+            save_checkpoint(self.best, weights, manifest)
 
     def _take_lock(self) -> int:
         """An open file that holds the lock until it is closed, also by the end of the process."""

@@ -1,5 +1,6 @@
 """One training step and one evaluation step, computed in graphs."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ class StepMetrics(NamedTuple):
     loss: mean over the global batch.
     correct: images of it whose largest logit is the largest target.
     gradient_norm: of all gradients together, before clipping.
-    finite: 1 if loss and gradients were, 0 if the update was skipped.
+    finite: 1 if loss and gradients were, and the loss not above its limit; 0 if the update was skipped.
     """
 
     loss: float
@@ -56,7 +57,7 @@ class TrainStep:
         for cell in self._cells:
             cell.set_train(True)
 
-    def __call__(self, images: np.ndarray, targets: np.ndarray, drop_path: np.ndarray | None, lr: float) -> Tensor:
+    def __call__(self, images, targets, drop_path, lr: float, limit: float = math.inf) -> Tensor:
         """Make an update.
 
         Args:
@@ -64,31 +65,32 @@ class TrainStep:
             targets: float32 (n, K) soft targets.
             drop_path: float32 (blocks, n) masks, or None.
             lr: learning rate.
+            limit: an update with a loss above it is skipped.
 
         Returns:
             (4,) float32, which `StepMetrics.read` waits for and names.
         """
         self._cells[0].set_train(True)  # an evaluation in between has put the network into its mode
-        lr = Tensor(np.float32(lr))
+        numbers = Tensor(np.float32(lr)), Tensor(np.float32(limit))
         if self.micro_batches == 1:
-            return self._cells[0](*_tensors(images, targets, drop_path), lr)
+            return self._cells[0](*_tensors(images, targets, drop_path), *numbers)
         begin, micro_step, apply = self._cells
         micro_step.set_train(True)
         begin()
         for inputs in self._micro_batches(images, targets, drop_path):
             micro_step(*inputs)
-        return apply(lr)
+        return apply(*numbers)
 
     def compile(self, images, targets, drop_path, lr):
         """Compile what a call with inputs of these shapes runs, without running it."""
-        lr = Tensor(np.float32(lr))
+        numbers = Tensor(np.float32(lr)), Tensor(np.float32(math.inf))
         if self.micro_batches == 1:
-            self._cells[0].set_train(True).compile(*_tensors(images, targets, drop_path), lr)
+            self._cells[0].set_train(True).compile(*_tensors(images, targets, drop_path), *numbers)
             return
         begin, micro_step, apply = self._cells
         begin.compile()
         micro_step.set_train(True).compile(*next(self._micro_batches(images, targets, drop_path)))
-        apply.compile(lr)
+        apply.compile(*numbers)
 
     def _micro_batches(self, images, targets, drop_path):
         size = len(images) // self.micro_batches
@@ -136,10 +138,10 @@ class _WholeStep(nn.Cell):
         self.gradient = gradient
         self.update = update
 
-    def construct(self, images, targets, drop_path, lr):
+    def construct(self, images, targets, drop_path, lr, limit):
         self.update.remember_statistics()
         loss, correct, gradients = self.gradient(images, targets, drop_path)
-        return self.update(loss, correct, gradients, lr)
+        return self.update(loss, correct, gradients, lr, limit)
 
 
 class _Sums(nn.Cell):
@@ -210,8 +212,8 @@ class _Apply(nn.Cell):
         self.sums = sums
         self.update = update
 
-    def construct(self, lr):
-        return self.update(*self.sums.means(), lr)
+    def construct(self, lr, limit):
+        return self.update(*self.sums.means(), lr, limit)
 
 
 class EvalStep(nn.Cell):

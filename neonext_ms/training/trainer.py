@@ -1,25 +1,30 @@
-"""A training run from its configuration to its summary."""
+"""A training run from its configuration, or from a checkpoint, to its summary."""
 
 import json
 import math
 import os
 import platform
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from neonext_ms.errors import DivergedError
-from neonext_ms.training import distributed, heartbeat
-from neonext_ms.training.checkpoint import versions
+from neonext_ms.errors import DivergedError, Stopped
+from neonext_ms.training import consistency, distributed, heartbeat
+from neonext_ms.training.checkpoint import Checkpoint, versions
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.evaluation import evaluate
-from neonext_ms.training.inputs import eval_loader, open_sources, preprocess, train_loader
+from neonext_ms.training.inputs import describe_data, eval_loader, open_sources, preprocess, train_loader
 from neonext_ms.training.progress import Progress
 from neonext_ms.training.reporter import Reporter
+from neonext_ms.training.resume import find_resume, json_like, same_run
 from neonext_ms.training.run_folder import RunFolder, new_run_path
+from neonext_ms.training.saver import Saver, copy_of, restore
 from neonext_ms.training.schedule import learning_rate
+from neonext_ms.training.signals import StopRequest
 from neonext_ms.training.tensorboard import check_installed
+from neonext_ms.training.updates import Interval, Updates
 
 
 def train(config: TrainConfig) -> dict:
@@ -31,6 +36,8 @@ def train(config: TrainConfig) -> dict:
     Raises:
         UserError: the configuration, the data or the machine do not allow the run.
         DivergedError: the loss is no longer a number.
+        Stopped: a signal came; the run has saved a checkpoint.
+        OSError: the last checkpoint could not be written.
     """
     summary = _Run(config).run()
     heartbeat.done()
@@ -38,15 +45,24 @@ def train(config: TrainConfig) -> dict:
 
 
 class _Run:
-    """The parts of one run, put together in `__init__` so that every mistake shows before the first step."""
+    """The parts of one run, put together in `__init__` so that every mistake shows before the first step.
+
+    `step` counts the updates made. Between two of them the run is what a checkpoint holds: parameters, `step`,
+    `evaluated` (the step of the last evaluation), its result `final`, the `best` one, and `updates`.
+    """
 
     def __init__(self, config: TrainConfig):
         self.started = time.perf_counter()
-        self.config = config
+        self.stop = StopRequest(config.preempt_signal)
         if config.tensorboard:
             check_installed()
         train_source, val_source = open_sources(config)
         self.ranks = ranks = distributed.start(config.device)
+        self.data = describe_data(train_source, val_source)
+        run, checkpoint = find_resume(config)
+        if checkpoint:
+            config = same_run(config, ranks.world, checkpoint, self.data)
+        self.config = config
         from neonext_ms.models import create_model
         from neonext_ms.models.layers import check_input_size
 
@@ -70,18 +86,24 @@ class _Run:
             **config.model_overrides,
         )
         check_input_size(config.image_size, config.image_size, len(self.network.spec.dims))
-        distributed.check_same_weights(self.network, ranks)
         self._make_steps()
         self.total_steps = config.epochs * len(self.loader)
-        self.best = None
-        self.folder = None
-        if ranks.first:
-            path = Path(config.output_dir) if config.output_dir else new_run_path(config.model, config.dataset)
-            self.folder = RunFolder(path, config.model, config.keep_checkpoint_max)
-            self.folder.write("config.yaml", config.to_yaml())
-        evaluations = sum(self._is_evaluated(epoch) for epoch in range(1, config.epochs + 1))
-        self.progress = Progress(self.total_steps, evaluations, self.global_batch)
+        self.step = self.evaluated = 0
+        self.best = self.final = None
+        self.updates = Updates(config, self.loader)
+        self.seconds_before = 0.0
+        if checkpoint:
+            self._restore(checkpoint)
+        self._check_ranks("at the start")
+        self.folder = self._open_folder(run, checkpoint) if ranks.first else None
+        left = range(self.step // len(self.loader) + 1, config.epochs + 1)
+        self.progress = Progress(
+            self.total_steps - self.step, sum(self._is_evaluated(epoch) for epoch in left), self.global_batch
+        )
         self.reporter = Reporter(config, self.folder, len(self.loader), self.progress)
+        self.saver = Saver(self.network, self.train_step, self.folder, ranks, self.reporter)
+        if config.resume:
+            self.reporter.resumed(checkpoint and checkpoint.path)
 
     def _make_steps(self):
         from neonext_ms.training.optimizer import SGD, AdamW
@@ -98,28 +120,64 @@ class _Run:
         )
         self.eval_step = EvalStep(self.network)
 
+    def _restore(self, checkpoint: Checkpoint):
+        restore(checkpoint, self.network, self.train_step)
+        training = checkpoint.manifest["training"]
+        self.step, self.evaluated = checkpoint.manifest["step"], training["evaluated"]
+        self.best, self.final = training["best"], training["final"]
+        self.updates.restore(training["updates"])
+        self.seconds_before = training["seconds"]
+
+    def _open_folder(self, run: Path | None, checkpoint: Checkpoint | None) -> RunFolder:
+        config = self.config
+        if run:
+            folder = RunFolder(run, config.model, config.keep_checkpoint_max, resume=True)
+        else:
+            path = Path(config.output_dir) if config.output_dir else new_run_path(config.model, config.dataset)
+            folder = RunFolder(path, config.model, config.keep_checkpoint_max)
+            if checkpoint:
+                folder.adopt(checkpoint.path.parent.parent)
+        folder.rewind(self.step, self.evaluated == self.step)
+        if not (folder.path / "config.yaml").exists():
+            folder.write("config.yaml", config.to_yaml())
+        return folder
+
     def run(self) -> dict:
+        try:
+            with self.stop:
+                return self._run()
+        finally:
+            self.saver.wait()
+            if self.folder:
+                self.folder.close()
+
+    def _run(self) -> dict:
         config = self.config
         images = (len(self.loader.source), len(self.val_loader.source))
         self.reporter.start(self.ranks, self.micro_batches, self._parameter_count, images, len(self.class_names))
+        is_finished = self.step == self.total_steps and not self._evaluation_is_due
+        if is_finished and self.folder and (self.folder.path / "summary.json").exists():
+            return json.loads((self.folder.path / "summary.json").read_text())
         compile_seconds = self._compile()
-        for epoch in range(1, config.epochs + 1):
-            self._train_epoch(epoch)
-            if self._is_evaluated(epoch):
-                final = self._evaluate_and_save(epoch)
+        while self.step < self.total_steps or self._evaluation_is_due:
+            if self._evaluation_is_due:
+                self._evaluate()
+            else:
+                self._train_epoch()
+        self.saver.finish()
         summary = {
             "model": config.model,
             "dataset": config.dataset,
             "run": str(self.folder.path) if self.folder else None,
             "classes": len(self.class_names),
             "parameters": self._parameter_count,
-            "final": final,
+            "final": self.final,
             "best": self.best,
             "images_per_second": round(self.progress.images_per_second, 1),
             "data_wait": round(self.progress.data_wait, 4),
-            "milliseconds_per_step": round(1000 * self.progress.step_seconds / self.progress.steps_done, 2),
+            "milliseconds_per_step": round(self.progress.milliseconds_per_step, 2),
             "compile_seconds": round(compile_seconds, 2),
-            "total_seconds": round(time.perf_counter() - self.started, 2),
+            "total_seconds": round(self._seconds, 2),
             "device": self.ranks.device,
             "devices": self.ranks.world,
             "machine": {"cpu_cores": os.cpu_count(), "architecture": platform.machine(), "system": platform.system()},
@@ -129,6 +187,21 @@ class _Run:
             self.folder.write("summary.json", json.dumps(summary, indent=1))
         self.reporter.done(summary)
         return summary
+
+    @property
+    def _seconds(self) -> float:
+        """That the run has taken, with those before it was resumed."""
+        return self.seconds_before + time.perf_counter() - self.started
+
+    @property
+    def _epoch(self) -> int:
+        """The epoch of the last update, 1-based."""
+        return max(1, -(-self.step // len(self.loader)))
+
+    @property
+    def _evaluation_is_due(self) -> bool:
+        at_end = self.step > 0 and self.step % len(self.loader) == 0
+        return at_end and self._is_evaluated(self._epoch) and self.evaluated < self.step
 
     def _is_evaluated(self, epoch: int) -> bool:
         return epoch % self.config.val_interval == 0 or epoch == self.config.epochs
@@ -168,70 +241,105 @@ class _Run:
             masks = drop_path_masks(self.network.drop_path_rates, positions, self.config.seed, step)
         return images, targets, masks, self._learning_rate(step)
 
-    def _train_epoch(self, epoch: int):
+    def _train_epoch(self):
+        """Updates up to the end of the epoch, from wherever the run is in it."""
+        config = self.config
+        epoch, first = divmod(self.step, len(self.loader))
         self.progress.begin()
-        pending = []
-        first = (epoch - 1) * len(self.loader)
-        for i, batch in enumerate(self.progress.waiting(self.loader.epoch(epoch - 1)), 1):
-            step = first + i - 1
-            pending.append(self.train_step(*self._step_inputs(batch.images, batch.targets, batch.positions, step)))
-            heartbeat.beat(step + 1)
-            if i % self.config.log_interval == 0 or i == len(self.loader):
-                # Reading results waits for the device, so it is done only where something is reported.
-                self._report_steps(epoch, i, step + 1, pending)
-                pending = []
+        unreported = 0
+        for batch in self.progress.waiting(self.loader.epoch(epoch, first)):
+            inputs = self._step_inputs(batch.images, batch.targets, batch.positions, self.step)
+            result = self.train_step(*inputs, self.updates.limit)
+            self.step += 1
+            unreported += 1
+            heartbeat.beat(self.step)
+            self.updates.add(self.step, result, self.reporter)
+            i = self.step - epoch * len(self.loader)
+            if i % config.log_interval == 0 or i == len(self.loader):
+                self._report(i, unreported)
+                unreported = 0
+            self._save_or_stop()
 
-    def _report_steps(self, epoch: int, i: int, step: int, results):
-        from neonext_ms.training.step import StepMetrics
-
+    def _report(self, i: int, count: int):
+        """Report the updates since the last time; `count` of them were made here and now."""
         begin = time.perf_counter()
-        StepMetrics.read(results[-1])
+        self.updates.wait()
         drain = time.perf_counter() - begin
-        updates = [StepMetrics.read(result) for result in results]
-        rate, wait = self.progress.steps(len(updates), drain)
-        loss = float(np.mean([update.loss for update in updates]))
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"the loss is {loss} at step {step} (epoch {epoch}): use a lower lr or a longer warm-up"
-            )
-        metrics = {
-            "loss": loss,
-            "accuracy": sum(update.correct for update in updates) / (len(updates) * self.global_batch),
-            "gradient_norm": float(np.mean([update.gradient_norm for update in updates if update.finite] or [0.0])),
-            "skipped": sum(not update.finite for update in updates),
-            "lr": self._learning_rate(step - 1),
-            "images_per_second": round(rate, 1),
-            "data_wait": round(wait, 4),
-        }
-        self.reporter.steps(epoch, i, step, metrics)
+        self.updates.read(self.reporter)
+        rate, wait = self.progress.steps(count, drain)
+        if self.updates.interval.updates:
+            metrics = {
+                **self.updates.interval.metrics(self.global_batch),
+                "lr": self._learning_rate(self.step - 1),
+                "images_per_second": round(rate, 1),
+                "data_wait": round(wait, 4),
+            }
+            self.reporter.steps(self._epoch, i, self.step, metrics)
+        self.updates.interval = Interval()
 
-    def _evaluate_and_save(self, epoch: int) -> dict:
+    def _save_or_stop(self):
+        """Between two updates: save if it is time, and stop if a signal asks for it. All ranks decide alike."""
+        config = self.config
+        minutes_over = bool(config.save_minutes) and self.saver.seconds_since >= 60 * config.save_minutes
+        stop, save = self._any_rank(self.stop.signal is not None, self.ranks.first and minutes_over)
+        save = save or (config.save_steps and self.step % config.save_steps == 0)
+        if stop or (save and not self._evaluation_is_due):  # which saves too
+            self._save()
+        if stop:
+            self._end()
+
+    def _any_rank(self, *flags: bool) -> list[bool]:
+        """For each flag, whether it is set on any rank; the same on all."""
+        return [bool(count) for count in self.ranks.total(flags)]
+
+    def _end(self):
+        """Leave a run whose last update is saved."""
+        self.saver.finish()
+        run = self.folder.path if self.folder else "the run folder"
+        raise Stopped(
+            f"{self.stop.signal or 'a signal to another rank'} has stopped the run after update {self.step} of "
+            f"{self.total_steps}, which is saved: go on with --resume {run}"
+        )
+
+    def _save(self, best: dict[str, np.ndarray] | None = None):
         distributed.average_batch_statistics(self.network, self.ranks)
-        distributed.check_same_weights(self.network, self.ranks)
+        self.updates.read(self.reporter)
+        self.saver.save(self._meta(), best)
+
+    def _check_ranks(self, when: str):
+        parameters = [*self.network.get_parameters(), *self.train_step.state_parameters().values()]
+        consistency.check_run(self.ranks, self.config, self.data, self.step, parameters, when)
+
+    def _evaluate(self):
+        distributed.average_batch_statistics(self.network, self.ranks)
+        self._check_ranks(f"after epoch {self._epoch}")
         self.progress.begin()
-        metrics = evaluate(self.eval_step, self.val_loader, self.ranks)
+        asked = self._any_rank
+        metrics = evaluate(self.eval_step, self.val_loader, self.ranks, lambda: asked(self.stop.signal is not None)[0])
+        if metrics is None:
+            self._save()
+            self._end()
         seconds = self.progress.evaluation()
         if not math.isfinite(metrics["loss"]):
             loss = metrics["loss"]
             raise DivergedError(
-                f"the validation loss is {loss} after epoch {epoch}: use a lower lr or a longer warm-up"
+                f"the validation loss is {loss} after epoch {self._epoch}: use a lower lr or a longer warm-up"
             )
-        result = {"epoch": epoch, "step": epoch * len(self.loader), **metrics}
+        result = {"epoch": self._epoch, "step": self.step, **metrics}
         is_best = self.best is None or (-result["accuracy"], result["loss"]) < (
             -self.best["accuracy"],
             self.best["loss"],
         )
         if is_best:
             self.best = result
+        self.final, self.evaluated = result, self.step
         self.reporter.evaluation(result, is_best, seconds)
-        if self.folder:
-            weights = {p.name: p.asnumpy() for p in self.network.get_parameters()}
-            self.folder.save(weights, {}, self._meta(result), best=weights if is_best else None)
-        return result
+        self._save(copy_of({p.name: p for p in self.network.get_parameters()}) if is_best else None)
 
-    def _meta(self, result: dict) -> dict:
+    def _meta(self) -> dict:
         """What a checkpoint says about itself."""
         config = self.config
+        evaluated = self.final if self.evaluated == self.step else {}
         return {
             "model": {
                 "name": config.model,
@@ -241,7 +349,17 @@ class _Run:
             "preprocess": self.preprocess.to_dict(),
             "class_names": self.class_names,
             "dataset": {"name": config.dataset, "data_dir": self.data_dir},
-            "epoch": result["epoch"],
-            "step": result["step"],
-            "metrics": {key: result[key] for key in ("loss", "accuracy", "images")},
+            "epoch": self._epoch,
+            "step": self.step,
+            "metrics": {key: value for key, value in evaluated.items() if key not in ("epoch", "step")},
+            "training": {
+                "config": json_like(asdict(config)),
+                "data": self.data,
+                "global_batch": self.global_batch,
+                "evaluated": self.evaluated,
+                "best": self.best,
+                "final": self.final,
+                "updates": self.updates.state(),
+                "seconds": round(self._seconds, 3),
+            },
         }

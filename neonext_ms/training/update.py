@@ -21,6 +21,7 @@ class Update(nn.Cell):
         loss, gradients: means over the images of this device; gradients a tuple, one a parameter.
         correct: number of its right answers.
         lr: float32 scalar.
+        limit: float32 scalar; an update with a loss above it changes nothing either.
 
     Outputs:
         (4,) float32: the fields of `StepMetrics`.
@@ -41,7 +42,7 @@ class Update(nn.Cell):
         for i in range(len(self.statistics)):
             ops.assign(self.remembered[i], self.statistics[i])
 
-    def construct(self, loss, correct, gradients, lr):
+    def construct(self, loss, correct, gradients, lr, limit):
         if self.reducer is not None:
             gradients = self.reducer(gradients)
             shared = self.all_reduce(ops.stack([loss / self.world, correct]))
@@ -51,6 +52,7 @@ class Update(nn.Cell):
             squares = squares + ops.sum(ops.square(gradient))
         norm = ops.sqrt(squares)
         finite = ops.logical_and(ops.isfinite(norm), ops.isfinite(loss))
+        finite = ops.logical_and(finite, loss <= limit)
         factor = 1.0
         if self.clip_grad > 0:
             factor = self.clip_grad / ops.maximum(norm, self.clip_grad)

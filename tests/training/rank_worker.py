@@ -10,13 +10,28 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from neonext_ms import create_model
+from neonext_ms.errors import UserError
 from neonext_ms.models.drop_path import drop_path_masks
 from neonext_ms.training import distributed
 from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.consistency import check_same, digest_of_parameters, digest_of_text
 from neonext_ms.training.evaluation import evaluate
 from neonext_ms.training.inputs import eval_loader, open_sources, preprocess, train_loader
 from neonext_ms.training.optimizer import SGD
 from neonext_ms.training.step import EvalStep, StepMetrics, TrainStep
+
+
+def check_same_weights(network, ranks):
+    check_same(ranks, {"weights": digest_of_parameters(network.get_parameters())}, "in the test")
+
+
+def check_that_a_difference_is_named(ranks):
+    try:
+        check_same(ranks, {"data": digest_of_text(str(ranks.rank))}, "in the test")
+    except UserError as error:
+        assert "data of rank 1 of 2 differs" in str(error)
+    else:
+        assert ranks.world == 1
 
 
 def main(batch_size: int, steps: int, output: str):
@@ -24,7 +39,7 @@ def main(batch_size: int, steps: int, output: str):
     ranks = distributed.start("CPU")
     train_source, val_source = open_sources(config)
     network = create_model("neonext_pico", 10, seed=1, drop_path_rate=config.drop_path_rate)
-    distributed.check_same_weights(network, ranks)
+    check_same_weights(network, ranks)
     for _, cell in network.cells_and_names():
         if isinstance(cell, nn.BatchNorm2d):
             cell.use_batch_statistics = False
@@ -46,7 +61,8 @@ def main(batch_size: int, steps: int, output: str):
     # Each rank has statistics of its own; the mean of 0 and 1 is a half.
     network.stem.norm.moving_mean.set_data(Tensor(np.full(32, ranks.rank, np.float32)))
     distributed.average_batch_statistics(network, ranks)
-    distributed.check_same_weights(network, ranks)
+    check_same_weights(network, ranks)
+    check_that_a_difference_is_named(ranks)
     averaged = network.stem.norm.moving_mean.asnumpy()
     network.stem.norm.moving_mean.set_data(Tensor(np.zeros(32, np.float32)))
     if ranks.first:

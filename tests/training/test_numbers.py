@@ -1,0 +1,70 @@
+"""What is not a number, or a spike, changes nothing, is logged with its samples, and ends the run when it stays."""
+
+import numpy as np
+import pytest
+
+from neonext_ms.data import Loader
+from neonext_ms.errors import DivergedError
+from neonext_ms.training.checkpoint import load_checkpoint, numbered
+from neonext_ms.training.trainer import train
+from tests.training.tiny import SHORT, TinyConfig, events
+
+RUN = {**SHORT, "epochs": 1, "batch_size": 60, "save_steps": 1, "keep_checkpoint_max": 30, "skip_spikes": True}
+STEPS = 23  # of an epoch, 1437 // 60
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """Spoils the batches of steps, by {step: function(images, targets)}."""
+    epoch = Loader.epoch
+
+    def install(poisons):
+        def spoiled(self, *position):
+            for step, batch in enumerate(epoch(self, *position), 1):
+                if self._plan.training and step in poisons:
+                    poisons[step](batch.images, batch.targets)
+                yield batch
+
+        monkeypatch.setattr(Loader, "epoch", spoiled)
+
+    return install
+
+
+def nan_in_an_image(images, targets):
+    images[5, 1, 3, 3] = np.nan
+
+
+def infinite_target(images, targets):
+    targets[7] = np.inf
+
+
+def far_off(images, targets):
+    targets *= 1000
+
+
+def test_bad_updates_change_nothing_and_are_logged(poison, tmp_path, caplog):
+    poison({3: nan_in_an_image, 4: infinite_target, STEPS: far_off})
+    train(TinyConfig(**RUN, output_dir=str(tmp_path / "run")))
+    found = {c.manifest["step"]: c for c in map(load_checkpoint, numbered(tmp_path / "run" / "checkpoints"))}
+    assert len(found) == STEPS
+    for step in range(2, STEPS + 1):
+        a, b = found[step - 1], found[step]
+        same = [np.array_equal(a.weights[key], b.weights[key]) for key in a.weights]
+        same += [np.array_equal(a.state[key], b.state[key]) for key in a.state]
+        assert all(same) if step in (3, 4, STEPS) else not all(same), step
+    skipped = events(tmp_path / "run", "skipped")
+    assert [(e["step"], e["loss"]) for e in skipped[:2]] == [(3, "nan"), (4, "inf")]
+    assert skipped[2]["step"] == STEPS and "spike" in skipped[2]["reason"] and skipped[2]["loss"] > 1000
+    assert all(len(set(e["samples"])) == 60 and e["samples"][0].startswith("digits/train[") for e in skipped)
+    assert "step 3: the loss is nan, the update is skipped" in caplog.text
+    reports = events(tmp_path / "run", "train")
+    assert [e["skipped"] for e in reports] == [2, 0, 0, 0, 0, 1] and all(e["loss"] < 5 for e in reports)
+
+
+def test_too_many_in_a_row_end_the_run(poison, tmp_path):
+    poison(dict.fromkeys(range(6, STEPS), nan_in_an_image))
+    with pytest.raises(DivergedError, match=r"3 updates in a row .* step 8 .* digits/train\[\d+\], .* 57 more"):
+        train(TinyConfig(**{**RUN, "max_bad_updates": 3}, output_dir=str(tmp_path / "run")))
+    last = load_checkpoint(numbered(tmp_path / "run" / "checkpoints")[-1])
+    assert last.manifest["step"] == 7 and all(np.isfinite(value).all() for value in last.weights.values())
+    assert [e["step"] for e in events(tmp_path / "run", "skipped")] == [6, 7, 8]

@@ -4,14 +4,18 @@ import logging
 import os
 import signal
 import threading
+import time
 
 from neonext_ms.errors import UserError
+
+# Seconds in which signals count as one: clusters signal all processes of a job, and its launcher passes its own on.
+AT_ONCE = 2.0
 
 log = logging.getLogger(__name__)
 
 
 class StopRequest:
-    """While entered, the first SIGTERM, SIGINT or preemption signal sets `signal`, and a second one ends the process.
+    """While entered, the first SIGTERM, SIGINT or preemption signal sets `signal`, a later one ends the process.
 
     A thread listens, so that a second signal works even while the main thread waits for a device or another rank.
     Outside a program's main thread, where Python allows no handlers, nothing is changed.
@@ -52,13 +56,17 @@ class StopRequest:
             self._writer = None
 
     def _listen(self, reader: int):
+        first = 0.0
         with os.fdopen(reader, "rb", buffering=0) as stream:
             while received := stream.read(1):
                 number = received[0]
                 if number not in self._numbers:
                     continue
                 if self.signal is not None:
-                    os._exit(128 + number)
+                    if time.monotonic() - first > AT_ONCE:
+                        os._exit(128 + number)
+                    continue
+                first = time.monotonic()
                 self.signal = signal.Signals(number).name
                 log.warning("%s: stopping after this update, with a checkpoint; once more stops at once", self.signal)
 

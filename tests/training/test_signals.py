@@ -8,6 +8,7 @@ import time
 import pytest
 
 from neonext_ms.errors import UserError
+from neonext_ms.training import signals
 from neonext_ms.training.signals import StopRequest
 
 
@@ -37,14 +38,27 @@ def exit_code(work) -> int:
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
-def test_the_second_signal_ends_the_process_even_while_it_waits_elsewhere(second):
+def test_the_second_signal_ends_the_process_even_while_it_waits_elsewhere(second, monkeypatch):
+    monkeypatch.setattr(signals, "AT_ONCE", 0.2)
+
     def work():
         with StopRequest() as request:
             received(request, signal.SIGTERM)
+            time.sleep(0.5)
             os.kill(os.getpid(), second)
             threading.Lock().acquire() and threading.Event().wait(20)
 
     assert exit_code(work) == 128 + second
+
+
+def test_signals_that_come_at_once_are_one():
+    def work():
+        with StopRequest() as request:
+            received(request, signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.5)
+
+    assert exit_code(work) == 0
 
 
 def test_without_a_preemption_signal_it_does_what_it_always_does():

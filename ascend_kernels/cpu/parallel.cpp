@@ -40,20 +40,24 @@ bool spin_until(Condition condition) {
   return condition();
 }
 
+// Thread t of T begins with the t-th part of the tasks: what it left in its own cache in the last call it finds there in
+// the next one on the same tensors. Who has finished helps the others.
 class Pool {
  public:
-  void run(int count, const std::function<void(int)>& task, int helpers) {
-    for (; workers_ < helpers; ++workers_) std::thread([this] { work(); }).detach();
+  static constexpr int kThreads = 64;
+
+  void run(int count, const std::function<void(int)>& task, int threads) {
+    for (; workers_ < threads - 1; ++workers_) std::thread([this, id = workers_ + 1] { work(id); }).detach();
     {
       std::lock_guard<std::mutex> lock(mutex_);
       task_ = &task;
-      count_ = count;
-      places_ = helpers;
-      next_.store(0, std::memory_order_relaxed);
+      threads_ = threads;
+      for (int t = 0; t < threads; ++t) parts_[t].next.store(part(t, count), std::memory_order_relaxed);
+      for (int t = 0; t < threads; ++t) parts_[t].end = part(t + 1, count);
       round_.fetch_add(1, std::memory_order_release);
     }
     if (sleeping_.load() > 0) wake_.notify_all();
-    take(task, count);
+    take(task, 0, threads);
     {
       std::lock_guard<std::mutex> lock(mutex_);
       task_ = nullptr;  // who comes now is too late
@@ -65,32 +69,39 @@ class Pool {
   }
 
  private:
-  void take(const std::function<void(int)>& task, int count) {
-    for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count;) task(i);
+  struct alignas(64) Part {
+    std::atomic<int> next{0};
+    int end = 0;
+  };
+
+  int part(int t, int count) const { return static_cast<int>(int64_t(count) * t / threads_); }
+
+  void take(const std::function<void(int)>& task, int id, int threads) {
+    for (int t = 0; t < threads; ++t) {
+      Part& part = parts_[(id + t) % threads];
+      for (int i; (i = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;) task(i);
+    }
   }
 
-  void work() {
+  void work(int id) {
     uint64_t seen = 0;
     for (;;) {
       const auto called = [&] { return round_.load(std::memory_order_acquire) != seen; };
       spin_until(called);
       const std::function<void(int)>* task;
-      int count;
+      int threads;
       {
         std::unique_lock<std::mutex> lock(mutex_);
         sleeping_.fetch_add(1);
         wake_.wait(lock, called);
         sleeping_.fetch_sub(1);
         seen = round_.load();
-        task = places_ > 0 ? task_ : nullptr;
-        count = count_;
-        if (task) {
-          --places_;
-          busy_.fetch_add(1);
-        }
+        threads = threads_;
+        task = id < threads ? task_ : nullptr;
+        if (task) busy_.fetch_add(1);
       }
       if (!task) continue;
-      take(*task, count);
+      take(*task, id, threads);
       std::lock_guard<std::mutex> lock(mutex_);
       if (busy_.fetch_sub(1, std::memory_order_release) == 1) done_.notify_one();
     }
@@ -99,8 +110,9 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   const std::function<void(int)>* task_ = nullptr;
-  int count_ = 0, places_ = 0, workers_ = 0;
-  std::atomic<int> next_{0}, busy_{0}, sleeping_{0};
+  int threads_ = 1, workers_ = 0;
+  Part parts_[kThreads];
+  std::atomic<int> busy_{0}, sleeping_{0};
   std::atomic<uint64_t> round_{0};
 };
 
@@ -136,13 +148,13 @@ int thread_count() {
 void set_thread_count(int count) { g_threads.store(std::max(0, count)); }
 
 void parallel_for(int count, const std::function<void(int)>& task) {
-  const int threads = std::min(thread_count(), count);
+  const int threads = std::min({thread_count(), count, Pool::kThreads});
   std::unique_lock<std::mutex> lock(g_mutex, std::defer_lock);
   if (threads <= 1 || !lock.try_lock()) {
     for (int i = 0; i < count; ++i) task(i);
     return;
   }
-  pool().run(count, task, threads - 1);
+  pool().run(count, task, threads);
 }
 
 }  // namespace neonext

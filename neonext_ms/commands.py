@@ -260,6 +260,7 @@ def benchmark(
     image_size: int = 224,
     output: str | None = None,
     readme: str | None = None,
+    authors: str | None = None,
     workers: tuple[int, ...] = (1, 2),
 ):
     """Measure the operator, a block, a network, its training step, all four (compute), or the data pipeline.
@@ -276,6 +277,7 @@ def benchmark(
         image_size: side of these images in pixels.
         output: PNG file to draw.
         readme: Markdown file whose benchmark table is replaced, between its two benchmark marks.
+        authors: clone of the authors' repository (HapKoM/neonext on GitHub), whose PyTorch code then runs as well.
         workers: of the data pipeline, numbers to try, as in --workers '[1, 2]'.
     """
     if what == "data":
@@ -295,6 +297,7 @@ def benchmark(
         model=model,
         model_batch_size=model_batch_size,
         image_size=image_size,
+        authors=Path(authors).expanduser() if authors else None,
     )
     table = benchmark_table(result)
     print(table)

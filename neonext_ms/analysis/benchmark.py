@@ -37,6 +37,7 @@ def benchmark(
     model_batch_size: int = 8,
     image_size: int = 224,
     stages=STAGES,
+    authors: Path | None = None,
 ) -> dict:
     """Measure, in graph mode, on random inputs.
 
@@ -47,12 +48,13 @@ def benchmark(
         batch_size: images of the operator and the block.
         model, model_batch_size, image_size: of network and step.
         stages: (channels, plane, spec, shift) of the operator's and the block's cases.
+        authors: clone of the authors' repository, whose PyTorch code then runs as one more contender.
 
     Returns:
         machine: a description; cases: for each case its title and the results of `timing.measure`.
 
     Raises:
-        UserError: an unknown name, fewer than 2 rounds, torch asked for but not installed.
+        UserError: an unknown name, fewer than 2 rounds, torch asked for but not installed, no clone at authors.
     """
     for given, known, option in ((what, WHAT, "what"), (against, AGAINST, "against")):
         for name in given:
@@ -65,17 +67,19 @@ def benchmark(
     cases = []
     threads = os.cpu_count()
     try:
-        with TorchWorker(threads) if "torch" in against else contextlib.nullcontext() as torch:
+        needed = "torch" in against or authors
+        with TorchWorker(threads, authors) if needed else contextlib.nullcontext() as torch:
             for backward in (False, True):
                 for stage in stages:
                     if "operator" in what:
-                        cases.append(_case(_operator(stage, batch_size, backward, against, torch), rounds))
+                        cases.append(_case(_operator(stage, batch_size, backward, against, torch, authors), rounds))
                     if "block" in what:
                         cases.append(_case(_block(stage, batch_size, backward, against, torch), rounds))
             for name, backward in (("network", False), ("step", True)):
                 if name in what:
                     shape = (model_batch_size, 3, image_size, image_size)
-                    cases.append(_case(_network(model, shape, backward, against, torch), max(2, rounds // 3)))
+                    case = _network(model, shape, backward, against, torch, authors)
+                    cases.append(_case(case, max(2, rounds // 3)))
             machine = describe_machine(torch)
     finally:
         ms.set_context(mode=mode)
@@ -173,7 +177,7 @@ def _chain(make, x: Tensor, backward: bool, repeats: int, name: str) -> Contende
     return Contender(name, _runner(network, x, backward), repeats)
 
 
-def _operator(stage, n: int, backward: bool, against, torch):
+def _operator(stage, n: int, backward: bool, against, torch, authors):
     c, plane, spec, shift = stage
     x = _random((n, c, plane, plane))
     groups = parse_spec(spec, c, shift)
@@ -197,10 +201,14 @@ def _operator(stage, n: int, backward: bool, against, torch):
             return nn.Conv2d(c, c, 7, group=c, pad_mode="pad", padding=3)
 
         contenders.append(_chain(depthwise, x, backward, 1, "depthwise 7 x 7"))
-    if torch:
+    if "torch" in against:
         key = f"depthwise {stage} {backward}"
         torch.prepare(key, "depthwise", tuple(x.shape), backward)
         contenders.append(Contender("torch depthwise 7 x 7", lambda: torch.run(key), CHAIN))
+    if authors:
+        theirs = f"authors' cell {stage} {backward}"
+        torch.prepare(theirs, "authors' cell", tuple(x.shape), backward, spec, shift)
+        contenders.append(Contender("authors' PyTorch", lambda: torch.run(theirs)))
     return _title("operator", backward, f"{c} x {plane} x {plane}", n), contenders
 
 
@@ -214,22 +222,26 @@ def _block(stage, n: int, backward: bool, against, torch):
     contenders = [_chain(block("auto"), x, backward, 1, "NeoNeXt block")]
     if "dense" in against:
         contenders.append(_chain(block("dense"), x, backward, 1, "dense"))
-    if torch:
+    if "torch" in against:
         key = f"block {stage} {backward}"
         torch.prepare(key, "block", tuple(x.shape), backward)
         contenders.append(Contender("torch ConvNeXt-shaped block", lambda: torch.run(key)))
     return _title("block", backward, f"{c} x {plane} x {plane}", n), contenders
 
 
-def _network(model: str, shape, backward: bool, against, torch):
+def _network(model: str, shape, backward: bool, against, torch, authors):
     x = _random(shape)
     contenders = [Contender(model, _runner(create_model(model, seed=0), x, backward))]
     if "dense" in against:
         contenders.append(Contender("dense", _runner(create_model(model, seed=0, backend="dense"), x, backward)))
-    if torch:
+    if "torch" in against:
         key = f"network {backward}"
         torch.prepare(key, "network", shape, backward)
         contenders.append(Contender("torch ConvNeXt-T-shaped network", lambda: torch.run(key)))
+    if authors:
+        theirs = f"authors' network {backward}"
+        torch.prepare(theirs, "authors' network", shape, backward, model)
+        contenders.append(Contender("authors' PyTorch", lambda: torch.run(theirs)))
     return _title("network", backward, f"3 x {shape[2]} x {shape[3]}", shape[0]), contenders
 
 

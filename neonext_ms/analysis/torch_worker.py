@@ -3,29 +3,42 @@
 import importlib.util
 import multiprocessing
 import time
+from pathlib import Path
 
+from neonext_ms.analysis.authors import AuthorsCode, check_clone
 from neonext_ms.errors import UserError
 
 
 class TorchWorker:
-    """Runs PyTorch's depthwise convolution, and blocks and networks built on it, and reports seconds.
+    """Runs PyTorch's depthwise convolution, blocks and networks built on it, and the authors' code; reports seconds.
 
     Used as a context manager. Raises UserError where torch is not installed.
+
+    Args:
+        threads: of PyTorch.
+        authors: clone of the authors' repository, or None.
     """
 
-    def __init__(self, threads: int):
+    def __init__(self, threads: int, authors: Path | None = None):
         if importlib.util.find_spec("torch") is None:
-            raise UserError("--against torch needs PyTorch, which is not installed: pip install torch")
+            option = "--authors" if authors else "--against torch"
+            raise UserError(f"{option} needs PyTorch, which is not installed: pip install torch")
+        if authors:
+            check_clone(authors)
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, threads), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, threads, authors), daemon=True)
         self._process.start()
         theirs.close()
         self.version = self._pipe.recv()
 
-    def prepare(self, key: str, what: str, shape: tuple[int, ...], backward: bool):
-        """Make a case: what is "depthwise" (a chain of 8), "block" or "network"; shape is the input's."""
-        self._ask("prepare", key, what, shape, backward)
+    def prepare(self, key: str, what: str, shape: tuple[int, ...], backward: bool, *details):
+        """Make a case; shape is the input's.
+
+        what is "depthwise" (a chain of 8), "block", "network", "authors' cell" (details: spec, shift) or "authors'
+        network" (details: model).
+        """
+        self._ask("prepare", key, what, shape, backward, *details)
 
     def run(self, key: str) -> float:
         """Seconds of one run of a prepared case."""
@@ -46,11 +59,12 @@ class TorchWorker:
         self._process.join(10)
 
 
-def _serve(pipe, threads: int):
+def _serve(pipe, threads: int, authors: Path | None):
     import torch
 
     torch.set_num_threads(threads)
     pipe.send(torch.__version__)
+    code = None
     cases = {}
     while True:
         try:
@@ -59,17 +73,21 @@ def _serve(pipe, threads: int):
             return
         try:
             if verb == "prepare":
-                cases[key] = _case(torch, *rest)
+                if rest[0].startswith("authors") and code is None:
+                    code = AuthorsCode(authors)
+                cases[key] = _case(torch, code, *rest)
                 pipe.send(None)
             else:
                 start = time.perf_counter()
                 cases[key]()
                 pipe.send(time.perf_counter() - start)
+        except UserError as error:
+            pipe.send(error)
         except Exception as error:
             pipe.send(RuntimeError(f"PyTorch failed at {key}: {error}"))
 
 
-def _case(torch, what: str, shape, backward: bool):
+def _case(torch, authors: AuthorsCode | None, what: str, shape, backward: bool, *details):
     """A callable that does the work once."""
     nn = torch.nn
 
@@ -99,10 +117,15 @@ def _case(torch, what: str, shape, backward: bool):
     torch.manual_seed(0)
     if what == "depthwise":
         net = nn.Sequential(*(depthwise(shape[1]) for _ in range(8)))
+    elif what == "authors' cell":
+        spec, shift = details
+        net = authors.cell(spec, shape[1], shift)
+    elif what == "authors' network":
+        net = authors.network(*details)
     else:
         net = Block(shape[1]) if what == "block" else network()
     net.train(backward)
-    x = torch.randn(shape, requires_grad=backward and what != "network")
+    x = torch.randn(shape, requires_grad=backward and "network" not in what)
     if not backward:
 
         def run():

@@ -1,0 +1,69 @@
+"""The authors' PyTorch code, run from the user's clone of their repository: none of it is part of this package."""
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+import types
+import warnings
+from pathlib import Path
+
+from neonext_ms.errors import UserError
+
+_PACKAGE = Path("ptvision") / "models" / "neonext"
+
+
+def check_clone(folder: Path):
+    """Raises UserError unless the folder holds what `AuthorsCode` imports."""
+    names = ("neonext.py", "neonext_utils.py", "builder.py")
+    missing = [name for name in names if not (folder / _PACKAGE / name).exists()]
+    if missing:
+        raise UserError(
+            f"{folder} is not a clone of the authors' repository: it has no {_PACKAGE / missing[0]}; "
+            "clone HapKoM/neonext from GitHub and give its folder"
+        )
+
+
+class AuthorsCode:
+    """Their operator and their networks. For a process of its own: it changes what Python imports.
+
+    Args:
+        folder: the clone; its C++ extension is compiled on first use into PyTorch's own cache.
+    """
+
+    def __init__(self, folder: Path):
+        # Their own builder wants CUDA; PyTorch's builds the same source for the CPU.
+        builder = types.ModuleType("extension_builder.builder")
+        builder.CUDAOpBuilder = _Builder
+        sys.modules["extension_builder"] = types.ModuleType("extension_builder")
+        sys.modules["extension_builder.builder"] = builder
+        sys.path.insert(0, str(folder))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # theirs was written for an older PyTorch
+            self._networks = importlib.import_module("ptvision.models.neonext.neonext")
+            self._utils = importlib.import_module("ptvision.models.neonext.neonext_utils")
+
+    def cell(self, spec: str, channels: int, shift: int):
+        """Their NeoCell, (N, C, H, W) to the same."""
+        return self._utils.NeoCellCPP(self._utils.get_kernel_spec(spec, channels, shift))
+
+    def network(self, model: str):
+        """Their network of that name with their defaults: the paper's variant, 1000 classes."""
+        if not hasattr(self._networks, model):
+            raise UserError(f"the authors have no network {model!r}: use neonext_t, _s, _b, _l or _xl with --authors")
+        with contextlib.redirect_stdout(io.StringIO()):  # they print their settings
+            return getattr(self._networks, model)()
+
+
+class _Builder:
+    """As much of their builder as importing their package takes."""
+
+    def __init__(self, name: str, src_root: str):
+        self.name, self.src_root = name, src_root
+
+    def load(self):
+        from torch.utils.cpp_extension import load
+
+        sources = [os.path.join(self.src_root, source) for source in self.sources()]
+        return load(f"{self.name}_cpp_module", sources, extra_cflags=["-O3"])

@@ -192,8 +192,7 @@ def _operator(stage, n: int, backward: bool, against, torch, authors):
             contenders.append(_chain(_Copy, x, False, CHAIN, "copy"))
     if "dense" in against:
         contenders.append(_chain(cell("dense"), x, backward, 2, "dense"))
-    # Forward only: the gradients of the six-axis products can stall inside MindSpore 2.10's CPU kernels when run twice.
-    if "patchwise" in against and not backward:
+    if "patchwise" in against:
         contenders.append(_chain(cell("patchwise"), x, backward, 2, "patchwise"))
     if "depthwise" in against:
 

@@ -262,11 +262,13 @@ def benchmark(
     readme: str | None = None,
     authors: str | None = None,
     workers: tuple[int, ...] = (1, 2),
+    models: list[str] | None = None,
+    batch_sizes: tuple[int, ...] = (1, 8),
 ):
-    """Measure the operator, a block, a network, its training step, all four (compute), or the data pipeline.
+    """Measure the operator, a block, a network, its training step, all four (compute), data loading, or artefacts.
 
     Contenders take turns, and the medians of the rounds are reported. The data pipeline runs beside MindSpore's own
-    C++ pipeline, on JPEGs that are made for it.
+    C++ pipeline, on JPEGs that are made for it. Artefacts are a checkpoint, as it is and folded, and exported files.
 
     Args:
         against: any of dense, patchwise, depthwise (MindSpore's 7 x 7), torch (PyTorch's, where it is installed).
@@ -279,7 +281,15 @@ def benchmark(
         readme: Markdown file whose benchmark table is replaced, between its two benchmark marks.
         authors: clone of the authors' repository (HapKoM/neonext on GitHub), whose PyTorch code then runs as well.
         workers: of the data pipeline, numbers to try, as in --workers '[1, 2]'.
+        models: artefacts, as in --models '[x.ckpt, x.mindir, x.onnx]'.
+        batch_sizes: of the artefacts.
     """
+    if what == "artefact":
+        from neonext_ms.analysis.artefact_benchmark import artefact_table, benchmark_artefacts
+
+        rows = benchmark_artefacts(models or (), batch_sizes, rounds)
+        print(artefact_table(rows))
+        return rows
     if what == "data":
         from neonext_ms.analysis.data_benchmark import benchmark_data, data_table
 
@@ -367,5 +377,5 @@ COMMANDS = {
 }
 SUBJECTS = {
     "plot": ["augment"],
-    "benchmark": ["operator", "block", "network", "step", "compute", "data"],
+    "benchmark": ["operator", "block", "network", "step", "compute", "data", "artefact"],
 }  # what these commands can show

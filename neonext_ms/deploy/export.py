@@ -75,7 +75,7 @@ def export_model(
     if batch_size is not None and batch_size < 1:
         raise UserError(f"batch_size must be at least 1, or none for any number of images, got {batch_size}")
     ms.set_context(mode=ms.GRAPH_MODE)
-    network, manifest = load_network(checkpoint, backend="dense")
+    network, manifest = load_network(checkpoint, backend="auto" if folded else "dense")
     _check_size(network, checkpoint, output, weights)
     preprocess = Preprocess.from_dict(manifest["preprocess"])
     if image_size is not None:

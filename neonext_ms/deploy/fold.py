@@ -11,17 +11,19 @@ import math
 import numpy as np
 from mindspore import Parameter, Tensor, dtype_to_nptype, float32, nn, ops
 
+from neonext_ms.deploy.compiled import CompiledNeoNeXt
 from neonext_ms.deploy.folded_weights import FoldedBlock, FoldedCell, FoldedDownsample, FoldedWeights, fold_weights
 from neonext_ms.errors import UserError
 from neonext_ms.models.layers import Stem, check_input_size
 from neonext_ms.models.neonext import NeoNeXt
+from neonext_ms.ops.fused import fused_or_reason
 
 GELUS = ("exact", "tanh")
 
 _matmul = ops.MatMul()
 
 
-def fold(network: NeoNeXt, image_size: int, gelu: str = "exact", dtype=float32) -> "FoldedNeoNeXt":
+def fold(network: NeoNeXt, image_size: int, gelu: str = "exact", dtype=float32, backend: str = "auto") -> nn.Cell:
     """The same function as a trained network in evaluation, with fewer operations and for images of one size.
 
     Args:
@@ -30,10 +32,16 @@ def fold(network: NeoNeXt, image_size: int, gelu: str = "exact", dtype=float32) 
         gelu: "exact" (the error function, which it was trained with) or "tanh" (its usual approximation, by up to
             5e-4).
         dtype: of weights and arithmetic, float32 or float16.
+        backend: as for `NeoCell`: "dense" is the portable graph that can be exported; "auto" is the compiled operators
+            of a CPU that has them, for the exact GELU in float32, and else the portable graph.
 
     Raises:
-        UserError: no classifier, an image size that the network cannot take, an unknown gelu.
+        UserError: no classifier, an image size that the network cannot take, an unknown gelu, compiled operators that
+            are insisted on and not there.
     """
+    check_input_size(image_size, image_size, len(network.spec.dims))
+    if (gelu, dtype) == ("exact", float32) and fused_or_reason(backend)[0] == "CPU":
+        return CompiledNeoNeXt(fold_weights(network)).set_train(False)
     return FoldedNeoNeXt(fold_weights(network), image_size, gelu_cell(gelu, dtype), dtype).set_train(False)
 
 

@@ -74,12 +74,15 @@ class Stem(nn.Cell):
         self.norm = batch_norm(dim)
 
     def construct(self, x):
-        p = self.patch
-        c, h, w = x.shape[1:]
-        x = ops.reshape(x, (-1, c, h // p, p, w // p, p))
-        x = ops.transpose(x, (0, 1, 3, 5, 2, 4))
-        x = ops.reshape(x, (-1, c * p * p, h // p, w // p))
-        return self.norm(self.proj(x))
+        return self.norm(self.proj(space_to_depth(x)))
+
+
+def space_to_depth(x):
+    """(N, c, 4 H, 4 W) -> (N, 16 c, H, W), channels in the order (c, dy, dx)."""
+    p = Stem.patch
+    c, h, w = x.shape[1:]
+    x = ops.transpose(ops.reshape(x, (-1, c, h // p, p, w // p, p)), (0, 1, 3, 5, 2, 4))
+    return ops.reshape(x, (-1, c * p * p, h // p, w // p))
 
 
 class Block(nn.Cell):

@@ -122,7 +122,7 @@ def test_half_precision_halves_the_file(checkpoint, secret, exported, tmp_path):
     path, card, _ = secret
     assert card["graph"]["weights"] == "float16"
     network, _ = load_network(checkpoint, backend="dense")
-    weights = sum(p.nbytes for p in fold(network, 32).get_parameters())
+    weights = sum(p.nbytes for p in fold(network, 32, backend="dense").get_parameters())
     assert exported[None][0].stat().st_size - path.stat().st_size == pytest.approx(weights / 2, rel=0.1)
     assert 0 < card["verification"]["largest_difference"] <= 0.01
 

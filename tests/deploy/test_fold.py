@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from neonext_ms import create_model, list_models
+from neonext_ms.deploy.compiled import CompiledNeoNeXt
 from neonext_ms.deploy.fold import FoldedNeoNeXt, fold, gelu_cell
 from neonext_ms.deploy.folded_weights import fold_weights
 from neonext_ms.errors import UserError
@@ -61,7 +62,17 @@ def odd_images():
 
 
 def test_planes_that_blocks_do_not_divide_and_biases(odd, odd_images, eager):
-    assert relative_difference(fold(odd, 36)(odd_images).asnumpy(), odd(odd_images).asnumpy()) <= 2e-6
+    expected = odd(odd_images).asnumpy()
+    assert relative_difference(fold(odd, 36, backend="dense")(odd_images).asnumpy(), expected) <= 2e-6
+
+
+def test_compiled_operators_compute_the_same(odd, odd_images):
+    """In graph mode, as they are used."""
+    ms.set_context(mode=ms.GRAPH_MODE)
+    folded = fold(odd, 36, backend="fused")
+    assert isinstance(folded, CompiledNeoNeXt) and isinstance(fold(odd, 36), CompiledNeoNeXt)
+    assert isinstance(fold(odd, 36, gelu="tanh"), FoldedNeoNeXt)
+    assert relative_difference(folded(odd_images).asnumpy(), odd(odd_images).asnumpy()) <= 2e-6
 
 
 def test_folding_leaves_the_network_as_it_was(odd):

@@ -7,7 +7,6 @@ import math
 import statistics
 import time
 from dataclasses import fields, replace
-from itertools import count
 from pathlib import Path
 
 from neonext_ms.analysis.plots import read_series
@@ -42,7 +41,7 @@ def ablate(config: TrainConfig, seeds: int) -> dict:
     """Train every initialisation with the seeds config.seed, config.seed + 1, ...; runs that are done are kept.
 
     A run diverged if its loss stopped being a number, or if its last validation loss is not below that of guessing,
-    ln(classes). It is counted, and the others go on. One that was interrupted begins again in a folder of its own.
+    ln(classes). It is counted, and the others go on. One that was interrupted goes on from its last checkpoint.
 
     Args:
         config: of each run, but for neocell_init and seed; output_dir is the folder of all (null: one below runs/).
@@ -58,6 +57,8 @@ def ablate(config: TrainConfig, seeds: int) -> dict:
     """
     if seeds < 1:
         raise UserError(f"seeds must be at least 1, got {seeds}")
+    if config.resume is not None:
+        raise UserError(f"an ablation goes on with what is in its output_dir: leave out resume={config.resume}")
     folder = Path(config.output_dir or f"runs/ablation-{config.model}-{config.dataset}")
     _keep_config(config, folder)
     runs = []
@@ -98,11 +99,11 @@ def _keep_config(config: TrainConfig, folder: Path):
 def _train(config: TrainConfig, folder: Path, name: str) -> dict:
     from neonext_ms.training.trainer import train
 
-    run = next(path for i in count(1) if not (path := folder / (name if i == 1 else f"{name}_{i}")).exists())
+    run = folder / name
     begin = time.perf_counter()
     diverged, classes = None, None
     try:
-        summary = train(replace(config, output_dir=str(run)))
+        summary = train(replace(config, output_dir=str(run), resume="auto"))
         classes = summary["classes"]
     except DivergedError as error:
         diverged = str(error)

@@ -62,21 +62,21 @@ def test_what_is_done_is_kept_and_summed_up(begun, caplog):
     }
 
 
-def test_a_run_that_diverges_is_counted_and_one_that_was_interrupted_begins_anew(tmp_path, caplog):
+def test_a_run_that_diverges_is_counted_and_one_that_was_interrupted_goes_on(tmp_path, caplog):
     caplog.set_level("INFO", "neonext_ms")
     config = TrainConfig(**{**SHORT, "lr": 1e30, "warmup_epochs": 0.0}, output_dir=str(tmp_path))
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     finished(tmp_path, "neo", 0, [0.5], [1.0])
     (tmp_path / "normal-0").mkdir()
-    (tmp_path / "normal-0" / "config.yaml").write_text("of the run that was interrupted")
+    begun = replace(config, neocell_init="normal").to_yaml() + "# before its first checkpoint\n"
+    (tmp_path / "normal-0" / "config.yaml").write_text(begun)
     result = ablate(config, seeds=1)
     run = json.loads((tmp_path / "normal-0.json").read_text())
-    assert run == result["runs"][1] and (run["init"], run["seed"], run["run"]) == ("normal", 0, "normal-0_2")
-    assert "the loss is" in run["diverged"] and run["seconds"] > 0
+    assert run == result["runs"][1] and (run["init"], run["seed"], run["run"]) == ("normal", 0, "normal-0")
+    assert "loss is" in run["diverged"] and run["curve"] == [] and run["seconds"] > 0
     assert [row["diverged"] for row in result["table"]] == [0, 1]
-    assert (tmp_path / "normal-0" / "config.yaml").read_text() == "of the run that was interrupted"
-    assert TrainConfig.from_yaml(tmp_path / "normal-0_2" / "config.yaml").neocell_init == "normal"
-    assert any("run 2 of 2: diverged (the loss is" in record.getMessage() for record in caplog.records)
+    assert (tmp_path / "normal-0" / "config.yaml").read_text() == begun, "the same folder"
+    assert any("run 2 of 2: diverged (the" in record.getMessage() for record in caplog.records)
 
 
 def test_a_run_that_ends(tmp_path):
@@ -96,6 +96,8 @@ def test_other_settings_are_refused(begun):
     config, folder = begun
     with pytest.raises(UserError, match=r"holds an ablation with epochs=1, and now epochs is 7: use its own settings"):
         ablate(replace(config, epochs=7), seeds=2)
+    with pytest.raises(UserError, match="leave out resume=auto"):
+        ablate(replace(config, resume="auto"), seeds=2)
     with pytest.raises(UserError, match="seeds must be at least 1, got 0"):
         ablate(config, seeds=0)
 

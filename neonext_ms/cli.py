@@ -1,7 +1,8 @@
 """The `neonext` command line: options, messages and exit codes. What the commands do is in commands.py.
 
-Exit codes: 0 success; 1 a failure of the program; 2 a mistake in what was asked for, told in one line; 75 a training
-run that a signal has stopped, after a checkpoint to go on from; 130 interrupted.
+Exit codes: 0 success; 1 a failure of the program; 2 a mistake in what was asked for, told in one line; 3 all was done
+that could be, but not for all that was given; 75 a training run that a signal has stopped, after a checkpoint to go on
+from; 130 interrupted.
 """
 
 import getpass
@@ -15,7 +16,7 @@ from dataclasses import fields
 
 from neonext_ms import __version__
 from neonext_ms.commands import COMMANDS, SUBJECTS
-from neonext_ms.errors import STOPPED, Stopped, UserError
+from neonext_ms.errors import STOPPED, Incomplete, Stopped, UserError
 from neonext_ms.terminal import TerminalHandler
 
 CONFIGURED = ("train", "ablate", "plot")  # commands that take the options of a training run
@@ -47,7 +48,7 @@ def build_parser():
             command.add_argument("--models", nargs="+", help="names, as in --models neonext_t neonext_s; default: all")
             command.add_function_arguments(function, as_group=False, skip={"models"})
         elif name == "infer":
-            command.add_argument("images", nargs="*", help="image files or folders of them")
+            command.add_argument("images", nargs="*", help="image files, folders, patterns, or - for a list on stdin")
             command.add_function_arguments(function, as_group=False, skip={"images"})
         elif name == "report":
             command.add_argument("run", help="folder of a training run")
@@ -96,14 +97,18 @@ def _run(arguments: list[str]) -> int:
     handler = TerminalHandler(sys.stdout)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[handler])
     logging.getLogger("neonext_ms").setLevel(logging.INFO)
+    code = 0
     try:
         result = COMMANDS[name](**options)
+    except Incomplete as error:
+        result, code = error.result, 3
+        print(f"neonext: {error}", file=sys.stderr)
     finally:
         handler.finish()
     if sys.stdout is not stdout:
         sys.stdout = stdout
         print(json.dumps(result))
-    return 0
+    return code
 
 
 def _parse(arguments: list[str]) -> tuple[dict, str]:

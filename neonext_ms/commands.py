@@ -1,9 +1,10 @@
 """What each `neonext` command does: one thin function, whose docstring and types are the command's help and options."""
 
+import sys
 from pathlib import Path
 from typing import Literal
 
-from neonext_ms.errors import UserError
+from neonext_ms.errors import Incomplete, UserError
 
 
 def train(config):
@@ -66,26 +67,30 @@ def report(
 
 
 def validate(
-    checkpoint: str,
+    model: str,
     dataset: Literal["digits", "cifar10", "cifar100", "folder", "mindrecord"] | None = None,
     data_dir: str | None = None,
     batch_size: int = 100,
     num_workers: int = 1,
+    key_file: str | None = None,
     device: Literal["auto", "CPU", "Ascend"] = "auto",
 ):
-    """Evaluate a checkpoint on a validation split, with the preprocessing that the checkpoint carries.
+    """Evaluate a checkpoint or an exported file on a validation split, with the preprocessing that it carries.
 
     Args:
-        checkpoint: .ckpt file of a run.
-        dataset: the checkpoint's own if null.
-        data_dir: where the data set is; the checkpoint's own if dataset is null.
+        model: .ckpt, .mindir or .onnx file.
+        dataset: the model's own if null.
+        data_dir: where the data set is; the model's own if dataset is null.
         batch_size: images a step on each device.
         num_workers: processes that prepare batches; 0 prepares them in the evaluation loop.
+        key_file: of an encrypted MindIR; the environment variable NEONEXT_KEY if null.
         device: where to run; auto takes an Ascend NPU if there is one.
     """
-    from neonext_ms.training.evaluation import validate
+    from neonext_ms.deploy.key import read_key
+    from neonext_ms.deploy.validate import validate
 
-    result = validate(Path(checkpoint), dataset, data_dir, batch_size, num_workers, device)
+    key = read_key(key_file) if key_file else None
+    result = validate(Path(model), dataset, data_dir, batch_size, num_workers, device, key)
     top5 = f", top-5 {100 * result['top5_accuracy']:.2f} %" if "top5_accuracy" in result else ""
     print(f"accuracy {100 * result['accuracy']:.2f} %{top5}, loss {result['loss']:.4f} on {result['images']} images")
     return result
@@ -217,36 +222,52 @@ def infer(
     count: int = 0,
     dataset: Literal["digits", "cifar10", "cifar100", "folder", "mindrecord"] | None = None,
     data_dir: str | None = None,
+    format: Literal["text", "jsonl", "csv"] = "text",
+    output: str | None = None,
+    batch_size: int | None = None,
+    key_file: str | None = None,
     device: Literal["auto", "CPU", "Ascend"] = "auto",
 ):
     """Classify image files, or validation images of a data set, with a checkpoint or an exported model.
 
+    A file that cannot be classified is reported in its place, the others are classified, and the exit code is 3.
+
     Args:
-        model: .ckpt or .mindir file.
-        images: image files or folders of them.
+        model: .ckpt, .mindir or .onnx file.
+        images: image files, folders, patterns, or - for a list of files on the standard input, one a line.
         top_k: classes to show for each image.
         count: validation images to classify, spread over the split, instead of files.
         dataset: to take them from; the model's own if null.
         data_dir: where that data set is; the model's own if dataset is null.
+        format: one line an image for people, as a JSON object, or as CSV.
+        output: file for these lines, which must not exist; the standard output if null.
+        batch_size: images to run at once; the only number that the model takes, or 32, if null.
+        key_file: of an encrypted MindIR; the environment variable NEONEXT_KEY if null.
         device: where to run; auto takes an Ascend NPU if there is one.
     """
-    from neonext_ms.deploy import Predictor, image_paths
+    from neonext_ms.deploy import Classifier, image_paths
+    from neonext_ms.deploy.key import read_key
+    from neonext_ms.deploy.results import as_dict, formatted, write_lines
     from neonext_ms.training import distributed
 
     if bool(images) == bool(count):
         raise UserError("infer needs image files or folders, or --count for validation images: give one of them")
-    paths = image_paths(images)
+    paths = image_paths(images, sys.stdin)
     distributed.start(device)
-    predictor = Predictor.open(model)
+    classifier = Classifier.open(model, read_key(key_file) if key_file else None, batch_size)
     if count:
-        results = predictor.predict_validation(count, dataset, data_dir, top_k)
+        results = classifier.predict_validation(count, dataset, data_dir, top_k)
     else:
-        results = ((str(path), None, best) for path, best in predictor.predict_files(paths, top_k))
+        results = classifier.predict_files(paths, top_k)
     rows = []
-    for image, label, best in results:
-        classes = ", ".join(f"{p.name} {100 * p.probability:.1f} %" for p in best)
-        print(f"{image}: {classes}" + (f"  (label: {label})" if label is not None else ""))
-        rows.append({"image": image, "label": label, "classes": [p._asdict() for p in best]})
+    lines = formatted((rows.append(as_dict(result)) or result for result in results), format, top_k)
+    if output:
+        write_lines(Path(output), lines)
+    else:
+        for line in lines:
+            print(line)
+    if failed := sum(row["error"] is not None for row in rows):
+        raise Incomplete(f"{failed} of {len(rows)} images could not be classified", rows)
     return rows
 
 

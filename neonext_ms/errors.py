@@ -18,3 +18,11 @@ class Stopped(Exception):
 
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again later
+
+
+class Incomplete(Exception):
+    """A command did what it could, but not for all that it was given. result: what it returns nevertheless."""
+
+    def __init__(self, message: str, result):
+        super().__init__(message)
+        self.result = result

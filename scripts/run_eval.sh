@@ -42,4 +42,4 @@ else
 fi
 use_environment digits
 say "Evaluating $CHECKPOINT"
-python -m neonext_ms validate --checkpoint "$CHECKPOINT" ${OPTIONS[@]+"${OPTIONS[@]}"}
+python -m neonext_ms validate --model "$CHECKPOINT" ${OPTIONS[@]+"${OPTIONS[@]}"}

@@ -162,7 +162,7 @@ def _peak_mb() -> float:
 def _open(path: Path, form: str) -> tuple[Callable[[np.ndarray], np.ndarray], list]:
     """The network as a function of arrays, and the shape of its input, N None for any."""
     from neonext_ms.deploy.artefact import open_mindir, open_onnx
-    from neonext_ms.deploy.infer import read_card
+    from neonext_ms.deploy.opening import read_card
 
     if form == "onnxruntime":
         shape = read_card(path)["input"]["shape"]

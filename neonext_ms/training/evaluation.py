@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from neonext_ms.data import Loader, Preprocess, open_source
+from neonext_ms.data import Loader, Preprocess, Source, open_source
+from neonext_ms.errors import UserError
 from neonext_ms.training import distributed, heartbeat
 from neonext_ms.training.checkpoint import load_network, read_manifest
 from neonext_ms.training.distributed import Ranks
@@ -33,31 +34,53 @@ def evaluate(step, loader: Loader, ranks: Ranks, stopped: Callable[[], bool] = b
         heartbeat.beat()
         if stopped():
             return None
-    loss, correct, among_five, images = (float(value) for value in ranks.total(sums))
+    return means(ranks.total(sums), len(loader.source.class_names))
+
+
+def means(sums: np.ndarray, classes: int) -> dict:
+    """What `evaluate` returns, of the sums over all images that `EvalStep` gives for those of a batch."""
+    loss, correct, among_five, images = (float(value) for value in sums)
     result = {"loss": loss / images, "accuracy": correct / images, "images": int(images)}
-    return result if len(loader.source.class_names) <= 5 else {**result, "top5_accuracy": among_five / images}
+    return result if classes <= 5 else {**result, "top5_accuracy": among_five / images}
+
+
+def validation_source(facts: dict, dataset: str | None, data_dir: str | None, model: str) -> Source:
+    """The validation split of a data set, by default of the one that a model was trained on.
+
+    Args:
+        facts: class_names of the model and its dataset {name, data_dir}, or None if that is not known.
+        dataset, data_dir: what to open instead.
+        model: for messages.
+
+    Raises:
+        UserError: it cannot be opened, has other classes, or none is named and the model does not know its own.
+    """
+    if dataset is None:
+        if not facts.get("dataset"):
+            raise UserError(f"{model} does not say which data set it was trained on: name a dataset")
+        dataset, data_dir = facts["dataset"]["name"], data_dir or facts["dataset"]["data_dir"]
+    source = open_source(dataset, data_dir, "val")
+    source.check_classes(facts["class_names"], model)
+    return source
 
 
 def validate(
-    checkpoint: Path, dataset: str | None, data_dir: str | None, batch_size: int, num_workers: int, device: str
+    model: Path, dataset: str | None, data_dir: str | None, batch_size: int, num_workers: int, device: str
 ) -> dict:
     """Evaluate a checkpoint on the validation split of a data set, its own if none is named.
 
     Returns:
-        what `evaluate` does, and checkpoint and dataset.
+        what `evaluate` does, and model and dataset.
 
     Raises:
         UserError: a checkpoint that cannot be used, or a data set with other classes.
     """
-    manifest = read_manifest(checkpoint)
-    if dataset is None:
-        dataset, data_dir = manifest["dataset"]["name"], data_dir or manifest["dataset"]["data_dir"]
-    source = open_source(dataset, data_dir, "val")
-    source.check_classes(manifest["class_names"], str(checkpoint))
+    manifest = read_manifest(model)
+    source = validation_source(manifest, dataset, data_dir, str(model))
     ranks = distributed.start(device)
     from neonext_ms.training.step import EvalStep
 
-    network, _ = load_network(checkpoint)
+    network, _ = load_network(model)
     transform = Preprocess.from_dict(manifest["preprocess"])
     loader = eval_loader(source, transform, batch_size, num_workers, ranks)
-    return {"checkpoint": str(checkpoint), "dataset": dataset, **evaluate(EvalStep(network), loader, ranks)}
+    return {"model": str(model), "dataset": source.name, **evaluate(EvalStep(network), loader, ranks)}

@@ -14,7 +14,7 @@ from PIL import Image
 from neonext_ms.analysis.predictions import Predictions, predict_split
 from neonext_ms.analysis.run_report import MISTAKES, _confusion, _mistakes, write_report
 from neonext_ms.data.sources import ArraySource
-from neonext_ms.deploy import Predictor
+from neonext_ms.deploy import Classifier
 from neonext_ms.errors import UserError
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.trainer import train
@@ -92,8 +92,9 @@ def test_predictions_are_those_of_inference(run):
     predictions = predict_split(run / "checkpoints" / "neonext_pico_best.ckpt", None, 0, "CPU")
     np.testing.assert_array_equal(predictions.indices, np.arange(360))
     np.testing.assert_array_equal(predictions.labels, predictions.source.labels)
-    predictor = Predictor.open(run / "checkpoints" / "neonext_pico_best.ckpt")
-    for at, (_, _, (best, *_)) in zip(range(0, 360, 45), predictor.predict_validation(8)):
+    classifier = Classifier.open(run / "checkpoints" / "neonext_pico_best.ckpt")
+    for at, result in zip(range(0, 360, 45), classifier.predict_validation(8)):
+        best = result.classes[0]
         assert predictions.predicted[at] == best.index
         assert predictions.probability[at] == pytest.approx(best.probability, rel=1e-4)
 

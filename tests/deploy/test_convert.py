@@ -9,10 +9,11 @@ import pytest
 
 from neonext_ms.cli import main
 from neonext_ms.data import Preprocess
-from neonext_ms.deploy import Predictor
+from neonext_ms.deploy import Classifier, export_model
 from neonext_ms.deploy.convert import convert, released_preprocess
 from neonext_ms.deploy.fold import fold
 from neonext_ms.deploy.official import our_name
+from neonext_ms.deploy.opening import open_model
 from neonext_ms.deploy.state_dict import read_state_dict, state_dict_bytes
 from neonext_ms.deploy.structure import model_name, structure
 from neonext_ms.errors import UserError
@@ -47,6 +48,13 @@ def test_the_converted_network_gives_the_authors_logits(converted):
 def test_so_does_the_folded_network(converted):
     network, _ = load_network(converted[0], backend="dense")
     assert_official(fold(network, 224)(ms.Tensor(EXPECTED["x"])).asnumpy())
+
+
+@pytest.mark.parametrize("suffix", [".mindir", ".onnx"])
+def test_so_does_the_exported_file(converted, tmp_path, suffix):
+    path = tmp_path / f"tiny{suffix}"
+    export_model(converted[0], path, batch_size=2)
+    assert_official(open_model(path).network(EXPECTED["x"]))
 
 
 def test_the_report_counts_and_names_everything(converted):
@@ -93,7 +101,7 @@ def test_our_names_in_files_for_any_program(converted, tmp_path, suffix):
 
 
 def test_what_a_converted_checkpoint_says_about_images(converted, tmp_path):
-    preprocess = Predictor.open(converted[0]).preprocess
+    preprocess = Classifier.open(converted[0]).preprocess
     assert preprocess == Preprocess(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.875, "bilinear")
     for size, short in ((224, 256), (384, 439), (288, 329)):  # round(size / 0.875), as the authors resize
         left, top, right, bottom = released_preprocess(size).centre_box(short, short)

@@ -1,164 +1,182 @@
-"""Inference from a checkpoint and from exported files: the same answers, from the same preprocessing."""
+"""The commands infer and validate: which files they take, what they print, and what they do about bad ones."""
 
-import mindspore as ms
+import csv
+import io
+import json
+import os
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from neonext_ms.cli import main
 from neonext_ms.data import open_source
-from neonext_ms.deploy import Predictor, image_paths
+from neonext_ms.deploy import image_paths
 from neonext_ms.errors import UserError
-from neonext_ms.training.checkpoint import load_network
+from neonext_ms.training.evaluation import validate as validate_checkpoint
 
 
-@pytest.fixture(scope="session")
-def by_checkpoint(checkpoint):
-    return Predictor.open(checkpoint)
+def run(capsys, *arguments):
+    """(exit code, stdout, stderr) of a command."""
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return end.value.code or 0, captured.out, captured.err
 
 
-def expected_probabilities(checkpoint, preprocess, images):
-    """(n, 10) float64, from the network by hand."""
-    network, _ = load_network(checkpoint)
-    logits = network(ms.Tensor(np.stack([preprocess(image) for image in images]))).asnumpy().astype(np.float64)
-    return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+def bomb():
+    """A PNG of 60 bytes whose header says 20,000 x 20,000 pixels."""
+    chunks = [b"IHDR" + (20000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0]), b"IDAT" + zlib.compress(b"")]
+    data = [(len(c) - 4).to_bytes(4, "big") + c + zlib.crc32(c).to_bytes(4, "big") for c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(data)
 
 
-@pytest.mark.parametrize("kind", ["checkpoint", 2, None])
-def test_probabilities_are_those_of_the_network(kind, checkpoint, exported, by_checkpoint, preprocess, images):
-    """Three images: one more than the file with a batch of 2 takes at once."""
-    predictor = by_checkpoint if kind == "checkpoint" else Predictor.open(exported[kind][0])
-    expected = expected_probabilities(checkpoint, preprocess, images)
-    results = predictor.predict(images, top_k=10)
-    assert len(results) == 3
-    for result, probabilities in zip(results, expected):
-        assert [p.index for p in result] == list(np.argsort(-probabilities))
-        np.testing.assert_allclose([p.probability for p in result], -np.sort(-probabilities), rtol=1e-4)
-        assert [p.name for p in result] == [str(p.index) for p in result]
+# What is reported for each of the files below: why it cannot be classified, or what is special about it.
+BAD = {
+    "truncated.jpg": "truncated",
+    "bomb.png": "decompression bomb",
+    "text.jpg": "not a format that Pillow knows",
+    "empty.png": "not a format that Pillow knows",
+    "folder.png": "Is a directory",
+    "gone.png": "No such file",
+}
+ODD = {
+    "animated.gif": "several frames",
+    "cmyk.jpg": "CMYK",
+    "one pixel.png": "only 1 x 1 pixels",
+    "sixteen bits.png": "16 bits",
+}
+GOOD = ["a.png", "z.jpg"]
 
 
-def test_more_images_than_a_batch_keep_their_order(by_checkpoint, images):
-    one_by_one = [by_checkpoint.predict([image], 1)[0] for image in images]
-    assert len({result[0].probability for result in one_by_one}) == 3
-    many = by_checkpoint.predict(images * 13, 1)
-    assert len(many) == 39
-    np.testing.assert_allclose(
-        [result[0].probability for result in many], [r[0].probability for r in one_by_one] * 13, rtol=1e-5
-    )
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    image = Image.fromarray(open_source("digits", None, "val").image(3))
+    image.save(folder / "a.png")
+    image.save(folder / "z.jpg", quality=95)
+    (folder / "truncated.jpg").write_bytes((folder / "z.jpg").read_bytes()[:600])
+    (folder / "bomb.png").write_bytes(bomb())
+    (folder / "text.jpg").write_text("this is no picture")
+    (folder / "empty.png").touch()
+    (folder / "folder.png").mkdir()
+    image.convert("CMYK").save(folder / "cmyk.jpg", quality=95)
+    image.save(folder / "animated.gif", save_all=True, append_images=[Image.new("RGB", image.size)])
+    Image.new("RGB", (1, 1), "white").save(folder / "one pixel.png")
+    Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257).save(folder / "sixteen bits.png")
+    return folder
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "count", "sizes"),
-    [(2, 3, [2, 2]), (None, 3, [4]), (None, 1, [1]), (None, 39, [32, 8]), (40, 3, [40])],
-)
-def test_the_network_gets_the_batch_sizes_that_it_was_compiled_for(preprocess, images, batch_size, count, sizes):
-    seen = []
-
-    def network(x):
-        seen.append(len(x))
-        return np.stack([x.mean((1, 2, 3)), np.zeros(len(x))], 1)
-
-    predictor = Predictor(network, preprocess, ["bright", "dark"], batch_size)
-    inputs = (images * 13)[:count]
-    results = predictor.predict(inputs, 2)
-    assert seen == sizes
-    means = [preprocess(image).mean() for image in inputs]
-    assert [result[0].name for result in results] == ["bright" if mean > 0 else "dark" for mean in means]
-
-
-def test_top_k_is_at_most_all_classes(by_checkpoint, images):
-    assert [len(by_checkpoint.predict(images[:1], k)[0]) for k in (1, 5, 10, 11)] == [1, 5, 10, 10]
-    assert by_checkpoint.predict([]) == []
-    with pytest.raises(UserError, match="top_k must be at least 1, got 0"):
-        by_checkpoint.predict(images, 0)
+def test_each_bad_file_is_reported_and_the_others_are_classified(capsys, monkeypatch, exported, folder):
+    names = [GOOD[0], *BAD, *ODD, GOOD[1]]
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{folder / name}\n" for name in names)))
+    code, out, err = run(capsys, "infer", "--model", exported[None][0], "--format", "jsonl", "-")
+    assert code == 3
+    assert err == "neonext: 6 of 12 images could not be classified\n"
+    rows = {os.path.basename(row["image"]): row for row in map(json.loads, out.splitlines())}
+    assert list(rows) == names
+    for name, words in BAD.items():
+        assert words in rows[name]["error"] and name in rows[name]["error"] and rows[name]["classes"] == [], name
+    for name in (*GOOD, *ODD):
+        assert rows[name]["error"] is None and len(rows[name]["classes"]) == 3, name
+        assert (ODD.get(name) or "") in (rows[name]["note"] or ""), name
+    assert rows["a.png"]["note"] is None
+    # The same picture in other forms.
+    for name in ("sixteen bits.png", "animated.gif", "z.jpg", "cmyk.jpg"):
+        best, expected = rows[name]["classes"][0], rows["a.png"]["classes"][0]
+        assert best["index"] == expected["index"] and abs(best["probability"] - expected["probability"]) < 0.02, name
 
 
-def test_files_are_classified_like_their_pixels(by_checkpoint, images, tmp_path):
-    paths = [tmp_path / f"{i}.png" for i in range(3)]
-    for path, image in zip(paths, images):
-        Image.fromarray(image).save(path)
-    results = list(by_checkpoint.predict_files(paths, 2))
-    assert [path for path, _ in results] == paths
-    assert [result for _, result in results] == by_checkpoint.predict(images, 2)
+def test_all_formats_say_the_same(capsys, exported, folder, tmp_path):
+    files = [folder / "a.png", folder / "text.jpg", folder / "one pixel.png"]
+    command = ["infer", "--model", exported[None][0], "--top_k", "2", *files]
+    code, out, _ = run(capsys, *command, "--json")
+    rows = json.loads(out)
+    assert code == 3 and [row["image"] for row in rows] == [str(file) for file in files]
+    code, out, err = run(capsys, *command, "--format", "jsonl", "--output", tmp_path / "rows.jsonl")
+    assert code == 3 and out == ""
+    assert [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()] == rows
+    code, out, _ = run(capsys, *command, "--format", "csv")
+    table = list(csv.DictReader(io.StringIO(out)))
+    assert len(table) == 3
+    for line, row in zip(table, rows):
+        assert (line["image"], line["error"], line["note"]) == (row["image"], row["error"] or "", row["note"] or "")
+        for rank, best in enumerate(row["classes"], 1):
+            assert line[f"name_{rank}"] == best["name"]
+            assert float(line[f"probability_{rank}"]) == pytest.approx(best["probability"], rel=1e-5)
+    code, out, _ = run(capsys, *command)
+    first, second, third = out.splitlines()
+    best = rows[0]["classes"]
+    assert first == f"{files[0]}: " + ", ".join(f"{b['name']} {100 * b['probability']:.1f} %" for b in best)
+    assert second == f"{files[1]}: {rows[1]['error']}" and third.endswith("(only 1 x 1 pixels)")
+    code, _, err = run(capsys, *command, "--output", tmp_path / "rows.jsonl")
+    assert code == 2 and "exists already" in err
+    assert os.listdir(tmp_path) == ["rows.jsonl"]
 
 
-def test_a_file_that_is_not_an_image_is_named(by_checkpoint, tmp_path):
-    (tmp_path / "x.png").write_text("not an image")
-    with pytest.raises(UserError, match="x.png"):
-        list(by_checkpoint.predict_files([tmp_path / "x.png"]))
+def test_nothing_is_wrong_with_odd_files_alone(capsys, exported_onnx, folder):
+    code, out, err = run(capsys, "infer", "--model", exported_onnx[0], *(folder / name for name in ODD))
+    assert (code, err) == (0, "") and len(out.splitlines()) == 4
 
 
-def test_image_paths_lists_folders_and_keeps_files(tmp_path):
-    for name in ("b/2.PNG", "b/1.jpg", "b/notes.txt", "a.bin"):
+def test_image_paths_are_files_folders_patterns_and_lists(tmp_path):
+    for name in ("b/2.PNG", "b/1.jpg", "b/notes.txt", "b/c/3.png", "a.bin", "odd[1].png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert image_paths([tmp_path / "a.bin", str(tmp_path / "b")]) == [
-        tmp_path / "a.bin",
-        tmp_path / "b" / "1.jpg",
-        tmp_path / "b" / "2.PNG",
+
+    def found(*paths, listed=()):
+        return [os.path.relpath(file, tmp_path) for file in image_paths([tmp_path / path for path in paths], listed)]
+
+    assert found("a.bin", "b") == ["a.bin", "b/1.jpg", "b/2.PNG", "b/c/3.png"]
+    assert found("b/*.jpg", "b/**/*.png", "odd[1].png") == ["b/1.jpg", "b/c/3.png", "odd[1].png"]
+    assert list(image_paths(["-", tmp_path / "a.bin"], ["x y.png\n", "\n", "gone.png"])) == [
+        "x y.png",
+        "gone.png",
+        str(tmp_path / "a.bin"),
     ]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no image in the folder .*empty"):
-        image_paths([tmp_path / "empty"])
-    with pytest.raises(UserError, match="no file or folder .*gone"):
-        image_paths([tmp_path / "gone"])
+    for path, message in (
+        ("empty", "no image in the folder .*empty"),
+        ("gone", "no file or folder .*gone"),
+        ("*.gif", r"no file fits the pattern .*\*.gif"),
+    ):
+        with pytest.raises(UserError, match=message):
+            image_paths([tmp_path / path])
 
 
-def test_a_changed_file_is_refused(exported, tmp_path):
-    data = exported[2][0].read_bytes()
-    (tmp_path / "two.mindir.json").write_bytes((exported[2][0].parent / "two.mindir.json").read_bytes())
-    flipped = bytearray(data)
-    flipped[len(data) // 2] ^= 1
-    for changed in (data[:-1], bytes(flipped)):
-        (tmp_path / "two.mindir").write_bytes(changed)
-        with pytest.raises(UserError, match="two.mindir is not the file that its card describes"):
-            Predictor.open(tmp_path / "two.mindir")
+@pytest.fixture(scope="module")
+def by_the_checkpoint(checkpoint):
+    return validate_checkpoint(checkpoint, None, None, 60, 0, "CPU")
 
 
-@pytest.mark.parametrize(
-    ("name", "card", "message"),
-    [
-        ("x.mindir", None, "no card x.mindir.json beside it"),
-        ("x.mindir", "{", "x.mindir.json cannot be read"),
-        ("x.mindir", '{"format": 1}', "x.mindir.json is not a card of format 1"),
-        ("gone.mindir", None, "no exported model .*gone.mindir"),
-        ("gone.ckpt", None, "no checkpoint .*gone.ckpt"),
-        ("x.onnx", None, "cannot run .*x.onnx: expected a checkpoint"),
-    ],
-)
-def test_what_cannot_be_opened_is_refused_in_one_line(tmp_path, name, card, message):
-    (tmp_path / "x.mindir").write_bytes(b"?")
-    if card:
-        (tmp_path / "x.mindir.json").write_text(card)
-    with pytest.raises(UserError, match=message) as error:
-        Predictor.open(tmp_path / name)
-    assert "\n" not in str(error.value)
+@pytest.mark.parametrize("kind", [2, None, "onnx"])
+def test_the_accuracy_of_the_file_itself(capsys, checkpoint, exported, exported_onnx, by_the_checkpoint, kind):
+    """On all 360 digits of the validation split, whose last batch is not full."""
+    path = exported_onnx[0] if kind == "onnx" else exported[kind][0]
+    code, out, _ = run(capsys, "validate", "--model", path, "--num_workers", 0, "--batch_size", 77, "--json")
+    result = json.loads(out)
+    assert code == 0 and result["model"] == str(path) and result["dataset"] == "digits/val"
+    assert result["images"] == by_the_checkpoint["images"] == 360
+    assert result["top5_accuracy"] == pytest.approx(by_the_checkpoint["top5_accuracy"], abs=1e-6)
+    assert result["accuracy"] == pytest.approx(by_the_checkpoint["accuracy"], abs=1e-6)
+    assert result["loss"] == pytest.approx(by_the_checkpoint["loss"], rel=1e-4)
 
 
-def test_validation_images_come_with_their_labels(by_checkpoint):
-    source = open_source("digits", None, "val")
-    rows = list(by_checkpoint.predict_validation(3, top_k=1))
-    assert [(name, label) for name, label, _ in rows] == [
-        (f"digits/val[{i}]", source.class_names[source.labels[i]]) for i in (0, 120, 240)
-    ]
-    assert [best for _, _, best in rows] == by_checkpoint.predict([source.image(i) for i in (0, 120, 240)], 1)
-    with pytest.raises(UserError, match="count must be at least 1"):
-        next(by_checkpoint.predict_validation(0))
+def test_the_preprocessing_is_that_of_the_card(capsys, checkpoint, exported, by_the_checkpoint, tmp_path):
+    """With other means in it, the same file gives another loss."""
+    path, card = exported[None]
+    (tmp_path / path.name).write_bytes(path.read_bytes())
+    card = {**card, "preprocess": {**card["preprocess"], "mean": [0.9, 0.9, 0.9]}}
+    (tmp_path / f"{path.name}.json").write_text(json.dumps(card))
+    _, out, _ = run(capsys, "validate", "--model", tmp_path / path.name, "--num_workers", 0, "--json")
+    assert abs(json.loads(out)["loss"] - by_the_checkpoint["loss"]) > 0.01
 
 
-def test_a_file_that_is_not_an_image_is_one_line_of_the_command(exported, tmp_path, capsys):
-    text = tmp_path / "notes.jpg"
-    text.write_text("not an image")
-    with pytest.raises(SystemExit) as end:
-        main(["infer", "--model", str(exported[None][0]), str(text)])
-    error = capsys.readouterr().err
-    assert end.value.code == 2 and error.count("\n") == 1 and str(text) in error
-
-
-def test_images_of_other_classes_are_refused(by_checkpoint, tmp_path):
-    for name in ("cat", "dog"):
-        for split in ("train", "val"):
-            (tmp_path / split / name).mkdir(parents=True)
-            Image.new("RGB", (40, 40)).save(tmp_path / split / name / "0.png")
-    with pytest.raises(UserError, match="10 classes .*, but .* has 2, cat, dog"):
-        next(by_checkpoint.predict_validation(1, "folder", str(tmp_path)))
+def test_a_model_that_does_not_know_its_data_set_needs_one(capsys, exported, tmp_path):
+    path, card = exported[None]
+    (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / f"{path.name}.json").write_text(json.dumps({**card, "dataset": None}))
+    for command in (["validate", "--num_workers", 0], ["infer", "--count", 3]):
+        code, _, err = run(capsys, *command, "--model", tmp_path / path.name)
+        assert code == 2 and "does not say which data set it was trained on" in err

@@ -1,0 +1,181 @@
+"""Classify images with a trained model, with the preprocessing that it carries."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from neonext_ms.data import Preprocess
+from neonext_ms.deploy.image_files import read_with_note
+from neonext_ms.deploy.opening import open_model
+from neonext_ms.errors import UserError
+from neonext_ms.training.evaluation import validation_source
+
+# Images in a batch, unless the file was exported for another number.
+BATCH_SIZE = 32
+
+
+class Prediction(NamedTuple):
+    """A class and the probability that the network gives it."""
+
+    index: int
+    name: str
+    probability: float
+
+
+class Result(NamedTuple):
+    """What was found out about one image.
+
+    Attributes:
+        image: where it comes from.
+        classes: the most probable first; none if it was not classified.
+        error: why it was not classified.
+        note: what is special about it, such as an animation of which the first frame was taken.
+        label: name of its true class, where that is known.
+    """
+
+    image: str
+    classes: list[Prediction]
+    error: str | None = None
+    note: str | None = None
+    label: str | None = None
+
+
+class Classifier:
+    """Images in, the most probable classes out.
+
+        classifier = Classifier.open("model.mindir")
+        (best, second), = classifier.predict(["cat.jpg"], top_k=2)
+        print(best.name, best.probability)
+
+    Args:
+        network: (n, 3, S, S) float32 -> (n, K) logits, both NumPy.
+        preprocess: from an image to the network's input.
+        class_names: K names.
+        fixed_batch: the only n that the network takes; None for any.
+        dataset: {name, data_dir} that the network was trained on, if known.
+        batch_size: images to run at once; None for fixed_batch or BATCH_SIZE.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[np.ndarray], np.ndarray],
+        preprocess: Preprocess,
+        class_names: Sequence[str],
+        fixed_batch: int | None = None,
+        dataset: dict | None = None,
+        batch_size: int | None = None,
+    ):
+        if batch_size is not None and batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, got {batch_size}")
+        if fixed_batch and batch_size not in (None, fixed_batch):
+            raise UserError(f"the model was exported for a batch_size of {fixed_batch}, got {batch_size}: leave it out")
+        self.network = network
+        self.preprocess = preprocess
+        self.class_names = list(class_names)
+        self.fixed_batch = fixed_batch
+        self.dataset = dataset
+        self.batch_size = batch_size or fixed_batch or BATCH_SIZE
+
+    @classmethod
+    def open(cls, path: str | Path, key: bytes | None = None, batch_size: int | None = None) -> "Classifier":
+        """Open a .ckpt, .mindir or .onnx; arguments and errors as those of `open_model`. Sets graph mode."""
+        network, facts, fixed_batch = open_model(path, key)
+        preprocess = Preprocess.from_dict(facts["preprocess"])
+        return cls(network, preprocess, facts["class_names"], fixed_batch, facts.get("dataset"), batch_size)
+
+    def predict(self, images: Iterable[np.ndarray | str | Path], top_k: int = 5) -> list[list[Prediction]]:
+        """Classify images.
+
+        Args:
+            images: files, or (H, W, 3) uint8, RGB, of any sizes.
+            top_k: how many classes to return; all if there are fewer.
+
+        Returns:
+            for each image its most probable classes, the most probable first.
+
+        Raises:
+            UserError: the first image that cannot be classified, and why.
+        """
+        _check_top_k(top_k)
+        predictions, images = [], iter(images)
+        while chunk := [self.preprocess(_pixels(image)) for image in islice(images, self.batch_size)]:
+            for logits in self.logits(np.stack(chunk)):
+                classes, error = self._best(logits, top_k)
+                if error:
+                    raise UserError(f"image {len(predictions) + 1}: {error}")
+                predictions.append(classes)
+        return predictions
+
+    def predict_files(self, paths: Iterable[str | Path], top_k: int = 5) -> Iterator[Result]:
+        """Classify image files, batch by batch in their order; one that cannot be read is reported in its place."""
+        _check_top_k(top_k)
+        batch, inputs = [], []
+        for path in paths:
+            try:
+                image, note = read_with_note(path)
+                inputs.append(self.preprocess(image))
+                batch.append(Result(str(path), [], note=note))
+            except UserError as error:
+                batch.append(Result(str(path), [], str(error)))
+            if len(inputs) == self.batch_size:
+                yield from self._classified(batch, inputs, top_k)
+                batch, inputs = [], []
+        yield from self._classified(batch, inputs, top_k)
+
+    def predict_validation(
+        self, count: int, dataset: str | None = None, data_dir: str | None = None, top_k: int = 5
+    ) -> Iterator[Result]:
+        """Classify `count` images spread over a validation split, by default of the data set that was trained on.
+
+        Raises:
+            UserError: the data set cannot be opened or has other classes, or the model does not say what it was
+                trained on.
+        """
+        if count < 1:
+            raise UserError(f"count must be at least 1, got {count}")
+        facts = {"class_names": self.class_names, "dataset": self.dataset}
+        source = validation_source(facts, dataset, data_dir, "the model")
+        chosen = source.spread(count)
+        for i, classes in zip(chosen, self.predict((source.image(i) for i in chosen), top_k)):
+            yield Result(source.describe(i), classes, label=source.class_names[source.labels[i]])
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """(n, 3, S, S) float32 -> (n, K) float32, for any n: the network gets batches of the sizes that it takes.
+
+        MindSpore compiles a graph for every size of a batch: where any is taken, only powers of two are used.
+        """
+        results = []
+        for start in range(0, len(images), self.batch_size):
+            batch = images[start : start + self.batch_size]
+            size = self.fixed_batch or 1 << (len(batch) - 1).bit_length()
+            filling = np.zeros((size - len(batch), *batch.shape[1:]), np.float32)
+            results.append(self.network(np.concatenate([batch, filling]))[: len(batch)])
+        return np.concatenate(results) if results else np.zeros((0, len(self.class_names)), np.float32)
+
+    def _classified(self, batch: list[Result], inputs: list[np.ndarray], top_k: int) -> Iterator[Result]:
+        rows = iter(self.logits(np.stack(inputs)) if inputs else ())
+        for result in batch:
+            if result.error is None:
+                classes, error = self._best(next(rows), top_k)
+                result = result._replace(classes=classes, error=error)
+            yield result
+
+    def _best(self, logits: np.ndarray, top_k: int) -> tuple[list[Prediction], str | None]:
+        if not np.isfinite(logits).all():
+            return [], "the network's outputs are not finite numbers: export it with float32 weights"
+        exponentials = np.exp(logits.astype(np.float64) - logits.max())
+        probabilities = exponentials / exponentials.sum()
+        best = np.argsort(-probabilities, kind="stable")[:top_k]
+        return [Prediction(int(i), self.class_names[i], float(probabilities[i])) for i in best], None
+
+
+def _check_top_k(top_k: int):
+    if top_k < 1:
+        raise UserError(f"top_k must be at least 1, got {top_k}")
+
+
+def _pixels(image) -> np.ndarray:
+    return image if isinstance(image, np.ndarray) else read_with_note(image)[0]

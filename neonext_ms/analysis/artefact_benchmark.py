@@ -161,29 +161,16 @@ def _peak_mb() -> float:
 
 def _open(path: Path, form: str) -> tuple[Callable[[np.ndarray], np.ndarray], list]:
     """The network as a function of arrays, and the shape of its input, N None for any."""
-    from neonext_ms.deploy.artefact import open_mindir, open_onnx
-    from neonext_ms.deploy.opening import read_card
-
-    if form == "onnxruntime":
-        shape = read_card(path)["input"]["shape"]
-        return open_onnx(path), shape
     import mindspore as ms
 
-    ms.set_context(mode=ms.GRAPH_MODE)
-    if form == "MindIR":
-        card = read_card(path)
-        key = None
-        if card.get("encryption"):
-            from neonext_ms.deploy.key import read_key
-
-            key = read_key()
-        return open_mindir(path, key), card["input"]["shape"]
-    from neonext_ms.deploy.fold import fold
+    from neonext_ms.deploy.opening import open_model
     from neonext_ms.training.checkpoint import load_network
 
+    if form != "network":
+        opened = open_model(path)
+        side = opened.facts["preprocess"]["image_size"]
+        return opened.network, [opened.batch_size, 3, side, side]
+    ms.set_context(mode=ms.GRAPH_MODE)
     network, manifest = load_network(path)
     side = manifest["preprocess"]["image_size"]
-    shape = [None, network.spec.in_channels, side, side]
-    if form == "folded":
-        network = fold(network, side)
-    return lambda images: network(ms.Tensor(images)).asnumpy(), shape
+    return lambda images: network(ms.Tensor(images)).asnumpy(), [None, 3, side, side]

@@ -57,8 +57,11 @@ def open_model(path: str | Path, key: bytes | None = None) -> Opened:
 def _open_checkpoint(path: Path) -> Opened:
     import mindspore as ms
 
+    from neonext_ms.deploy.fold import fold
+
     ms.set_context(mode=ms.GRAPH_MODE)
     network, manifest = load_network(path)
+    network = fold(network, manifest["preprocess"]["image_size"])
     return Opened(lambda images: network(ms.Tensor(images)).asnumpy(), manifest, None)
 
 

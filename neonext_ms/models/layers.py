@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
@@ -12,9 +13,20 @@ from neonext_ms.ops.fused_mlp import FusedMLP
 from neonext_ms.ops.matmul import matmul
 
 
-def batch_norm(channels: int) -> nn.Cell:
-    """BatchNorm over N, H, W with the paper's constants: new statistic = 0.9 old + 0.1 batch."""
-    return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.9)
+class BatchNorm(nn.BatchNorm2d):
+    """BatchNorm over N, H, W with the paper's constants: new statistic = 0.9 old + 0.1 batch.
+
+    `in_float32` says whether float16 inputs are normalised in float32; the output has the type of the input.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(channels, eps=1e-5, momentum=0.9)
+        self.in_float32 = True
+
+    def construct(self, x):
+        if self.in_float32:
+            return super().construct(x.astype(ms.float32)).astype(x.dtype)
+        return super().construct(x)
 
 
 class PointwiseProduct(nn.Cell):
@@ -71,7 +83,7 @@ class Stem(nn.Cell):
     def __init__(self, in_channels: int, dim: int, rng: np.random.Generator):
         super().__init__()
         self.proj = Pointwise(in_channels * self.patch**2, dim, False, rng)
-        self.norm = batch_norm(dim)
+        self.norm = BatchNorm(dim)
 
     def construct(self, x):
         return self.norm(self.proj(space_to_depth(x)))
@@ -104,7 +116,7 @@ class Block(nn.Cell):
         super().__init__()
         dim = sum(group.channels for group in groups)
         self.neocell = NeoCell(groups, backend=backend, init=init, seed=rng)
-        self.norm = batch_norm(dim)
+        self.norm = BatchNorm(dim)
         self.fc1 = Pointwise(dim, 4 * dim, linear_bias, rng)
         self.act = nn.GELU(approximate=False)
         self.fc2 = Pointwise(4 * dim, dim, linear_bias, rng)
@@ -132,7 +144,7 @@ class Downsample(nn.Cell):
         super().__init__()
         self.proj = Pointwise(in_dim, dim, False, rng)
         self.neocell = NeoCell([Group.resample(2, 1, dim)], backend=backend, init=init, seed=rng)
-        self.norm = batch_norm(dim)
+        self.norm = BatchNorm(dim)
 
     def construct(self, x):
         return self.norm(self.neocell(self.proj(x)))
@@ -145,7 +157,7 @@ class Head(nn.Cell):
         x: (N, C, H, W).
 
     Outputs:
-        (N, num_classes), or the normalised features (N, C) when num_classes is 0.
+        (N, num_classes), or the normalised features (N, C) when num_classes is 0; float32, as they are computed.
     """
 
     def __init__(self, dim: int, num_classes: int, rng: np.random.Generator):
@@ -154,7 +166,7 @@ class Head(nn.Cell):
         self.fc = Linear(dim, num_classes, rng) if num_classes else None
 
     def construct(self, x):
-        x = self.norm(ops.mean(x, (2, 3)))
+        x = self.norm(ops.mean(x.astype(ms.float32), (2, 3)))
         return x if self.fc is None else self.fc(x)
 
 

@@ -18,6 +18,8 @@ class TrainConfig:
         shifts: shift step of each stage instead of the model's own.
         neocell_init: NeoInit, or the random-normal baseline of the paper's ablation.
         backend: formulation of the NeoCells; auto takes the fastest that is available.
+        pretrained: checkpoint whose weights training begins with; where its classes are others, the head is drawn anew.
+        freeze_stages: the stem and so many stages stay as they are.
         dataset: built-in handwritten digits, CIFAR binary files, a folder with train/ and val/, or one that was packed.
         data_dir: where the data set is; none for digits.
         image_size: side of the network's input in pixels.
@@ -48,7 +50,9 @@ class TrainConfig:
         max_bad_share: of the samples; when more of them cannot be read, the run stops.
         epochs: passes over the training data.
         optimizer: adamw, or sgd with momentum.
-        lr: peak learning rate for the global batch, after warm-up.
+        lr: peak learning rate, after warm-up.
+        lr_base_batch: global batch that lr is meant for: with another it is scaled linearly; null takes lr as it is.
+        layer_decay: what the learning rate of each layer is of that of the one above it, the head's being lr; 1 is off.
         min_lr: learning rate at the end.
         warmup_epochs: epochs of linear warm-up; may be fractional.
         weight_decay: on matrices only: not on norms, biases and layer scale.
@@ -56,6 +60,15 @@ class TrainConfig:
         momentum: of sgd.
         beta1: of adamw.
         beta2: of adamw.
+        ema_decay: of the moving average of the weights, which is evaluated beside them; 0 is off.
+        amp_level: O0 computes in float32; O2 in amp_dtype, but norms, head and loss in float32; O3 BatchNorm also in
+            amp_dtype. Weights and their updates are always float32.
+        amp_dtype: bfloat16 needs an NPU.
+        loss_scale_type: in float16, fixed, or dynamic: halved when a gradient overflows, which skips the update, and
+            doubled after loss_scale_window updates without.
+        loss_scale: the fixed, or the first one.
+        loss_scale_window: updates.
+        sync_bn: take BatchNorm's batch statistics over all devices; needs NPUs.
         drop_path_rate: of the last block; grows linearly from 0.
         seed: of weights, data order, augmentation and drop path.
         val_interval: epochs from one evaluation (and checkpoint) to the next; the last epoch is always evaluated.
@@ -77,6 +90,8 @@ class TrainConfig:
     shifts: tuple[int, ...] | None = None
     neocell_init: Literal["neo", "normal"] = "neo"
     backend: Literal["auto", "fused", "dense", "patchwise"] = "auto"
+    pretrained: str | None = None
+    freeze_stages: int = 0
     dataset: Literal["digits", "cifar10", "cifar100", "folder", "mindrecord"] = "digits"
     data_dir: str | None = None
     image_size: int = 32
@@ -107,6 +122,8 @@ class TrainConfig:
     epochs: int = 20
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 1e-3
+    lr_base_batch: int | None = None
+    layer_decay: float = 1.0
     min_lr: float = 0.0
     warmup_epochs: float = 1.0
     weight_decay: float = 0.05
@@ -114,6 +131,13 @@ class TrainConfig:
     momentum: float = 0.9
     beta1: float = 0.9
     beta2: float = 0.999
+    ema_decay: float = 0.0
+    amp_level: Literal["O0", "O2", "O3"] = "O0"
+    amp_dtype: Literal["float16", "bfloat16"] = "float16"
+    loss_scale_type: Literal["dynamic", "fixed"] = "dynamic"
+    loss_scale: float = 65536.0
+    loss_scale_window: int = 2000
+    sync_bn: bool = False
     drop_path_rate: float = 0.0
     seed: int = 0
     val_interval: int = 1
@@ -139,21 +163,10 @@ class TrainConfig:
         for name, least in (
             *((name, 1) for name in ("batch_size", "eval_batch_size", "epochs", "image_size")),
             *((name, 1) for name in ("val_interval", "keep_checkpoint_max", "log_interval", "max_bad_updates")),
-            *(
-                (name, 0)
-                for name in (
-                    "num_workers",
-                    "crop_padding",
-                    "min_lr",
-                    "warmup_epochs",
-                    "weight_decay",
-                    "clip_grad",
-                    "save_steps",
-                    "save_minutes",
-                    "spike_factor",
-                    "seed",
-                )
-            ),
+            *((name, 1) for name in ("loss_scale", "loss_scale_window")),
+            *((name, 0) for name in ("num_workers", "crop_padding", "min_lr", "warmup_epochs", "seed")),
+            *((name, 0) for name in ("weight_decay", "clip_grad", "freeze_stages")),
+            *((name, 0) for name in ("save_steps", "save_minutes", "spike_factor")),
         ):
             if not getattr(self, name) >= least:
                 raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
@@ -161,7 +174,12 @@ class TrainConfig:
             raise UserError(f"lr must be above 0 and not below min_lr (={self.min_lr}), got {self.lr}")
         if self.warmup_epochs > self.epochs:
             raise UserError(f"warmup_epochs (={self.warmup_epochs}) is more than epochs (={self.epochs})")
-        for name in ("momentum", "beta1", "beta2", "drop_path_rate"):
+        if not 0 < self.layer_decay <= 1:
+            raise UserError(f"layer_decay must be above 0 and at most 1, got {self.layer_decay}")
+        for name in ("global_batch", "lr_base_batch"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1 or null, got {getattr(self, name)}")
+        for name in ("momentum", "beta1", "beta2", "drop_path_rate", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
 
@@ -173,12 +191,18 @@ class TrainConfig:
         """
         at_once = self.batch_size * world
         global_batch = at_once if self.global_batch is None else self.global_batch
-        if global_batch < 1 or global_batch % at_once:
+        if global_batch % at_once:
             raise UserError(
                 f"global_batch (={global_batch}) must be a multiple of batch_size x devices "
                 f"(={self.batch_size} x {world}): change one of them"
             )
         return global_batch // at_once
+
+    def peak_lr(self, world: int) -> float:
+        """Learning rate after warm-up on `world` devices: by the linear scaling rule if lr_base_batch is given."""
+        if self.lr_base_batch is None:
+            return self.lr
+        return self.lr * self.batch_size * world * self.micro_batches(world) / self.lr_base_batch
 
     @property
     def model_overrides(self) -> dict:

@@ -35,12 +35,14 @@ class _Optimizer(nn.Cell):
     of 0 and moments that forget nothing, the arithmetic of a step changes no bit.
     """
 
-    def __init__(self, parameters, weight_decay: float):
+    def __init__(self, parameters, weight_decay: float, lr_scales=None):
         super().__init__()
         self.parameters = ParameterTuple(parameters)
         self.decays = weight_decay_mask(self.parameters)
         self.weight_decay = weight_decay
-        self.count = len(self.parameters)
+        self.lr_scales = (1.0,) * len(self.parameters) if lr_scales is None else tuple(lr_scales)
+        # Not a loop: a graph nests a loop's turns, and a large network has more parameters than it nests.
+        self.map = ops.HyperMap()
 
     def state(self) -> list[Parameter]:
         """What a resumed run needs besides the parameters."""
@@ -57,12 +59,28 @@ class _Optimizer(nn.Cell):
         )
 
 
+def _adamw(adam, beta1_power, beta2_power, beta1, beta2, eps, lr, weight_decay, p, m, v, gradient, lr_scale, decays):
+    """Update one parameter; lr_scale and decays are constants of the graph."""
+    rate = lr * lr_scale
+    if decays:
+        ops.assign(p, p * (1 - rate * weight_decay))
+    return adam(p, m, v, beta1_power, beta2_power, rate, beta1, beta2, eps, gradient)
+
+
+def _sgd(apply, momentum, lr, weight_decay, p, velocity, gradient, lr_scale, decays):
+    """Likewise."""
+    if decays:
+        gradient = gradient + weight_decay * p
+    return apply(p, velocity, lr * lr_scale, gradient, momentum)
+
+
 class AdamW(_Optimizer):
     """Adam with bias correction and decoupled weight decay (https://arxiv.org/abs/1711.05101).
 
     Args:
         parameters: to update; their names decide which of them decay, see `weight_decay_mask`.
         weight_decay: each step multiplies decayed parameters by 1 - lr * weight_decay.
+        lr_scales: what the learning rate of each parameter is multiplied with; None is 1 for all.
         beta1, beta2: of the moments.
         eps: added to the root of the corrected second moment.
 
@@ -72,8 +90,16 @@ class AdamW(_Optimizer):
         finite: bool scalar tensor; False changes nothing, and takes gradients of zero.
     """
 
-    def __init__(self, parameters, weight_decay: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
-        super().__init__(parameters, weight_decay)
+    def __init__(
+        self,
+        parameters,
+        weight_decay: float,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        lr_scales=None,
+    ):
+        super().__init__(parameters, weight_decay, lr_scales)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
         self.moment1 = self.zeros("moment1")
         self.moment2 = self.zeros("moment2")
@@ -88,14 +114,9 @@ class AdamW(_Optimizer):
         beta2_power = self.beta2_power * self.beta2
         # The fused operator adds eps to the uncorrected root: scaled like this it is the textbook's.
         eps = self.eps * ops.sqrt(1 - beta2_power)
-        keep = 1 - lr * self.weight_decay
-        # Updates have side effects: the graph keeps them, in this order.
-        for i in range(self.count):
-            p = self.parameters[i]
-            if self.decays[i] and self.weight_decay > 0:
-                ops.assign(p, p * keep)
-            moments = (self.moment1[i], self.moment2[i])
-            self.adam(p, *moments, beta1_power, beta2_power, lr, beta1, beta2, eps, gradients[i])
+        update = ops.partial(_adamw, self.adam, beta1_power, beta2_power, beta1, beta2, eps, lr, self.weight_decay)
+        state = (self.parameters, self.moment1, self.moment2)
+        lr = ops.depend(lr, self.map(update, *state, gradients, self.lr_scales, self.decays))
         ops.assign(self.beta1_power, self.beta1_power * beta1)
         ops.assign(self.beta2_power, self.beta2_power * beta2)
         return lr
@@ -107,8 +128,8 @@ class SGD(_Optimizer):
     Args and inputs as for `AdamW`.
     """
 
-    def __init__(self, parameters, weight_decay: float, momentum: float = 0.9):
-        super().__init__(parameters, weight_decay)
+    def __init__(self, parameters, weight_decay: float, momentum: float = 0.9, lr_scales=None):
+        super().__init__(parameters, weight_decay, lr_scales)
         self.momentum = momentum
         self.velocity = self.zeros("velocity")
         self.update = ops.ApplyMomentum()
@@ -116,10 +137,5 @@ class SGD(_Optimizer):
     def construct(self, gradients, lr, finite):
         lr, momentum = _or(finite, lr, 0.0), _or(finite, self.momentum, 1.0)
         weight_decay = _or(finite, self.weight_decay, 0.0)
-        for i in range(self.count):
-            p = self.parameters[i]
-            gradient = gradients[i]
-            if self.decays[i] and self.weight_decay > 0:
-                gradient = gradient + weight_decay * p
-            self.update(p, self.velocity[i], lr, gradient, momentum)
-        return lr
+        update = ops.partial(_sgd, self.update, momentum, lr, weight_decay)
+        return ops.depend(lr, self.map(update, self.parameters, self.velocity, gradients, self.lr_scales, self.decays))

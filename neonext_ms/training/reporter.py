@@ -37,15 +37,15 @@ class Reporter:
         self.tensorboard = TensorBoard(folder.path / "tensorboard") if folder and config.tensorboard else None
         self._warned = False
 
-    def start(self, ranks, micro_batches: int, parameters: int, images: tuple[int, int], classes: int):
+    def start(self, ranks, parameters: int, images: tuple[int, int], classes: int, pretrained: str | None):
         """Before anything is compiled: what will run, and where.
 
         Args:
             ranks: of the job.
-            micro_batches: of an update, on each device.
             parameters: how many are trained.
             images: in the training and in the validation split.
             classes: of the data set.
+            pretrained: what the weights begin with, if not freshly drawn.
         """
         if not self.folder:
             return
@@ -58,10 +58,13 @@ class Reporter:
             "%s: %d training and %d validation images, %d classes, %d x %d pixels",
             *(config.dataset, *images, classes, config.image_size, config.image_size),
         )
+        if pretrained:
+            log.info("%s", pretrained)
+        micro_batches = config.micro_batches(world)
         factors = [world, config.batch_size] + [micro_batches] * (micro_batches > 1)
         log.info(
             "global batch %d (%s), lr %.3g, %d steps an epoch, %d epochs; run folder %s",
-            *(math.prod(factors), " x ".join(map(str, factors)), config.lr),
+            *(math.prod(factors), " x ".join(map(str, factors)), config.peak_lr(world)),
             *(self.steps_an_epoch, config.epochs, self.folder.path),
         )
 
@@ -115,8 +118,8 @@ class Reporter:
             epoch: 1-based.
             i: last step of the epoch that was made, 1-based.
             step: likewise, of the run.
-            metrics: loss, accuracy, gradient_norm, skipped (updates that changed nothing), lr, images_per_second and
-                data_wait since the last report.
+            metrics: loss, accuracy, gradient_norm, skipped (updates that changed nothing), loss_scale, lr,
+                images_per_second and data_wait since the last report.
         """
         if not self.folder:
             return
@@ -136,14 +139,17 @@ class Reporter:
             )
 
     def evaluation(self, result: dict, is_best: bool, seconds: float):
-        """An evaluation was made; `result` holds epoch, step, loss, accuracy and images."""
+        """An evaluation was made; `result` holds epoch, step, loss, accuracy, images, and those of an EMA as ema_*."""
         if not self.folder:
             return
+        ema = ""
+        if "ema_loss" in result:
+            ema = f", of the averaged weights {result['ema_loss']:.4f} and {100 * result['ema_accuracy']:.2f} %"
         log.info(
-            "epoch %d/%d  validation loss %.4f  accuracy %.2f %%%s of %d images%s  (%.1f s)",
+            "epoch %d/%d  validation loss %.4f  accuracy %.2f %%%s of %d images%s%s  (%.1f s)",
             *(result["epoch"], self.config.epochs, result["loss"], 100 * result["accuracy"]),
             *(f", top-5 {100 * result['top5_accuracy']:.2f} %" if "top5_accuracy" in result else "", result["images"]),
-            *(", best so far" if is_best else "", seconds),
+            *(ema, ", best so far" if is_best else "", seconds),
         )
         self._log("eval", **result, seconds=round(seconds, 3))
 

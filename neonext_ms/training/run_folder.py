@@ -101,7 +101,7 @@ class RunFolder:
         weights: dict[str, np.ndarray],
         state: dict[str, np.ndarray],
         meta: dict,
-        best: dict[str, np.ndarray] | None = None,
+        best: tuple[dict[str, np.ndarray], dict] | None = None,
     ):
         """Save a checkpoint named after meta's epoch and step, and the best one if there is a new one; drop the oldest.
 
@@ -111,14 +111,14 @@ class RunFolder:
         Args:
             weights, state: see `save_checkpoint`.
             meta: likewise.
-            best: weights of the best evaluation, if it is this one.
+            best: weights of the best evaluation and their meta, if it is this one.
 
         Raises:
             OSError: it could not be written; the checkpoints before it are as they were.
         """
         if best is not None:
             # The training state is in the numbered one.
-            self._unsaved_best = best, {key: value for key, value in meta.items() if key != "training"}
+            self._unsaved_best = best[0], {key: value for key, value in best[1].items() if key != "training"}
         if self._unsaved_best is not None:
             save_checkpoint(self.best, *self._unsaved_best)
             self._unsaved_best = None

@@ -36,7 +36,7 @@ class Saver:
         """Since the last checkpoint, or the beginning."""
         return time.monotonic() - self._last
 
-    def save(self, meta: dict, best: dict[str, np.ndarray] | None = None):
+    def save(self, meta: dict, best: tuple[dict[str, np.ndarray], dict] | None = None):
         """Save a checkpoint; `meta` and `best` as for `RunFolder.save`.
 
         The parameters are copied before this returns, so the next update may change them; a thread does the rest. One

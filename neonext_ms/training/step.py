@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
@@ -16,12 +17,14 @@ class StepMetrics(NamedTuple):
     correct: images of it whose largest logit is the largest target.
     gradient_norm: of all gradients together, before clipping.
     finite: 1 if loss and gradients were, and the loss not above its limit; 0 if the update was skipped.
+    loss_scale: that was used; 1 without loss scaling.
     """
 
     loss: float
     correct: float
     gradient_norm: float
     finite: float
+    loss_scale: float
 
     @classmethod
     def read(cls, result: Tensor) -> "StepMetrics":
@@ -42,13 +45,28 @@ class TrainStep:
         micro_batches: how many an update takes; the images of a call are cut into as many equal parts.
         reducer, world: averages gradients over devices, None for one; and their number.
         clip_grad: greatest global norm of the gradients; 0 is no limit.
+        dtype: of the activations; weights and updates stay float32.
+        loss_scale: a LossScale for float16, or None.
+        ema: an EMA of the network, or None.
     """
 
-    def __init__(self, network, optimizer, micro_batches=1, reducer=None, world=1, clip_grad=0.0):
+    def __init__(
+        self,
+        network,
+        optimizer,
+        micro_batches=1,
+        reducer=None,
+        world=1,
+        clip_grad=0.0,
+        dtype=ms.float32,
+        loss_scale=None,
+        ema=None,
+    ):
         self.micro_batches = micro_batches
-        self.optimizer = optimizer
-        update = Update(network, optimizer, reducer, world, clip_grad)
-        gradient = _Gradient(network, optimizer.parameters)
+        self.ema = ema
+        self._stateful = [cell for cell in (optimizer, loss_scale, ema) if cell is not None]
+        update = Update(network, optimizer, reducer, world, clip_grad, loss_scale, ema)
+        gradient = _Gradient(network, optimizer.parameters, dtype, loss_scale)
         if micro_batches == 1:
             self._cells = (_WholeStep(gradient, update),)
         else:
@@ -68,7 +86,7 @@ class TrainStep:
             limit: an update with a loss above it is skipped.
 
         Returns:
-            (4,) float32, which `StepMetrics.read` waits for and names.
+            (5,) float32, which `StepMetrics.read` waits for and names.
         """
         self._cells[0].set_train(True)  # an evaluation in between has put the network into its mode
         numbers = Tensor(np.float32(lr)), Tensor(np.float32(limit))
@@ -100,7 +118,7 @@ class TrainStep:
 
     def state_parameters(self) -> dict[str, Parameter]:
         """What a resumed run needs besides the network's own parameters, by name."""
-        return {p.name: p for p in self.optimizer.state()}
+        return {p.name: p for cell in self._stateful for p in cell.state()}
 
 
 def _tensors(images, targets, drop_path) -> tuple:
@@ -113,19 +131,22 @@ def soft_cross_entropy(logits, targets):
 
 
 class _Gradient(nn.Cell):
-    """Mean loss, number of right answers, and gradients (tuple, one a weight) of a micro-batch."""
+    """Mean loss, number of right answers, and gradients (tuple, one a weight, times the loss scale)."""
 
-    def __init__(self, network, weights):
+    def __init__(self, network, weights, dtype, loss_scale):
         super().__init__(auto_prefix=False)
         self.network = network
+        self.dtype = dtype
+        self.loss_scale = loss_scale
         self.gradient = ops.value_and_grad(self.loss, None, weights, has_aux=True)
 
     def loss(self, images, targets, drop_path):
-        logits = self.network(images, drop_path)
-        return ops.mean(soft_cross_entropy(logits, targets)), logits
+        logits = self.network(images.astype(self.dtype), drop_path)
+        loss = ops.mean(soft_cross_entropy(logits, targets))
+        return loss if self.loss_scale is None else loss * self.loss_scale.scale, loss, logits
 
     def construct(self, images, targets, drop_path):
-        (loss, logits), gradients = self.gradient(images, targets, drop_path)
+        (_, loss, logits), gradients = self.gradient(images, targets, drop_path)
         correct = ops.argmax(logits, -1) == ops.argmax(targets, -1)
         return loss, ops.sum(correct.astype(targets.dtype)), gradients
 
@@ -144,6 +165,10 @@ class _WholeStep(nn.Cell):
         return self.update(loss, correct, gradients, lr, limit)
 
 
+def _clear(total):
+    return ops.assign(total, ops.zeros_like(total))
+
+
 class _Sums(nn.Cell):
     """Loss, right answers and gradients, summed over the micro-batches of an update."""
 
@@ -153,12 +178,12 @@ class _Sums(nn.Cell):
         self.loss = Parameter(Tensor(np.float32(0)), name="sum.loss", requires_grad=False)
         self.correct = Parameter(Tensor(np.float32(0)), name="sum.correct", requires_grad=False)
         self.gradients = optimizer.zeros("sum")
+        self.map = ops.HyperMap()
 
     def clear(self):
         ops.assign(self.loss, ops.zeros_like(self.loss))
         ops.assign(self.correct, ops.zeros_like(self.correct))
-        for total in self.gradients:
-            ops.assign(total, ops.zeros_like(total))
+        self.map(_clear, self.gradients)
 
     def means(self):
         """Mean loss, number of right answers, and mean gradients.
@@ -166,16 +191,12 @@ class _Sums(nn.Cell):
         They are values: where gradients are Parameters as they stand, the graph leaves the update out (MindSpore 2.10).
         """
         share = 1 / self.micro_batches
-        gradients = ()
-        for total in self.gradients:
-            gradients = (*gradients, total * share)
-        return self.loss * share, self.correct * 1.0, gradients
+        return self.loss * share, self.correct * 1.0, self.map(ops.partial(ops.mul, share), self.gradients)
 
     def construct(self, loss, correct, gradients):
         ops.assign_add(self.loss, loss)
         ops.assign_add(self.correct, correct)
-        for i in range(len(self.gradients)):
-            ops.assign_add(self.gradients[i], gradients[i])
+        self.map(ops.assign_add, self.gradients, gradients)
 
 
 class _Begin(nn.Cell):
@@ -219,6 +240,10 @@ class _Apply(nn.Cell):
 class EvalStep(nn.Cell):
     """Sums over a batch in evaluation mode.
 
+    Args:
+        network: NeoNeXt.
+        dtype: of the activations.
+
     Inputs:
         images: (n, 3, S, S) float32.
         targets: (n, K) float32 one-hot; rows of zeros mark padding, which counts for nothing.
@@ -228,13 +253,14 @@ class EvalStep(nn.Cell):
         the five largest logits (equal ones count against it), number of images.
     """
 
-    def __init__(self, network):
+    def __init__(self, network, dtype=ms.float32):
         super().__init__(auto_prefix=False)
         self.network = network
+        self.dtype = dtype
         self.set_train(False)
 
     def construct(self, images, targets):
-        logits = self.network(images)
+        logits = self.network(images.astype(self.dtype))
         valid = ops.sum(targets, -1)
         losses = soft_cross_entropy(logits, targets) * valid
         correct = (ops.argmax(logits, -1) == ops.argmax(targets, -1)).astype(targets.dtype) * valid

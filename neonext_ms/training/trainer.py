@@ -15,6 +15,7 @@ from neonext_ms.training import consistency, distributed, heartbeat
 from neonext_ms.training.checkpoint import Checkpoint, versions
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.evaluation import evaluate
+from neonext_ms.training.finetune import freeze_stages, load_pretrained
 from neonext_ms.training.inputs import describe_data, eval_loader, open_sources, preprocess, train_loader
 from neonext_ms.training.progress import Progress
 from neonext_ms.training.reporter import Reporter
@@ -65,9 +66,12 @@ class _Run:
         self.config = config
         from neonext_ms.models import create_model
         from neonext_ms.models.layers import check_input_size
+        from neonext_ms.training.assemble import check_device, make_steps
 
+        check_device(config, ranks.device)
         self.micro_batches = config.micro_batches(ranks.world)
         self.global_batch = config.batch_size * self.micro_batches * ranks.world
+        self.peak_lr = config.peak_lr(ranks.world)
         self.loader = train_loader(config, train_source, ranks)
         self.preprocess = preprocess(config, train_source)
         self.val_loader = eval_loader(
@@ -86,7 +90,11 @@ class _Run:
             **config.model_overrides,
         )
         check_input_size(config.image_size, config.image_size, len(self.network.spec.dims))
-        self._make_steps()
+        self.pretrained = None
+        if config.pretrained:
+            self.pretrained = load_pretrained(self.network, Path(config.pretrained), self.class_names)
+        freeze_stages(self.network, config.freeze_stages)
+        self.train_step, self.eval_step = make_steps(config, self.network, ranks)
         self.total_steps = config.epochs * len(self.loader)
         self.step = self.evaluated = 0
         self.best = self.final = None
@@ -104,21 +112,6 @@ class _Run:
         self.saver = Saver(self.network, self.train_step, self.folder, ranks, self.reporter)
         if config.resume:
             self.reporter.resumed(checkpoint and checkpoint.path)
-
-    def _make_steps(self):
-        from neonext_ms.training.optimizer import SGD, AdamW
-        from neonext_ms.training.step import EvalStep, TrainStep
-
-        config, parameters = self.config, self.network.trainable_params()
-        if config.optimizer == "adamw":
-            optimizer = AdamW(parameters, config.weight_decay, config.beta1, config.beta2)
-        else:
-            optimizer = SGD(parameters, config.weight_decay, config.momentum)
-        reducer = distributed.gradient_reducer(optimizer.parameters, self.ranks)
-        self.train_step = TrainStep(
-            self.network, optimizer, self.micro_batches, reducer, self.ranks.world, config.clip_grad
-        )
-        self.eval_step = EvalStep(self.network)
 
     def _restore(self, checkpoint: Checkpoint):
         restore(checkpoint, self.network, self.train_step)
@@ -154,7 +147,7 @@ class _Run:
     def _run(self) -> dict:
         config = self.config
         images = (len(self.loader.source), len(self.val_loader.source))
-        self.reporter.start(self.ranks, self.micro_batches, self._parameter_count, images, len(self.class_names))
+        self.reporter.start(self.ranks, self._parameter_count, images, len(self.class_names), self.pretrained)
         is_finished = self.step == self.total_steps and not self._evaluation_is_due
         if is_finished and self.folder and (self.folder.path / "summary.json").exists():
             return json.loads((self.folder.path / "summary.json").read_text())
@@ -231,7 +224,7 @@ class _Run:
 
     def _learning_rate(self, step: int) -> float:
         warmup = round(self.config.warmup_epochs * len(self.loader))
-        return learning_rate(step, self.total_steps, warmup, self.config.lr, self.config.min_lr)
+        return learning_rate(step, self.total_steps, warmup, self.peak_lr, self.config.min_lr)
 
     def _step_inputs(self, images, targets, positions, step: int) -> tuple:
         from neonext_ms.models.drop_path import drop_path_masks
@@ -302,39 +295,60 @@ class _Run:
         )
 
     def _save(self, best: dict[str, np.ndarray] | None = None):
-        distributed.average_batch_statistics(self.network, self.ranks)
+        self._average_statistics()
         self.updates.read(self.reporter)
-        self.saver.save(self._meta(), best)
+        meta = self._meta()
+        if best is not None:
+            metrics = {key: value for key, value in self.best.items() if key not in ("epoch", "step", "weights")}
+            best = best, {**meta, "metrics": metrics, "weights": self.best["weights"]}
+        self.saver.save(meta, best)
 
     def _check_ranks(self, when: str):
         parameters = [*self.network.get_parameters(), *self.train_step.state_parameters().values()]
         consistency.check_run(self.ranks, self.config, self.data, self.step, parameters, when)
 
     def _evaluate(self):
-        distributed.average_batch_statistics(self.network, self.ranks)
+        self._average_statistics()
         self._check_ranks(f"after epoch {self._epoch}")
         self.progress.begin()
-        asked = self._any_rank
-        metrics = evaluate(self.eval_step, self.val_loader, self.ranks, lambda: asked(self.stop.signal is not None)[0])
-        if metrics is None:
+        evaluated = {"raw": self._metrics_and_weights()}
+        if self.train_step.ema is not None:
+            with self.train_step.ema.in_place():
+                evaluated["ema"] = self._metrics_and_weights()
+        if None in evaluated.values():
             self._save()
             self._end()
         seconds = self.progress.evaluation()
+        at = {"epoch": self._epoch, "step": self.step}
+        result = {**at, **evaluated["raw"][0]}
+        if "ema" in evaluated:
+            result |= {f"ema_{key}": evaluated["ema"][0][key] for key in ("loss", "accuracy")}
+        kind = min(evaluated, key=lambda name: _order(evaluated[name][0]))
+        metrics, weights = evaluated[kind]
+        is_best = self.best is None or _order(metrics) < _order(self.best)
+        if is_best:
+            self.best = {**at, **metrics, "weights": kind}
+        self.final, self.evaluated = result, self.step
+        self.reporter.evaluation(result, is_best, seconds)
+        self._save(weights if is_best else None)
+
+    def _average_statistics(self):
+        """BatchNorm's, of the network and of the averaged weights, over the ranks."""
+        ema = self.train_step.ema  # which holds the network's too
+        distributed.average_batch_statistics(self.network if ema is None else ema, self.ranks)
+
+    def _metrics_and_weights(self) -> tuple[dict, dict] | None:
+        """Of the weights that the network has now; None if a signal asks to stop."""
+        asked = self._any_rank
+        metrics = evaluate(self.eval_step, self.val_loader, self.ranks, lambda: asked(self.stop.signal is not None)[0])
+        if metrics is None:
+            return None
         if not math.isfinite(metrics["loss"]):
             loss = metrics["loss"]
             raise DivergedError(
                 f"the validation loss is {loss} after epoch {self._epoch}: use a lower lr or a longer warm-up"
             )
-        result = {"epoch": self._epoch, "step": self.step, **metrics}
-        is_best = self.best is None or (-result["accuracy"], result["loss"]) < (
-            -self.best["accuracy"],
-            self.best["loss"],
-        )
-        if is_best:
-            self.best = result
-        self.final, self.evaluated = result, self.step
-        self.reporter.evaluation(result, is_best, seconds)
-        self._save(copy_of({p.name: p for p in self.network.get_parameters()}) if is_best else None)
+        return metrics, copy_of({p.name: p for p in self.network.get_parameters()})
 
     def _meta(self) -> dict:
         """What a checkpoint says about itself."""
@@ -351,6 +365,7 @@ class _Run:
             "dataset": {"name": config.dataset, "data_dir": self.data_dir},
             "epoch": self._epoch,
             "step": self.step,
+            "weights": "raw",
             "metrics": {key: value for key, value in evaluated.items() if key not in ("epoch", "step")},
             "training": {
                 "config": json_like(asdict(config)),
@@ -363,3 +378,8 @@ class _Run:
                 "seconds": round(self._seconds, 3),
             },
         }
+
+
+def _order(metrics: dict) -> tuple:
+    """Smaller for better ones."""
+    return -metrics["accuracy"], metrics["loss"]

@@ -7,8 +7,8 @@ class Update(nn.Cell):
     """Averages gradients over devices, decides whether they are numbers, clips and applies them.
 
     A gradient or loss that is not finite, on any device, changes nothing: no weight, no state of the optimizer, no
-    running statistic of BatchNorm. The decision is computed from what all devices share, so all take the same; it is
-    arithmetic instead of a branch, so that the host need not wait for it.
+    running statistic of BatchNorm, no average; it halves a dynamic loss scale. The decision is computed from what all
+    devices share, so all take the same; it is arithmetic instead of a branch, so that the host need not wait for it.
 
     Args:
         network: with BatchNorm, whose running statistics the forward passes have changed already.
@@ -16,6 +16,8 @@ class Update(nn.Cell):
         reducer: averages gradients over devices, or None for one device.
         world: number of devices.
         clip_grad: greatest global norm of the gradients; 0 is no limit.
+        loss_scale: a LossScale, by which the gradients are still multiplied, or None.
+        ema: an EMA of the network, or None.
 
     Inputs:
         loss, gradients: means over the images of this device; gradients a tuple, one a parameter.
@@ -24,45 +26,59 @@ class Update(nn.Cell):
         limit: float32 scalar; an update with a loss above it changes nothing either.
 
     Outputs:
-        (4,) float32: the fields of `StepMetrics`.
+        (5,) float32: the fields of `StepMetrics`.
     """
 
-    def __init__(self, network, optimizer, reducer=None, world=1, clip_grad=0.0):
+    def __init__(self, network, optimizer, reducer=None, world=1, clip_grad=0.0, loss_scale=None, ema=None):
         super().__init__(auto_prefix=False)
         self.optimizer = optimizer
         self.reducer = reducer
         self.all_reduce = None if reducer is None else ops.AllReduce()
         self.world = world
         self.clip_grad = clip_grad
+        self.loss_scale = loss_scale
+        self.ema = ema
+        self.map = ops.HyperMap()
         self.statistics = ParameterTuple([p for p in network.get_parameters() if is_statistic(p)])
         self.remembered = ParameterTuple([_like(p, "remembered") for p in self.statistics])
 
     def remember_statistics(self):
         """Part of the graph that runs before the forward passes."""
-        for i in range(len(self.statistics)):
-            ops.assign(self.remembered[i], self.statistics[i])
+        self.map(ops.assign, self.remembered, self.statistics)
 
     def construct(self, loss, correct, gradients, lr, limit):
         if self.reducer is not None:
             gradients = self.reducer(gradients)
             shared = self.all_reduce(ops.stack([loss / self.world, correct]))
             loss, correct = shared[0], shared[1]
-        squares = 0.0
-        for gradient in gradients:
-            squares = squares + ops.sum(ops.square(gradient))
-        norm = ops.sqrt(squares)
+        squares = ops.addn(self.map(_squares, gradients))
+        scale = ops.ones_like(squares) if self.loss_scale is None else self.loss_scale.scale * 1
+        norm = ops.sqrt(squares) / scale
         finite = ops.logical_and(ops.isfinite(norm), ops.isfinite(loss))
         finite = ops.logical_and(finite, loss <= limit)
-        factor = 1.0
+        factor = 1 / scale
         if self.clip_grad > 0:
-            factor = self.clip_grad / ops.maximum(norm, self.clip_grad)
-        safe = ()
-        for gradient in gradients:
-            safe = (*safe, ops.select(finite, gradient * factor, ops.zeros_like(gradient)))
+            factor = factor * self.clip_grad / ops.maximum(norm, self.clip_grad)
+        safe = self.map(ops.partial(_scaled_if, finite, factor), gradients)
         loss = ops.depend(loss, self.optimizer(safe, lr, finite))
-        for i in range(len(self.statistics)):
-            ops.assign(self.statistics[i], ops.select(finite, self.statistics[i], self.remembered[i]))
-        return ops.stack([loss, correct, norm, finite.astype(loss.dtype)])
+        loss = ops.depend(loss, self.map(ops.partial(_restore_unless, finite), self.statistics, self.remembered))
+        if self.ema is not None:
+            loss = ops.depend(loss, self.ema(finite))
+        if self.loss_scale is not None:
+            loss = ops.depend(loss, self.loss_scale(finite))
+        return ops.stack([loss, correct, norm, finite.astype(loss.dtype), scale])
+
+
+def _squares(gradient):
+    return ops.sum(ops.square(gradient))
+
+
+def _scaled_if(finite, factor, gradient):
+    return ops.select(finite, gradient * factor, ops.zeros_like(gradient))
+
+
+def _restore_unless(finite, statistic, remembered):
+    return ops.assign(statistic, ops.select(finite, statistic, remembered))
 
 
 def is_statistic(parameter: Parameter) -> bool:

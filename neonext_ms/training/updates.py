@@ -17,6 +17,7 @@ class Interval:
         updates: how many changed something; the sums are over these.
         skipped: how many did not.
         loss, correct, gradient_norm: of `StepMetrics`.
+        loss_scale: of the last of them.
     """
 
     updates: int = 0
@@ -24,9 +25,11 @@ class Interval:
     loss: float = 0.0
     correct: float = 0.0
     gradient_norm: float = 0.0
+    loss_scale: float = 1.0
 
     def add(self, update):
         """Take in the `StepMetrics` of one more."""
+        self.loss_scale = update.loss_scale
         if not update.finite:
             self.skipped += 1
             return
@@ -42,6 +45,7 @@ class Interval:
             "accuracy": self.correct / (self.updates * global_batch),
             "gradient_norm": self.gradient_norm / self.updates,
             "skipped": self.skipped,
+            "loss_scale": self.loss_scale,
         }
 
 

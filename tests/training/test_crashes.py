@@ -32,7 +32,8 @@ def parameters(step: int) -> tuple[dict, dict]:
 def save(folder: RunFolder, step: int):
     """A checkpoint of this step, which is also the best."""
     weights, state = parameters(step)
-    folder.save(weights, state, {**META, "epoch": 1, "step": step, "training": {"step": step}}, best=weights)
+    meta = {**META, "epoch": 1, "step": step, "training": {"step": step}}
+    folder.save(weights, state, meta, best=(weights, meta))
     folder.log("train", step=step)
 
 

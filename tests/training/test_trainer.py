@@ -16,7 +16,7 @@ from neonext_ms.training.trainer import train
 from tests.training.tiny import TinyConfig
 
 SHORT = {"epochs": 2, "batch_size": 256, "eval_batch_size": 180, "random_crop": "pad", "mixup": 0.5}
-SHORT["drop_path_rate"] = 0.2
+SHORT |= {"drop_path_rate": 0.2, "ema_decay": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,12 @@ def test_run_folder(runs):
     assert [e["event"] for e in events] == ["compile", "train", "eval", "train", "eval"]
     assert [e["step"] for e in events if "step" in e] == [5, 5, 10, 10]
     assert summary["final"]["images"] == 360 and summary["parameters"] == 935_402
-    best = max((e for e in events if e["event"] == "eval"), key=lambda e: e["accuracy"])
-    assert summary["best"]["accuracy"] == best["accuracy"]
+    evaluations = [e for e in events if e["event"] == "eval"]
+    best = max((e[f"{prefix}accuracy"], kind) for e in evaluations for prefix, kind in (("", "raw"), ("ema_", "ema")))
+    manifest = load_weights(a / "checkpoints" / "neonext_pico_best.ckpt")[1]
+    assert (summary["best"]["accuracy"], summary["best"]["weights"]) == best
+    assert (manifest["metrics"]["accuracy"], manifest["weights"]) == best
+    assert all(e["skipped"] == 0 and e["gradient_norm"] > 0 for e in events if e["event"] == "train")
     assert summary["compile_seconds"] > 0 and summary["milliseconds_per_step"] > 0
     assert 0 <= summary["data_wait"] < 1 and all(0 <= e["data_wait"] < 1 for e in events if e["event"] == "train")
     config = TrainConfig.from_yaml(a / "config.yaml")
@@ -71,7 +75,7 @@ def test_only_the_newest_and_the_best_checkpoints_stay(tmp_path):
     for epoch in (1, 2, 3, 4):
         weights = {"a": np.full(3, epoch, np.float32)}
         meta = {"epoch": epoch, "step": 10 * epoch, "model": {}, "preprocess": {}, "class_names": []}
-        folder.save(weights, {}, meta, best=weights if epoch == 1 else None)
+        folder.save(weights, {}, meta, best=(weights, meta) if epoch == 1 else None)
     names = {p.name for p in folder.checkpoints.glob("*_*.ckpt") if ".state" not in p.name}
     assert names == {"neonext_pico-3_30.ckpt", "neonext_pico-4_40.ckpt", "neonext_pico_best.ckpt"}
     assert load_weights(folder.best)[0]["a"].tolist() == [1, 1, 1]
@@ -106,6 +110,10 @@ def test_files_of_others_in_a_run_folder_stay(tmp_path):
         ({"drop_path_rate": 1.0}, ["drop_path_rate", "below 1"]),
         ({"seed": -1}, ["seed", "-1"]),
         ({"clip_grad": -1.0}, ["clip_grad", "-1.0"]),
+        ({"global_batch": 0}, ["global_batch", "at least 1", "0"]),
+        ({"layer_decay": 0.0}, ["layer_decay", "above 0", "0.0"]),
+        ({"ema_decay": 1.0}, ["ema_decay", "below 1", "1.0"]),
+        ({"loss_scale": 0.5}, ["loss_scale", "at least 1", "0.5"]),
     ],
 )
 def test_impossible_configurations(wrong, words):
@@ -117,9 +125,16 @@ def test_impossible_configurations(wrong, words):
 def test_micro_batches_make_up_the_global_batch():
     assert [TrainConfig(batch_size=32, global_batch=256).micro_batches(world) for world in (1, 2, 8)] == [8, 4, 1]
     assert TrainConfig(batch_size=32).micro_batches(64) == 1
-    for world, global_batch in ((3, 256), (16, 256), (1, 0), (1, 250)):
+    for world, global_batch in ((3, 256), (16, 256), (1, 250)):
         with pytest.raises(UserError, match=rf"global_batch \(={global_batch}\) .*=32 x {world}"):
             TrainConfig(batch_size=32, global_batch=global_batch).micro_batches(world)
+
+
+def test_the_linear_scaling_rule():
+    config = TrainConfig(batch_size=32, global_batch=1024, lr=1e-3, lr_base_batch=512)
+    assert config.peak_lr(8) == config.peak_lr(1) == 2e-3
+    assert TrainConfig(batch_size=32, lr=1e-3, lr_base_batch=512).peak_lr(4) == 1e-3 * 128 / 512
+    assert TrainConfig(batch_size=32, lr=1e-3).peak_lr(4) == 1e-3
 
 
 def test_progress_counts_steps_and_evaluations():

@@ -1,0 +1,66 @@
+"""Training that begins with the weights of another run."""
+
+from pathlib import Path
+
+from neonext_ms.errors import UserError
+from neonext_ms.training.checkpoint import assign_weights, load_weights
+
+HEAD = ("head.fc.weight", "head.fc.bias")
+
+
+def load_pretrained(network, path: Path, class_names: list[str]) -> str:
+    """Take a checkpoint's weights; the classifier stays as it is, freshly drawn, where the classes are others.
+
+    The weights fit any resolution and any shifts: a network for 384 pixels is given shifts of its own and loads what
+    was trained at 224.
+
+    Args:
+        network: NeoNeXt with as many outputs as there are class names.
+        path: of the checkpoint.
+        class_names: of the data set to train on.
+
+    Returns:
+        one line that says what was done.
+
+    Raises:
+        UserError: no checkpoint, or one whose weights do not fit otherwise.
+    """
+    weights, manifest = load_weights(path)
+    said = f"begins with {path}"
+    pixels, shifts = manifest["preprocess"]["image_size"], manifest["model"]["overrides"].get("shifts")
+    said += f" ({manifest['model']['name']}, {pixels} pixels" + (f", shifts {shifts})" if shifts else ")")
+    if manifest["class_names"] != class_names:
+        own = {p.name: p.asnumpy() for p in network.get_parameters()}
+        weights.update({name: own[name] for name in HEAD})
+        said += f"; the head is drawn anew: {len(class_names)} classes, not those {len(manifest['class_names'])}"
+    assign_weights(network, weights, str(path))
+    return said
+
+
+def freeze_stages(network, count: int):
+    """Make the stem and the first stages, with the down-samplings between them, a constant function.
+
+    They get no gradients, their BatchNorms use the running statistics and keep them, and nothing in them is dropped.
+
+    Args:
+        network: NeoNeXt, before its training step is made.
+        count: of stages; 0 leaves everything trainable.
+
+    Raises:
+        UserError: more stages than there are.
+    """
+    from neonext_ms.models.layers import BatchNorm
+
+    depths = network.spec.depths
+    if count > len(depths):
+        raise UserError(f"freeze_stages (={count}) is more than the {len(depths)} stages of the network")
+    if count == 0:
+        return
+    for part in (network.stem, *list(network.stages)[:count], *list(network.downsamples)[: count - 1]):
+        for parameter in part.get_parameters():
+            parameter.requires_grad = False
+        for _, cell in part.cells_and_names():
+            if isinstance(cell, BatchNorm):
+                cell.use_batch_statistics = False
+    frozen = sum(depths[:count])
+    network.drop_path_rates = (0.0,) * frozen + network.drop_path_rates[frozen:]

@@ -8,6 +8,23 @@ LIVE = {"live": True}  # extra= of a log call whose line the next one replaces
 _TO_START_AND_CLEAR = "\r\x1b[K"
 
 
+_SHORT = (
+    ("  ", " "),
+    ("epoch ", ""),
+    ("step ", ""),
+    ("accuracy", "acc"),
+    ("data wait", "wait"),
+    (" images/s", "/s"),
+    (" %", "%"),
+)
+
+
+def _shorten(text: str) -> str:
+    for word, short in _SHORT:
+        text = text.replace(word, short)
+    return text
+
+
 class TerminalHandler(logging.StreamHandler):
     """A StreamHandler that draws live lines over each other where the stream is a terminal; elsewhere all stay."""
 
@@ -19,7 +36,8 @@ class TerminalHandler(logging.StreamHandler):
         try:
             live = getattr(record, "live", False) and self.stream.isatty()
             text = self.format(record)
-            if live:  # a line that wraps could not be drawn over
+            if live:  # a line that wraps could not be drawn over, and 80 columns are usual
+                text = _shorten(text)
                 text = text[: shutil.get_terminal_size().columns - 1]
             self.stream.write(_TO_START_AND_CLEAR * self._drawn + text + "\n" * (not live))
             self._drawn = live

@@ -41,17 +41,17 @@ def test_live_lines_replace_each_other_and_others_stay(log_to):
     terminal = Terminal()
     log = log_to(terminal)
     log.info("start")
-    log.info("step %d of a long line", 1, extra=LIVE)
-    log.info("step 2", extra=LIVE)
-    assert terminal.screen == ["start", "step 2"]
+    log.info("%d of a long line", 1, extra=LIVE)
+    log.info("second", extra=LIVE)
+    assert terminal.screen == ["start", "second"]
     log.warning("slow")
-    log.info("step 3", extra=LIVE)
-    assert terminal.screen == ["start", "slow", "step 3"]
+    log.info("third", extra=LIVE)
+    assert terminal.screen == ["start", "slow", "third"]
     log.handlers[0].finish()
     log.handlers[0].finish()
-    assert terminal.screen == ["start", "slow", "step 3", ""]
+    assert terminal.screen == ["start", "slow", "third", ""]
     log.info("done")
-    assert terminal.screen == ["start", "slow", "step 3", "done", ""]
+    assert terminal.screen == ["start", "slow", "third", "done", ""]
 
 
 def test_a_live_line_never_wraps(log_to, monkeypatch):
@@ -59,6 +59,14 @@ def test_a_live_line_never_wraps(log_to, monkeypatch):
     terminal = Terminal()
     log_to(terminal).info("x" * 50, extra=LIVE)
     assert terminal.screen == ["x" * 19]
+
+
+def test_a_report_of_a_run_fits_into_80_columns(log_to, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal = Terminal()
+    text = "epoch 1/12  step 22/22  loss 0.9564  accuracy 69.46 %  lr 1.00e-01  865 images/s  data wait 20 %  0:18 left"
+    log_to(terminal).info(text, extra=LIVE)
+    assert terminal.screen == ["1/12 22/22 loss 0.9564 acc 69.46% lr 1.00e-01 865/s wait 20% 0:18 left"]
 
 
 def test_elsewhere_every_line_is_a_line(log_to):

@@ -1,0 +1,74 @@
+"""The example of a segmentation network on trained features, reduced."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+from neonext_ms import create_model
+from neonext_ms.data import Preprocess
+from neonext_ms.deploy.features import load_features
+from neonext_ms.errors import UserError
+from neonext_ms.examples.segmentation import CLASSES, SIDE, Scenes, Segmenter, evaluate, mean_iou, train
+from neonext_ms.training.checkpoint import load_network, save_weights
+
+OVERRIDES = {"depths": [1, 1], "dims": [8, 16], "kernels": ["4+7", "7"], "shifts": [1, 0]}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    ms.set_context(mode=ms.GRAPH_MODE)
+    path = tmp_path_factory.mktemp("run") / "x.ckpt"
+    preprocess = Preprocess(32, (0.3,) * 3, (0.35,) * 3).to_dict()
+    meta = {
+        "model": {"name": "neonext_pico", "num_classes": 10, "overrides": OVERRIDES},
+        "preprocess": preprocess,
+        "class_names": [str(i) for i in range(10)],
+        "dataset": None,
+    }
+    save_weights(path, create_model("neonext_pico", 10, seed=5, **OVERRIDES), meta)
+    return path
+
+
+def test_features_are_those_of_the_trained_network(checkpoint):
+    """Its head makes its logits of them."""
+    network, _ = load_network(checkpoint)
+    x = ms.Tensor(np.random.default_rng(0).standard_normal((2, 3, 64, 32)).astype(np.float32))
+    features = load_features(checkpoint)
+    stages = features(x)
+    assert [stage.shape for stage in stages] == [(2, 8, 16, 8), (2, 16, 8, 4)]
+    assert [info["num_chs"] for info in features.feature_info] == [8, 16]
+    np.testing.assert_allclose(network.head(stages[-1]).asnumpy(), network(x).asnumpy(), atol=1e-5)
+    with pytest.raises(UserError, match="there is no checkpoint"):
+        load_features("gone.ckpt")
+
+
+def test_scenes_say_which_digit_is_under_every_pixel():
+    scenes = Scenes("val")
+    images, labels = scenes.batch(4, 7)
+    assert images.shape == (4, 3, SIDE, SIDE) and labels.shape == (4, SIDE, SIDE)
+    brightness = images[:, 0] * scenes.std + scenes.mean
+    assert (brightness[labels > 0] > 0.4).all() and (brightness[labels == 0] < 0.31).all()
+    assert all(1 <= len(np.unique(label)) - 1 <= 3 for label in labels) and labels.max() < CLASSES
+    again, other = scenes.batch(4, 7)[0], scenes.batch(4, 8)[0]
+    np.testing.assert_array_equal(images, again)
+    assert (images != other).any()
+
+
+def test_mean_iou_by_hand():
+    labels = np.array([[0, 0, 1, 1, 2]])
+    assert mean_iou(labels, labels) == 1
+    assert mean_iou(np.array([[0, 1, 1, 1, 1]]), labels) == pytest.approx((1 / 2 + 2 / 4 + 0) / 3)
+    assert mean_iou(np.zeros_like(labels), labels) == pytest.approx((2 / 5) / 3)
+
+
+def test_training_finds_digits_and_moves_the_features_too(checkpoint):
+    features = load_features(checkpoint)
+    before = features.stem.proj.weight.asnumpy().copy()
+    network = Segmenter(features, CLASSES)
+    losses = []
+    images, labels = Scenes("val").batch(8, 0)
+    # A network as small as this needs a rate that would be too large for a real one.
+    train(network, Scenes("train"), steps=60, batch_size=8, lr=3e-2, seed=0, report=lambda _, loss: losses.append(loss))
+    assert np.mean(losses[-5:]) < 0.5 * losses[0]
+    assert evaluate(network, images, labels, 8) > 1.2 * mean_iou(np.zeros_like(labels), labels)
+    assert np.abs(features.stem.proj.weight.asnumpy() - before).max() > 1e-4

@@ -91,7 +91,7 @@ class _Run:
         )
         check_input_size(config.image_size, config.image_size, len(self.network.spec.dims))
         self.pretrained = None
-        if config.pretrained:
+        if config.pretrained and not checkpoint:
             self.pretrained = load_pretrained(self.network, Path(config.pretrained), self.class_names)
         freeze_stages(self.network, config.freeze_stages)
         self.train_step, self.eval_step = make_steps(config, self.network, ranks)

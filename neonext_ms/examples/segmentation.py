@@ -17,7 +17,7 @@ from mindspore import nn, ops
 from neonext_ms import NeoCell, create_model
 from neonext_ms.data import open_source
 from neonext_ms.deploy.features import load_features
-from neonext_ms.models.layers import Pointwise, batch_norm
+from neonext_ms.models.layers import BatchNorm, Pointwise
 from neonext_ms.ops import Group
 from neonext_ms.training.optimizer import AdamW
 from neonext_ms.training.schedule import learning_rate
@@ -61,7 +61,7 @@ class Up(nn.Cell):
         super().__init__()
         self.proj = Pointwise(in_dim, dim, False, rng)
         self.neocell = NeoCell([Group.resample(2, 4, dim)], backend=backend, seed=rng)
-        self.norm = batch_norm(dim)
+        self.norm = BatchNorm(dim)
         self.act = nn.GELU()
 
     def construct(self, x, skip=None):

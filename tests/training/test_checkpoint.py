@@ -1,6 +1,9 @@
 """Checkpoints are whole and as written, or refused with a reason."""
 
+import hashlib
+import json
 import os
+import pickle
 import stat
 
 import numpy as np
@@ -60,6 +63,10 @@ def test_replacing_a_checkpoint(checkpoint, network):
     assert manifest["step"] == 8 and (loaded.head.fc.bias.asnumpy() == 3).all()
 
 
+def read_card(path):
+    return json.loads(manifest_path(path).read_text())
+
+
 def refuse(path, *words):
     with pytest.raises(UserError) as error:
         load_network(path)
@@ -102,6 +109,34 @@ def test_parameters_that_the_manifest_does_not_list(checkpoint):
     manifest["parameters"]["head.fc.bias"]["dtype"] = "float16"
     write_manifest(manifest_path(checkpoint), manifest)
     refuse(checkpoint, "not those of its manifest")
+
+
+class Trap:
+    """What a pickle would call when it is loaded."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.file),)
+
+
+def test_nothing_is_executed_that_a_checkpoint_holds(checkpoint):
+    """Even if its maker has given it a manifest that fits."""
+    data = pickle.dumps(Trap(checkpoint.with_name("executed")))
+    card = {"name": "../../a.ckpt", "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    checkpoint.write_bytes(data)
+    write_manifest(manifest_path(checkpoint), {**read_card(checkpoint), "file": card})
+    refuse(checkpoint, "a.ckpt cannot be read", "not a MindSpore checkpoint")
+    assert {p.name for p in checkpoint.parent.iterdir()} == {"a.ckpt", "a.ckpt.json"}
+
+
+def test_a_name_in_a_manifest_leads_nowhere(checkpoint, network):
+    manifest = read_manifest(checkpoint)
+    (checkpoint.parent / "sub").mkdir()
+    path = checkpoint.rename(checkpoint.parent / "sub" / "a.ckpt")
+    write_manifest(manifest_path(path), {**manifest, "file": {**manifest["file"], "name": "../b.ckpt"}})
+    assert load_weights(path)[1]["step"] == 7, "its files are those beside it, whatever it says"
 
 
 @pytest.mark.parametrize(

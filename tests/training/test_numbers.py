@@ -1,11 +1,15 @@
 """What is not a number, or a spike, changes nothing, is logged with its samples, and ends the run when it stays."""
 
+import errno
+import os
+import threading
+
 import numpy as np
 import pytest
 
 from neonext_ms.data import Loader
 from neonext_ms.errors import DivergedError
-from neonext_ms.training.checkpoint import load_checkpoint, numbered
+from neonext_ms.training.checkpoint import load_checkpoint, numbered, step_of
 from neonext_ms.training.trainer import train
 from tests.training.tiny import SHORT, TinyConfig, events
 
@@ -61,10 +65,26 @@ def test_bad_updates_change_nothing_and_are_logged(poison, tmp_path, caplog):
     assert [e["skipped"] for e in reports] == [2, 0, 0, 0, 0, 1] and all(e["loss"] < 5 for e in reports)
 
 
-def test_too_many_in_a_row_end_the_run(poison, tmp_path):
+def test_too_many_in_a_row_end_the_run(poison, tmp_path, monkeypatch):
+    """With a checkpoint after every update, by the clock, of which the disk has no room for one."""
     poison(dict.fromkeys(range(6, STEPS), nan_in_an_image))
+    fsync, calls = os.fsync, []
+
+    def full_for_a_while(file):
+        if threading.current_thread().name == "checkpoint writer":
+            calls.append(file)
+            if len(calls) == 8:  # of the second checkpoint; each needs seven
+                raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", full_for_a_while)
     with pytest.raises(DivergedError, match=r"3 updates in a row .* step 8 .* digits/train\[\d+\], .* 57 more"):
-        train(TinyConfig(**{**RUN, "max_bad_updates": 3}, output_dir=str(tmp_path / "run")))
-    last = load_checkpoint(numbered(tmp_path / "run" / "checkpoints")[-1])
+        options = {**RUN, "save_steps": 0, "save_minutes": 1e-9, "max_bad_updates": 3}
+        train(TinyConfig(**options, output_dir=str(tmp_path / "run")))
+    paths = numbered(tmp_path / "run" / "checkpoints")
+    assert [step_of(path) for path in paths] == [1, 3, 4, 5, 6, 7]
+    (failed,) = events(tmp_path / "run", "save_failed")
+    assert "No space left" in failed["reason"]
+    last = load_checkpoint(paths[-1])
     assert last.manifest["step"] == 7 and all(np.isfinite(value).all() for value in last.weights.values())
     assert [e["step"] for e in events(tmp_path / "run", "skipped")] == [6, 7, 8]

@@ -54,8 +54,8 @@ class Update(nn.Cell):
         squares = ops.addn(self.map(_squares, gradients))
         scale = ops.ones_like(squares) if self.loss_scale is None else self.loss_scale.scale * 1
         norm = ops.sqrt(squares) / scale
-        finite = ops.logical_and(ops.isfinite(norm), ops.isfinite(loss))
-        finite = ops.logical_and(finite, loss <= limit)
+        numbers = ops.logical_and(ops.isfinite(norm), ops.isfinite(loss))
+        finite = ops.logical_and(numbers, loss <= limit)
         factor = 1 / scale
         if self.clip_grad > 0:
             factor = factor * self.clip_grad / ops.maximum(norm, self.clip_grad)
@@ -65,7 +65,7 @@ class Update(nn.Cell):
         if self.ema is not None:
             loss = ops.depend(loss, self.ema(finite))
         if self.loss_scale is not None:
-            loss = ops.depend(loss, self.loss_scale(finite))
+            loss = ops.depend(loss, self.loss_scale(numbers))
         return ops.stack([loss, correct, norm, finite.astype(loss.dtype), scale])
 
 

@@ -1,5 +1,6 @@
 """What the updates of a run say, read from the device, watched and summed up for the next report."""
 
+import math
 from dataclasses import asdict, dataclass
 
 from neonext_ms.data import Loader
@@ -98,6 +99,8 @@ class Updates:
         for step, result in unread:
             update = StepMetrics.read(result)
             self.interval.add(update)
+            if self._is_overflow(update):
+                continue
             oddity = self._watch.see(update.loss, update.gradient_norm, bool(update.finite))
             if oddity is None:
                 continue
@@ -111,6 +114,11 @@ class Updates:
                     "metrics.jsonl; the weights are as before these updates: use a lower lr or a longer warm-up, or "
                     "look at the samples"
                 )
+
+    def _is_overflow(self, update) -> bool:
+        """Whether a gradient was too large in float16 for a loss scale that can still get smaller: no oddity then."""
+        smaller = self.config.loss_scale_type == "dynamic" and update.loss_scale > 1
+        return smaller and math.isfinite(update.loss) and not math.isfinite(update.gradient_norm)
 
     def state(self) -> dict:
         """For a checkpoint; everything must have been read."""

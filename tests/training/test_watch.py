@@ -3,8 +3,17 @@
 import math
 
 import numpy as np
+import pytest
+from mindspore import Tensor
 
+from neonext_ms.errors import DivergedError
+from neonext_ms.training.distributed import Ranks
+from neonext_ms.training.inputs import open_sources, train_loader
+from neonext_ms.training.progress import Progress
+from neonext_ms.training.reporter import Reporter
+from neonext_ms.training.updates import Updates
 from neonext_ms.training.watch import ENOUGH, WINDOW, Watch
+from tests.training.tiny import SHORT, TinyConfig
 
 NAN, INF = math.nan, math.inf
 
@@ -56,3 +65,20 @@ def test_a_restored_watch_goes_on():
     two.restore(one.state())
     assert (two.usual, two.limit, two.in_a_row) == (one.usual, one.limit, 2)
     assert two.see(3.0, 1.0, True) == one.see(3.0, 1.0, True) and two.usual == one.usual
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "fixed"])
+def test_an_overflow_for_which_the_loss_scale_gets_smaller_is_in_order(kind):
+    config = TinyConfig(**SHORT, amp_level="O2", loss_scale_type=kind, max_bad_updates=2)
+    updates = Updates(config, train_loader(config, open_sources(config)[0], Ranks(0, 1, "CPU")))
+    reporter = Reporter(config, None, 11, Progress(22, 2, 128))
+
+    def overflow(scale):
+        for step in (1, 2):
+            updates.add(step, Tensor(np.float32([1.0, 64, INF, 0, scale])), reporter)
+
+    if kind == "dynamic":
+        overflow(2.0)
+        assert updates.interval.skipped == 2 and updates.state()["watch"]["in_a_row"] == 0
+    with pytest.raises(DivergedError, match="2 updates in a row .* the gradient is not finite"):
+        overflow(1.0 if kind == "dynamic" else 2.0)

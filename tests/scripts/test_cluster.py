@@ -32,6 +32,7 @@ def stand_in(project, bash, tmp_path):
     """The project with a program that notes how it is called; run(...) gives the result and the calls."""
     (project / "setup.py").write_text("REQUIRES = []\nEXTRAS = {'digits': []}\n")
     (project / "neonext_ms").mkdir()
+    (project / "neonext_ms" / "__init__.py").touch()  # a package without it stands behind an installed one
     (project / "neonext_ms" / "__main__.py").write_text(PROGRAM)
     (project / "configs").mkdir()
     for name in ("digits", "other", "imagenet_neonext_t_224"):

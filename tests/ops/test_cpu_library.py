@@ -70,8 +70,8 @@ def test_built_library_serves_without_a_compiler_and_another_source_gets_another
     (copy / "ascend_kernels").mkdir(parents=True)
     subprocess.run(["cp", "-r", str(ROOT / "neonext_ms"), str(copy)], check=True)
     subprocess.run(["cp", "-r", str(ROOT / "ascend_kernels" / "cpu"), str(copy / "ascend_kernels")], check=True)
-    with open(copy / "ascend_kernels" / "cpu" / "gelu.cpp", "a") as source:
-        source.write("// changed\n")
+    source = copy / "ascend_kernels" / "cpu" / "gelu.h"
+    source.write_text(source.read_text() + "// changed\n")
     changed = run(BUILD, {**environment(cache, PATH=str(tmp_path)), "PYTHONPATH": str(copy)}, copy)
     assert changed.returncode == 1 and "no C++ compiler" in changed.stderr
 

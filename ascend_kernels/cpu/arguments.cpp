@@ -27,10 +27,6 @@ bool read_layout(const Tensor& layout, std::vector<Group>& groups, bool& has_bia
   return true;
 }
 
-bool has_shape(const Tensor& tensor, std::initializer_list<int64_t> shape) {
-  return tensor.ndim == static_cast<int>(shape.size()) && std::equal(shape.begin(), shape.end(), tensor.shape);
-}
-
 // The blocks of every group, alternating left and right, from argument `at` on; moves `at` behind them.
 int take_blocks(const Arguments& arguments, const std::vector<Group>& groups, int& at, std::vector<Tensor>& left,
                 std::vector<Tensor>& right) {
@@ -38,8 +34,8 @@ int take_blocks(const Arguments& arguments, const std::vector<Group>& groups, in
     left.push_back(arguments[at++]);
     right.push_back(arguments[at++]);
     if (!left.back().is_float() || !right.back().is_float()) return NEONEXT_BAD_TYPE;
-    if (!has_shape(left.back(), {g.channels, g.h_out, g.h_in})) return NEONEXT_BAD_SHAPE;
-    if (!has_shape(right.back(), {g.channels, g.w_in, g.w_out})) return NEONEXT_BAD_SHAPE;
+    if (!left.back().has_shape({g.channels, g.h_out, g.h_in})) return NEONEXT_BAD_SHAPE;
+    if (!right.back().has_shape({g.channels, g.w_in, g.w_out})) return NEONEXT_BAD_SHAPE;
   }
   return NEONEXT_OK;
 }
@@ -53,7 +49,7 @@ int make_plan(Call& call, const std::vector<Group>& groups) {
   int64_t c = 0;
   for (const Group& g : groups) {
     c += g.channels;
-    if (!has_shape(y, {n, x.shape[1], h * g.h_out / g.h_in, w * g.w_out / g.w_in})) return NEONEXT_BAD_SHAPE;
+    if (!y.has_shape({n, x.shape[1], h * g.h_out / g.h_in, w * g.w_out / g.w_in})) return NEONEXT_BAD_SHAPE;
   }
   if (c != x.shape[1]) return NEONEXT_BAD_SHAPE;
   constexpr int64_t kLargest = INT32_MAX / 2;
@@ -78,7 +74,7 @@ int read_forward(int count, const Arguments& arguments, Call& call) {
   if (call.has_bias) {
     call.bias = arguments[at];
     if (!call.bias.is_float()) return NEONEXT_BAD_TYPE;
-    if (!has_shape(call.bias, {call.plan->c})) return NEONEXT_BAD_SHAPE;
+    if (!call.bias.has_shape({call.plan->c})) return NEONEXT_BAD_SHAPE;
   }
   return NEONEXT_OK;
 }
@@ -97,7 +93,7 @@ int read_backward(int count, const Arguments& arguments, Call& call) {
   call.dbias = arguments[at];
   if (const int bad = make_plan(call, groups)) return bad;
   if (call.dx.type != call.x.type || !call.dbias.is_float()) return NEONEXT_BAD_TYPE;
-  if (!call.dx.same_shape(call.x) || !has_shape(call.dbias, {call.plan->c})) return NEONEXT_BAD_SHAPE;
+  if (!call.dx.same_shape(call.x) || !call.dbias.has_shape({call.plan->c})) return NEONEXT_BAD_SHAPE;
   return NEONEXT_OK;
 }
 

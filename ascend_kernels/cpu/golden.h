@@ -136,4 +136,28 @@ struct GoldenMlp {
   }
 };
 
+// y = W x + b at every pixel, and its gradients, by their definitions.
+struct GoldenPointwise {
+  int n, c, out, length;
+  std::vector<double> x, w, b, dy;
+  std::vector<double> y, dx, dw, db;
+
+  void run() {
+    y.assign(dy.size(), 0.0), dx.assign(x.size(), 0.0), dw.assign(w.size(), 0.0), db.assign(out, 0.0);
+    for (int i = 0; i < n; ++i)
+      for (int o = 0; o < out; ++o)
+        for (int p = 0; p < length; ++p) {
+          const size_t at = (size_t(i) * out + o) * length + p;
+          y[at] = b[o];
+          db[o] += dy[at];
+          for (int m = 0; m < c; ++m) {
+            const size_t from = (size_t(i) * c + m) * length + p, weight = size_t(o) * c + m;
+            y[at] += w[weight] * x[from];
+            dx[from] += w[weight] * dy[at];
+            dw[weight] += dy[at] * x[from];
+          }
+        }
+  }
+};
+
 }  // namespace neonext

@@ -32,11 +32,12 @@ int neocell_backward(int nparam, void** params, int* ndims, int64_t** shapes, co
                      void* extra);
 
 // y = w2 gelu(w1 x + b1) + b2 at every pixel, gelu(v) = v (1 + erf(v / sqrt(2))) / 2.
-// Inputs, all of one type: x (N, C, ...); w1 (hidden, C); b1 (hidden); w2 (C, hidden); b2 (C). Output: y, like x.
+// Inputs, all of one type: x (N, C, ...); w1 (hidden, C); b1 (hidden); w2 (C, hidden); b2 (C); if
+// there is a seventh tensor, another like x that is added to y. Output: y, like x.
 int mlp_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream, void* extra);
 
-// The same. Outputs: y, and w1 x + b1 for the backward pass, float32 (tiles, hidden, 32): the pixels of all images one
-// after another in tiles of 32, b1 after the last.
+// The same. Outputs: y, and w1 x + b1 for the backward pass, float32 (tiles, hidden, 16): the pixels of all images one
+// after another in tiles of 16, b1 after the last.
 int mlp_forward_training(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
                          void* extra);
 
@@ -44,8 +45,22 @@ int mlp_forward_training(int nparam, void** params, int* ndims, int64_t** shapes
 int mlp_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
                  void* extra);
 
+// y = w x + b at every pixel.
+// Inputs, all of one type: x (N, C, ...); w (C', C); b (C'). Output: y (N, C', ...).
+int pointwise_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
+                      void* extra);
+
+// Inputs: x, dy, w. Outputs: dx, dw, db.
+int pointwise_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
+                       void* extra);
+
 // y = x, float32, any shape.
 int neonext_copy(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
+                 void* extra);
+
+// The most that the machine computes: all threads multiply and add in registers. Input: how often, float32 (1,). Output:
+// 10^9 operations a second, float32 (1,).
+int neonext_peak(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
                  void* extra);
 
 // Number of threads; 0 goes back to NEONEXT_NUM_THREADS or, without it, the number of processors.

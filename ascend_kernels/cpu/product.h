@@ -1,26 +1,34 @@
 // Matrix products over pixels: what the pointwise layers are made of.
 //
-// The pixels of all images, N images of L each, are the columns of one matrix, cut into tiles of 32. A tile of a tensor
-// (N, C, L) is C rows of 32 floats; columns beyond the last pixel are zero. The matrix on the left goes through in panels
-// of kRows rows, whose values lie in the order in which they are used.
+// The right matrix comes in tiles: rows of 16 floats, as many as the product is deep. The left matrix goes through in
+// panels of kRows rows, in lines of 16 values a row, so that a line of a panel is (kRows, 16): the values lie in the order
+// in which they are used. (A tile of hidden values is such lines as it is, which the weights' gradients make use of.)
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
+#include "parallel.h"
 #include "plan.h"
 #include "simd.h"
 
 namespace neonext {
 
-constexpr int kTile = 32;  // columns of a tile
-constexpr int kLine = 16;  // values of one row that lie side by side in a panel
+constexpr int kTile = 16;  // floats in a row of a tile, and values of a row in a line of a panel
 // With two vectors a row, as many as the registers hold beside two vectors of the right matrix and a value of the left.
 constexpr int kRows = Vec::lanes == 16 ? 14 : 6;
+constexpr int kLine = kRows * kTile;
 
 inline int parts(int64_t size, int of) { return static_cast<int>((size + of - 1) / of); }
 
-inline int64_t panel_size(int depth) { return static_cast<int64_t>(parts(depth, kLine)) * kLine * kRows; }
+// Memory of this thread that stays for its next call; the names tell pieces apart that are in use at the same time.
+enum class Scratch { x, dy, hidden, panels1, panels2, dh, gelu, xt, dyt, sum1, sum2, bias, count };
+inline float* scratch(Scratch which, int64_t size) {
+  static thread_local Aligned<float> pieces[static_cast<int>(Scratch::count)];
+  Aligned<float>& piece = pieces[static_cast<int>(which)];
+  if (static_cast<int64_t>(piece.size()) < size) piece.resize(size);
+  return piece.data();
+}
 
 // Calls work(at, mask) for the vectors that cover `count` values.
 template <class Work>
@@ -28,102 +36,61 @@ inline void each_vector(int count, Work work) {
   for (int i = 0; i < count; i += Vec::lanes) work(i, Vec::mask<1>(std::min<int>(Vec::lanes, count - i), 1));
 }
 
-// A panel from rows (at most kRows) of a matrix; missing rows are zero.
-template <class T>
-inline void pack_panel(const T* matrix, int64_t row_stride, int rows, int depth, float* panel) {
-  for (int k = 0; k < depth; k += kLine) {
-    for (int r = 0; r < kRows; ++r, panel += kLine) {
-      if (r < rows) {
-        const T* from = matrix + r * row_stride + k;
-        each_vector(std::min(kLine, depth - k),
-                    [&](int i, Vec::Mask m) { Vec::store(panel + i, Vec::load<1>(&from, i, m)); });
-      } else {
-        for (int i = 0; i < kLine; i += Vec::lanes) Vec::store(panel + i, Vec::zero());
+// out[v] (kRows x lanes, in rows of kTile) = panel (kRows x depth) times the columns at right[v], rows of kTile.
+// Sums run over the depth in order, so that they do not depend on how the columns are put together.
+template <int vectors>
+inline void multiply_vectors(const float* line, int64_t line_stride, const float* const* right, int depth,
+                             float* const* out) {
+  Vec::F sum[kRows][vectors];
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < vectors; ++v) sum[r][v] = Vec::zero();
+  }
+  const float* row[vectors];
+  for (int v = 0; v < vectors; ++v) row[v] = right[v];
+  for (int k = 0; k < depth; k += kTile, line += line_stride) {
+    const int count = std::min(kTile, depth - k);
+    for (int i = 0; i < count; ++i) {
+      Vec::F value[vectors];
+      for (int v = 0; v < vectors; ++v) {
+        value[v] = Vec::load(row[v]);
+        row[v] += kTile;
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        const Vec::F left = Vec::set1(line[r * kTile + i]);
+        for (int v = 0; v < vectors; ++v) sum[r][v] = Vec::fma(left, value[v], sum[r][v]);
       }
     }
   }
-}
-
-// out (kRows x 32) = panel (kRows x depth) times tile (depth x 32). Sums run over the depth in order.
-inline void multiply(const float* panel, const float* tile, int depth, float* out) {
-  for (int side = 0; side < kTile; side += 2 * Vec::lanes) {
-    Vec::F sum[kRows][2];
-    for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = Vec::zero();
-    const float* line = panel;
-    const float* row = tile + side;
-    for (int k = 0; k < depth; k += kLine, line += kRows * kLine) {
-      const int count = std::min(kLine, depth - k);
-      for (int i = 0; i < count; ++i, row += kTile) {
-        const Vec::F first = Vec::load(row), second = Vec::load(row + Vec::lanes);
 #pragma GCC unroll 16
-        for (int r = 0; r < kRows; ++r) {
-          const Vec::F value = Vec::set1(line[r * kLine + i]);
-          sum[r][0] = Vec::fma(value, first, sum[r][0]);
-          sum[r][1] = Vec::fma(value, second, sum[r][1]);
-        }
-      }
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      Vec::store(out + r * kTile + side, sum[r][0]);
-      Vec::store(out + r * kTile + side + Vec::lanes, sum[r][1]);
-    }
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < vectors; ++v) Vec::store(out[v] + r * kTile, sum[r][v]);
   }
 }
 
-// The columns of a tensor (N, C, L).
-struct Pixels {
-  int64_t images, length;
+// Products of one panel with one or two tiles; second may be null.
+struct Product {
+  alignas(64) float first[kLine], second[kLine];
 
-  int64_t count() const { return images * length; }
-  int tiles() const { return parts(count(), kTile); }
-
-  // Calls work(column of the tile, its pixel in a plane, number of pixels, image) for every stretch that lies in one.
-  template <class Work>
-  void each_stretch(int tile, Work work) const {
-    int64_t pixel = static_cast<int64_t>(tile) * kTile;
-    const int64_t end = std::min(pixel + kTile, count());
-    for (int column = 0; pixel < end;) {
-      const int64_t image = pixel / length, at = pixel % length;
-      const int size = static_cast<int>(std::min(length - at, end - pixel));
-      work(column, at, size, image);
-      column += size;
-      pixel += size;
+  Product(const float* panel, int64_t line_stride, const float* tile, const float* other, int depth) {
+    if constexpr (Vec::lanes == kTile) {
+      const float* right[] = {tile, other};
+      float* out[] = {first, second};
+      other ? multiply_vectors<2>(panel, line_stride, right, depth, out)
+            : multiply_vectors<1>(panel, line_stride, right, depth, out);
+    } else {
+      halves(panel, line_stride, tile, depth, first);
+      if (other) halves(panel, line_stride, other, depth, second);
     }
+  }
+
+ private:
+  static void halves(const float* panel, int64_t line_stride, const float* tile, int depth, float* to) {
+    const float* right[] = {tile, tile + Vec::lanes};
+    float* out[] = {to, to + Vec::lanes};
+    multiply_vectors<2>(panel, line_stride, right, depth, out);
   }
 };
-
-// A tile of x (N, channels, L).
-template <class T>
-inline void load_tile(const Pixels& pixels, const T* x, int channels, int tile, float* out) {
-  if ((tile + 1) * static_cast<int64_t>(kTile) > pixels.count()) std::fill_n(out, channels * kTile, 0.0f);
-  pixels.each_stretch(tile, [&](int column, int64_t at, int size, int64_t image) {
-    const T* from = x + image * channels * pixels.length + at;
-    each_vector(size, [&](int i, Vec::Mask m) {
-      float* to = out + column;
-      for (int c = 0; c < channels; ++c) {
-        Vec::store<1>(&to, c * kTile + i, m, Vec::load<1>(&from, c * pixels.length + i, m));
-      }
-    });
-  });
-}
-
-// Rows first..first + rows - 1 of a tile of y (N, channels, L), plus a bias a row unless it is null.
-template <class T>
-inline void store_rows(const Pixels& pixels, const float* values, int first, int rows, const T* bias, int channels,
-                       int tile, T* y) {
-  pixels.each_stretch(tile, [&](int column, int64_t at, int size, int64_t image) {
-    T* to = y + (image * channels + first) * pixels.length + at;
-    each_vector(size, [&](int i, Vec::Mask m) {
-      const float* from = values + column;
-      for (int r = 0; r < rows; ++r) {
-        const Vec::F value = Vec::load<1>(&from, r * kTile + i, m);
-        const Vec::F shift = Vec::set1(bias ? to_float(bias[first + r]) : 0.0f);
-        Vec::store<1>(&to, r * pixels.length + i, m, Vec::add(value, shift));
-      }
-    });
-  });
-}
 
 constexpr int kBlock = 8;
 
@@ -158,11 +125,55 @@ inline void transpose_block(const T* from, int64_t from_stride, int rows, int co
   }
 }
 
-// Memory of this thread that stays for its next call; `which` tells pieces apart.
-inline float* scratch(int which, int64_t size) {
-  static thread_local Aligned<float> pieces[16];
-  if (static_cast<int64_t>(pieces[which].size()) < size) pieces[which].resize(size);
-  return pieces[which].data();
-}
+// A matrix in panels, which every task of a call reads. Rows that fill up the last panel are zero.
+class Panels {
+ public:
+  // matrix (rows, depth); transposed: it is stored as (depth, rows).
+  template <class T>
+  Panels(Scratch where, const T* matrix, int rows, int depth, bool transposed = false)
+      : rows(rows), depth(depth), size_(static_cast<int64_t>(parts(depth, kTile)) * kLine) {
+    data_ = scratch(where, count() * size_);
+    parallel_for(count(), [&](int i) {
+      float* panel = data_ + i * size_;
+      const int first = i * kRows, present = rows_in(i);
+      if (present < kRows) std::fill_n(panel, size_, 0.0f);
+      for (int k = 0; k < depth; k += kTile, panel += kLine) {
+        if (transposed) {
+          take_columns(matrix + static_cast<int64_t>(k) * rows + first, rows, present, std::min(kTile, depth - k), panel);
+        } else {
+          take_rows(matrix + static_cast<int64_t>(first) * depth + k, depth, present, std::min(kTile, depth - k), panel);
+        }
+      }
+    });
+  }
+
+  int count() const { return parts(rows, kRows); }
+  int rows_in(int panel) const { return std::min(kRows, rows - panel * kRows); }
+  Product times(int panel, const float* tile, const float* other) const {
+    return Product(data_ + panel * size_, kLine, tile, other, depth);
+  }
+
+  const int rows, depth;
+
+ private:
+  template <class T>
+  static void take_rows(const T* from, int64_t stride, int rows, int count, float* line) {
+    for (int r = 0; r < rows; ++r, from += stride, line += kTile) {
+      each_vector(count, [&](int i, Vec::Mask m) { Vec::store(line + i, Vec::load<1>(&from, i, m)); });
+    }
+  }
+  template <class T>
+  static void take_columns(const T* from, int64_t stride, int rows, int count, float* line) {
+    for (int k = 0; k < count; k += kBlock) {
+      for (int r = 0; r < rows; r += kBlock) {
+        transpose_block(from + k * stride + r, stride, std::min(kBlock, count - k), std::min(kBlock, rows - r),
+                        line + r * kTile + k, kTile);
+      }
+    }
+  }
+
+  int64_t size_;
+  float* data_;
+};
 
 }  // namespace neonext

@@ -7,10 +7,12 @@
 #pragma once
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define NEONEXT_AVX512
 #include "simd_avx512.h"
 #else
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#define NEONEXT_AVX2
 #include "simd_avx2.h"
 #elif defined(__aarch64__)
 #include "simd_neon.h"

@@ -25,6 +25,7 @@ struct Vec {
   static F sub(F a, F b) { return _mm512_sub_ps(a, b); }
   static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static F div(F a, F b) { return _mm512_div_ps(a, b); }
+  static F max(F a, F b) { return _mm512_max_ps(a, b); }
   static F min(F a, F b) { return _mm512_min_ps(a, b); }
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static F abs(F a) { return _mm512_abs_ps(a); }
@@ -34,6 +35,8 @@ struct Vec {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, zero(), _CMP_LT_OQ), other, negative);
   }
   static F permute(F v, I index) { return _mm512_permutexvar_ps(index, v); }
+  static I bits(F v) { return _mm512_castps_si512(v); }  // as an index: permute takes the last four of them
+  static bool all_below(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) == 0xffff; }
   static float sum(F v) { return _mm512_reduce_add_ps(v); }
 
   static F load(const float* p) { return _mm512_load_ps(p); }

@@ -1,8 +1,12 @@
 // The arguments of an operator as MindSpore passes them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
+
+#include "half.h"
 
 namespace neonext {
 
@@ -20,6 +24,13 @@ struct Tensor {
     return result;
   }
   bool is_float() const { return type == Type::f32 || type == Type::f16; }
+  bool has_shape(std::initializer_list<int64_t> wanted) const {
+    return ndim == static_cast<int>(wanted.size()) && std::equal(wanted.begin(), wanted.end(), shape);
+  }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data);
+  }
   bool same_shape(const Tensor& other) const {
     return ndim == other.ndim && std::memcmp(shape, other.shape, ndim * sizeof(int64_t)) == 0;
   }
@@ -39,6 +50,19 @@ struct Arguments {
                                                       : Type::other;
     return {params[i], ndims[i], shapes[i], type};
   }
+  // Whether the first `count` are all of x's type, and that is a float type.
+  bool are_floats_like(const Tensor& x, int count) const {
+    for (int i = 0; i < count; ++i) {
+      if ((*this)[i].type != x.type) return false;
+    }
+    return x.is_float();
+  }
 };
+
+// Calls work with a value of the C++ type of a float tensor.
+template <class Work>
+void with_type(Type type, Work work) {
+  type == Type::f32 ? work(float{}) : work(Half{});
+}
 
 }  // namespace neonext

@@ -1,7 +1,7 @@
 """A folded network on the compiled operators of a CPU, for the process that holds it: faster than any exported file.
 
-Activations are (N, C, H, W). A block is three passes: NeoCell, the MLP with the folded BatchNorm, layer scale and
-biases, and the addition. Nothing here can be exported: a compiled operator is a library of this machine.
+Activations are (N, C, H, W). A block is two passes: NeoCell, and the MLP with the folded BatchNorm, layer scale, biases
+and the addition. Nothing here can be exported: a compiled operator is a library of this machine.
 """
 
 import numpy as np
@@ -10,7 +10,8 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from neonext_ms.deploy.folded_weights import FoldedBlock, FoldedCell, FoldedDownsample, FoldedWeights
 from neonext_ms.models.layers import space_to_depth
 from neonext_ms.ops.fused import FusedNeoCell
-from neonext_ms.ops.fused_mlp import FusedMLP
+from neonext_ms.ops.fused_mlp import FusedResidualMLP
+from neonext_ms.ops.fused_pointwise import FusedPointwise
 
 
 class CompiledNeoNeXt(nn.Cell):
@@ -63,13 +64,13 @@ class _Block(nn.Cell):
     def __init__(self, block: FoldedBlock):
         super().__init__()
         self.neocell = _NeoCell(block.neocell)
-        self.mlp = FusedMLP()
+        self.mlp = FusedResidualMLP()
         bias2 = np.zeros(len(block.fc2)) if block.bias2 is None else block.bias2
         self.fc1, self.bias1 = _constant(block.fc1, "fc1"), _constant(block.bias1, "bias1")
         self.fc2, self.bias2 = _constant(block.fc2, "fc2"), _constant(bias2, "bias2")
 
     def construct(self, x):
-        return x + self.mlp(self.neocell(x), self.fc1, self.bias1, self.fc2, self.bias2)
+        return self.mlp(self.neocell(x), self.fc1, self.bias1, self.fc2, self.bias2, x)
 
 
 class _Downsample(nn.Cell):
@@ -87,15 +88,12 @@ class _Pointwise(nn.Cell):
 
     def __init__(self, weight: np.ndarray, bias: np.ndarray | None = None):
         super().__init__()
-        self.weight = _constant(weight[None], "weight")
-        self.bias = None if bias is None else _constant(bias[:, None], "bias")
+        self.fused = FusedPointwise()
+        self.weight = _constant(weight, "weight")
+        self.bias = _constant(np.zeros(len(weight)) if bias is None else bias, "bias")
 
     def construct(self, x):
-        c, h, w = x.shape[1:]
-        y = ops.matmul(self.weight, ops.reshape(x, (-1, c, h * w)))
-        if self.bias is not None:
-            y = y + self.bias
-        return ops.reshape(y, (-1, y.shape[1], h, w))
+        return self.fused(x, self.weight, self.bias)
 
 
 def _constant(value: np.ndarray, name: str) -> Parameter:

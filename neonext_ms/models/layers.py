@@ -10,6 +10,7 @@ from neonext_ms.errors import UserError
 from neonext_ms.ops import Group, NeoCell
 from neonext_ms.ops.fused import fused_or_reason
 from neonext_ms.ops.fused_mlp import FusedMLP
+from neonext_ms.ops.fused_pointwise import FusedPointwise
 from neonext_ms.ops.matmul import matmul
 
 
@@ -49,10 +50,11 @@ class PointwiseProduct(nn.Cell):
 class Pointwise(nn.Cell):
     """A 1 x 1 convolution as one matrix product, W @ X on the (C, H*W) view; no transpose, no im2col.
 
-    Weight (out_channels, in_channels) and bias (out_channels,) start uniform in +-1/sqrt(in_channels).
+    Weight (out_channels, in_channels) and bias (out_channels,) start uniform in +-1/sqrt(in_channels). The backend is
+    that of NeoCell: compiled where it can be, or MindSpore's own operators ("dense").
     """
 
-    def __init__(self, in_channels: int, out_channels: int, has_bias: bool, rng: np.random.Generator):
+    def __init__(self, in_channels: int, out_channels: int, has_bias: bool, rng: np.random.Generator, backend="dense"):
         super().__init__()
         self.out_channels = out_channels
         bound = in_channels**-0.5
@@ -61,8 +63,11 @@ class Pointwise(nn.Cell):
         bias = rng.uniform(-bound, bound, out_channels).astype(np.float32)
         self.bias = Parameter(Tensor(bias), name="bias") if has_bias else None
         self.product = PointwiseProduct()
+        self.fused = FusedPointwise() if fused_or_reason(backend)[0] == "CPU" else None
 
     def construct(self, x):
+        if self.fused is not None and self.fused.serves(x):
+            return self.fused(x, *self.parameters_as(x))
         c, h, w = x.shape[1:]
         y = self.product(self.weight.astype(x.dtype), ops.reshape(x, (-1, c, h * w)))
         if self.bias is not None:
@@ -80,9 +85,9 @@ class Stem(nn.Cell):
 
     patch = 4
 
-    def __init__(self, in_channels: int, dim: int, rng: np.random.Generator):
+    def __init__(self, in_channels: int, dim: int, backend, rng: np.random.Generator):
         super().__init__()
-        self.proj = Pointwise(in_channels * self.patch**2, dim, False, rng)
+        self.proj = Pointwise(in_channels * self.patch**2, dim, False, rng, backend)
         self.norm = BatchNorm(dim)
 
     def construct(self, x):
@@ -125,16 +130,18 @@ class Block(nn.Cell):
         self.fused_mlp = FusedMLP() if fused_or_reason(backend)[0] == "CPU" else None
 
     def construct(self, x, keep=None):
-        y = self.norm(self.neocell(x))
-        if self.fused_mlp is not None and self.fused_mlp.serves(y):
-            y = self.fused_mlp(y, *self.fc1.parameters_as(y), *self.fc2.parameters_as(y))
-        else:
-            y = self.fc2(self.act(self.fc1(y)))
+        y = self.mlp(self.norm(self.neocell(x)))
         if self.layer_scale is not None:
             y = y * ops.reshape(self.layer_scale.astype(x.dtype), (1, -1, 1, 1))
         if keep is not None:
             y = y * ops.reshape(keep.astype(x.dtype), (-1, 1, 1, 1))
         return x + y
+
+    def mlp(self, x):
+        """fc2(gelu(fc1(x)))."""
+        if self.fused_mlp is not None and self.fused_mlp.serves(x):
+            return self.fused_mlp(x, *self.fc1.parameters_as(x), *self.fc2.parameters_as(x))
+        return self.fc2(self.act(self.fc1(x)))
 
 
 class Downsample(nn.Cell):
@@ -142,7 +149,7 @@ class Downsample(nn.Cell):
 
     def __init__(self, in_dim: int, dim: int, backend, init, rng: np.random.Generator):
         super().__init__()
-        self.proj = Pointwise(in_dim, dim, False, rng)
+        self.proj = Pointwise(in_dim, dim, False, rng, backend)
         self.neocell = NeoCell([Group.resample(2, 1, dim)], backend=backend, init=init, seed=rng)
         self.norm = BatchNorm(dim)
 

@@ -98,7 +98,7 @@ class NeoNeXt(nn.Cell):
         self.drop_path_rates = drop_path_rates(drop_path_rate, sum(spec.depths))
         self.features_only = features_only
         rng = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
-        self.stem = Stem(spec.in_channels, spec.dims[0], rng)
+        self.stem = Stem(spec.in_channels, spec.dims[0], backend, rng)
         downsamples, stages = [], []
         for i, (depth, dim) in enumerate(zip(spec.depths, spec.dims)):
             if i:

@@ -1,0 +1,75 @@
+// GELU near zero from tables: of Phi(-u) and of GELU's slope at -u, for u = |x| < 4.5, as polynomials on 16 intervals.
+#pragma once
+
+#include <cmath>
+
+#include "simd.h"
+
+namespace neonext {
+
+struct GeluTable {
+  static constexpr int kIntervals = 16, kTerms = 7;
+  static constexpr float kEnd = 4.5f, kPerUnit = 3.4375f;  // intervals a unit of u; interval i is i - 1/2 to i + 1/2
+
+  // coefficients[t][i]: of f^t, f = u kPerUnit - i
+  alignas(64) float phi[kTerms][kIntervals], slope[kTerms][kIntervals];
+
+  GeluTable() {
+    for (int i = 0; i < kIntervals; ++i) {
+      fit(i, phi, [](double u) { return 0.5 * std::erfc(u * std::sqrt(0.5)); });
+      fit(i, slope, [](double u) {
+        return 0.5 * std::erfc(u * std::sqrt(0.5)) - u * std::exp(-0.5 * u * u) * 0.39894228040143268;
+      });
+    }
+  }
+
+ private:
+  // The polynomial through the Chebyshev nodes of interval i, by divided differences.
+  template <class Function>
+  static void fit(int i, float (*coefficients)[kIntervals], Function function) {
+    double node[kTerms], difference[kTerms], power[kTerms] = {};
+    for (int n = 0; n < kTerms; ++n) {
+      node[n] = 0.5 * std::cos(3.14159265358979323846 * (n + 0.5) / kTerms);
+      difference[n] = function((i + node[n]) / kPerUnit);
+    }
+    for (int order = 1; order < kTerms; ++order) {
+      for (int n = kTerms - 1; n >= order; --n) {
+        difference[n] = (difference[n] - difference[n - 1]) / (node[n] - node[n - order]);
+      }
+    }
+    for (int n = kTerms - 1; n >= 0; --n) {  // power = power (f - node[n]) + difference[n]
+      for (int t = kTerms - 1; t >= 0; --t) power[t] = (t ? power[t - 1] : 0) - node[n] * power[t];
+      power[0] += difference[n];
+    }
+    for (int t = 0; t < kTerms; ++t) coefficients[t][i] = static_cast<float>(power[t]);
+  }
+};
+
+inline const GeluTable gelu_table;
+
+#if defined(NEONEXT_AVX512)
+
+// Interval and place in it, for every lane of u.
+struct TablePlace {
+  Vec::I interval;
+  Vec::F f;
+
+  explicit TablePlace(Vec::F u) {
+    const Vec::F magic = Vec::set1(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to whole numbers
+    const Vec::F rounded = Vec::fma(u, Vec::set1(GeluTable::kPerUnit), magic);
+    interval = Vec::bits(rounded);
+    f = Vec::fma(u, Vec::set1(GeluTable::kPerUnit), Vec::sub(magic, rounded));
+  }
+  Vec::F look_up(const float (*coefficients)[GeluTable::kIntervals]) const {
+    Vec::F sum = Vec::permute(Vec::load(coefficients[GeluTable::kTerms - 1]), interval);
+#pragma GCC unroll 8
+    for (int t = GeluTable::kTerms - 2; t >= 0; --t) {
+      sum = Vec::fma(sum, f, Vec::permute(Vec::load(coefficients[t]), interval));
+    }
+    return sum;
+  }
+};
+
+#endif
+
+}  // namespace neonext

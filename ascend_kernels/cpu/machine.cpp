@@ -1,0 +1,67 @@
+// What the machine itself can do, for the benchmark to measure operators by: copy a tensor, and multiply and add.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstring>
+
+#include "neonext_cpu.h"
+#include "parallel.h"
+#include "simd.h"
+#include "tensor.h"
+
+namespace {
+
+using namespace neonext;
+
+// `rounds` times 24 multiply-adds on vectors that wait for nothing but themselves; gives something that depends on them.
+float multiply_add(int64_t rounds) {
+  constexpr int kSums = 24;
+  const Vec::F factor = Vec::set1(0.999f), step = Vec::set1(0.001f);
+  Vec::F sum[kSums];
+  for (int i = 0; i < kSums; ++i) sum[i] = Vec::set1(static_cast<float>(i));
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 32
+    for (int i = 0; i < kSums; ++i) sum[i] = Vec::fma(sum[i], factor, step);
+  }
+  float result = 0;
+  for (int i = 0; i < kSums; ++i) result += Vec::sum(sum[i]);
+  return result;
+}
+
+}  // namespace
+
+extern "C" {
+
+int neonext_copy(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, void*) {
+  const Arguments arguments{params, ndims, shapes, dtypes};
+  if (nparam != 2) return NEONEXT_BAD_COUNT;
+  const Tensor from = arguments[0], to = arguments[1];
+  if (from.type != Type::f32 || to.type != Type::f32) return NEONEXT_BAD_TYPE;
+  if (!from.same_shape(to)) return NEONEXT_BAD_SHAPE;
+  constexpr int64_t kPart = 1 << 14;
+  const int64_t size = from.size();
+  parallel_for(static_cast<int>((size + kPart - 1) / kPart), [&](int i) {
+    const int64_t first = i * kPart;
+    std::memcpy(to.as<float>() + first, from.as<float>() + first, std::min(kPart, size - first) * sizeof(float));
+  });
+  return NEONEXT_OK;
+}
+
+int neonext_peak(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, void*) {
+  const Arguments arguments{params, ndims, shapes, dtypes};
+  if (nparam != 2) return NEONEXT_BAD_COUNT;
+  const Tensor rounds = arguments[0], rate = arguments[1];
+  if (rounds.type != Type::f32 || rate.type != Type::f32) return NEONEXT_BAD_TYPE;
+  if (rounds.size() != 1 || rate.size() != 1) return NEONEXT_BAD_SHAPE;
+  const int64_t count = std::max<int64_t>(1, static_cast<int64_t>(*rounds.as<float>()));
+  const int threads = thread_count();
+  std::atomic<float> result{0};
+  const auto start = std::chrono::steady_clock::now();
+  parallel_for(threads, [&](int) { result = multiply_add(count); });
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double operations = 2.0 * 24 * Vec::lanes * count * threads;
+  *rate.as<float>() = result > 0 ? static_cast<float>(operations / seconds * 1e-9) : 0;
+  return NEONEXT_OK;
+}
+
+}  // extern "C"

@@ -92,7 +92,7 @@ def update_readme(readme: Path, table: str, name: str = "benchmark"):
 
 
 def plot_benchmark(result: dict, output: Path):
-    """Draw a panel of bars for each case, with whiskers from quartile to quartile and the median in figures, as a PNG."""
+    """Draw a panel of bars a case, with the medians in figures and whiskers from quartile to quartile, as a PNG."""
     from matplotlib.figure import Figure
 
     cases = result["cases"]

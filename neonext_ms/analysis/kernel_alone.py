@@ -1,6 +1,7 @@
 """The compiled library called without MindSpore in between."""
 
 import ctypes
+import statistics
 import time
 from collections.abc import Sequence
 
@@ -50,11 +51,11 @@ class KernelChain:
 class Peak:
     """How many multiplications and additions all threads can do: a loop of multiply-adds in registers.
 
-    `run` measures for about `seconds` and adds to `gflops`, 10^9 operations a second, a multiply-add counting as two.
+    Every `run` takes about `seconds`. `median` is of all runs, in 10^9 operations a second; a multiply-add is two.
     """
 
     def __init__(self, seconds: float = 0.02):
-        self.gflops = []
+        self._gflops = []
         self._loops, self._result = np.array([1e4], np.float32), np.empty(1, np.float32)
         self._call = _Call(ctypes.CDLL(str(cpu_library())).neonext_peak, [self._loops, self._result])
         while self._seconds() < seconds:
@@ -67,7 +68,10 @@ class Peak:
 
     def run(self):
         self._call()
-        self.gflops.append(float(self._result[0]))
+        self._gflops.append(float(self._result[0]))
+
+    def median(self) -> float:
+        return statistics.median(self._gflops)
 
 
 class _Call:

@@ -32,11 +32,11 @@ def benchmark_layers(model: str = "neonext_t", n: int = 8, image_size: int = 224
         rounds: interleaved rounds.
 
     Returns:
-        machine: a description; model, n, image_size; peak_gflops: of a loop of multiply-adds on all threads, median
-        over the rounds, None without compiled kernels; passes: for "forward" and "forward + backward" network_ms,
-        rest_ms and layers, a list of kind, shape, count (layers of the network), ms (of one), share (of the network,
-        all of them) and, for matrix products, gflops (10^9 operations a second, two a multiply-accumulate; a NeoCell's
-        blocks without zeros) and peak_share, None for others.
+        machine: a description; model, n, image_size; passes: for "forward" and "forward + backward" network_ms,
+        rest_ms, peak_gflops (of a loop of multiply-adds on all threads, median of the same rounds; None without
+        compiled kernels) and layers, a list of kind, shape, count (layers of the network), ms (of one), share (of the
+        network, all of them) and, for matrix products, gflops (10^9 operations a second, two a multiply-accumulate; a
+        NeoCell's blocks without zeros) and peak_share, None for others.
 
     Raises:
         UserError: an unknown model, a size that it cannot take, fewer than 2 rounds.
@@ -46,46 +46,43 @@ def benchmark_layers(model: str = "neonext_t", n: int = 8, image_size: int = 224
     mode = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE)
     try:
-        peak = None
-        with contextlib.suppress(Unavailable):
-            cpu_library()
-            peak = Peak()
         passes = {
-            name: _measure_pass(model, n, image_size, backward, rounds, peak)
+            name: _measure_pass(model, n, image_size, backward, rounds)
             for name, backward in (("forward", False), ("forward + backward", True))
         }
     finally:
         ms.set_context(mode=mode)
-    peak_gflops = peak.median() if peak else None
-    for layer in passes["forward"]["layers"] + passes["forward + backward"]["layers"]:
-        layer["peak_share"] = layer["gflops"] / peak_gflops if peak_gflops and layer["gflops"] else None
     return {
         "machine": describe_machine(),
         "model": model,
         "n": n,
         "image_size": image_size,
-        "peak_gflops": peak_gflops,
         "passes": passes,
     }
 
 
-def _measure_pass(model: str, n: int, image_size: int, backward: bool, rounds: int, peak: Peak | None) -> dict:
+def _measure_pass(model: str, n: int, image_size: int, backward: bool, rounds: int) -> dict:
     network = create_model(model, seed=0)
     images = random_tensor((n, network.spec.in_channels, image_size, image_size))
     whole = runner(network, images, (n, network.num_classes) if backward else None, input_gradient=False)
     layers = list(_layers(model, network.spec, network.num_classes, images, backward))
     contenders = [Contender("network", whole), *(contender for _, contender in layers)]
-    if peak:
+    peak = None
+    with contextlib.suppress(Unavailable):
+        cpu_library()
+        peak = Peak()
         contenders.append(Contender("peak", peak.run))
     results = measure(contenders, rounds)
+    peak_gflops = peak.median() if peak else None
     network_ms = results[0]["ms"]
     rows = []
     for (layer, _), result in zip(layers, results[1:]):
         gflops = 2e-6 * layer.pop("macs") / result["ms"]
         row = {**layer, "ms": result["ms"], "share": layer["count"] * result["ms"] / network_ms}
-        rows.append({**row, "gflops": gflops or None})
+        of_peak = gflops / peak_gflops if peak_gflops and gflops else None
+        rows.append({**row, "gflops": gflops or None, "peak_share": of_peak})
     rest = network_ms - sum(row["count"] * row["ms"] for row in rows)
-    return {"network_ms": network_ms, "rest_ms": rest, "layers": rows}
+    return {"network_ms": network_ms, "rest_ms": rest, "peak_gflops": peak_gflops, "layers": rows}
 
 
 def _layers(model: str, spec, num_classes: int, images, backward: bool):
@@ -174,12 +171,13 @@ def layers_table(result: dict) -> str:
         ("rest", "", *(cell for rest, total in whole for cell in (f"{rest:.2f}", _percent(rest / total), "", "")))
     )
     rows.append((result["model"], "1", *(cell for _, total in whole for cell in (f"{total:.2f}", _percent(1), "", ""))))
-    size, peak = result["image_size"], result["peak_gflops"]
+    size = result["image_size"]
+    peaks = " and ".join(f"{timed['peak_gflops']:.0f}" for timed in passes if timed["peak_gflops"])
     notes = (
         f"{result['model']}, {result['n']} images of {size} x {size}, float32, medians of interleaved rounds. "
         f"ms: of one layer, in blocks as one of {CHAIN} in a row, elsewhere with 0.3 ms for the call from Python; "
         "all: their sum. Share: of all such layers. Rest: what the network takes beyond its layers.",
-        f"Peak: {peak:.0f} GFLOP/s, a loop of multiply-adds on all threads in the same rounds." if peak else "",
+        f"Peak: {peaks} GFLOP/s, a loop of multiply-adds on all threads in the same rounds." if peaks else "",
         machine_line(result["machine"]),
     )
     return "\n\n".join((markdown_table(rows), "\n".join(note for note in notes if note)))

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
+_PAUSE = 0.02  # seconds
+_SHORT = 0.1  # seconds of a run
+
+
 @dataclass
 class Contender:
     """Something to time.
@@ -24,8 +28,10 @@ class Contender:
 def measure(contenders: list[Contender], rounds: int, most_seconds: float = 10.0) -> list[dict]:
     """Time all contenders in interleaved rounds, so that whatever slows the machine down hits all of them.
 
-    The first run of each, with whatever it compiles, is reported apart; a second one warms up. A contender whose runs
-    so far took longer than `most_seconds` sits the remaining rounds out, but for the first three.
+    The first run of each, with whatever it compiles, is reported apart; a second one warms up. A short run is timed
+    right after another of its own, so that it finds its own data in the caches, and after a pause, in which the threads
+    of the contender before it stop waiting for work in a loop. A contender whose runs so far took longer than
+    `most_seconds` sits the remaining rounds out, but for the first three.
 
     Returns:
         per contender: name, ms (median of its rounds, of one unit of work), low_ms and high_ms (quartiles), first_ms,
@@ -38,6 +44,9 @@ def measure(contenders: list[Contender], rounds: int, most_seconds: float = 10.0
     for done in range(rounds):
         for contender, own in zip(contenders, times):
             if done < 3 or sum(own) * contender.repeats < most_seconds:
+                time.sleep(_PAUSE)
+                if not own or own[-1] * contender.repeats < _SHORT:
+                    contender.run()
                 own.append(_seconds(contender.run) / contender.repeats)
     results = []
     for contender, own, start in zip(contenders, times, first):

@@ -308,7 +308,7 @@ def benchmark(
     if what == "artefact":
         from neonext_ms.analysis.artefact_benchmark import artefact_table, benchmark_artefacts
 
-        rows = benchmark_artefacts(models or (), batch_sizes, rounds)
+        rows = benchmark_artefacts(models or (), batch_sizes, rounds, authors and Path(authors).expanduser())
         print(artefact_table(rows))
         return rows
     if what == "data":

@@ -10,7 +10,7 @@ import numpy as np
 
 from neonext_ms.data import Preprocess
 from neonext_ms.data.sources.base import IMAGENET_MEAN, IMAGENET_STD
-from neonext_ms.deploy.official import COUNTER, official_name, official_shape, our_name, our_shape
+from neonext_ms.deploy.official import COUNTER, official_name, official_shape, official_state, our_name, our_shape
 from neonext_ms.deploy.state_dict import FORMATS, read_metadata, read_state_dict, state_dict_bytes
 from neonext_ms.deploy.structure import model_name, structure
 from neonext_ms.errors import UserError
@@ -105,7 +105,7 @@ def convert(
     }
     if output.suffix in (".safetensors", ".npz") and weights.names == PYTORCH:
         report["names"] = OURS
-    theirs = _official_state(weights, shapes)
+    theirs = official_state({name: weights.values[name] for name in shapes}, weights.counters)
     if official:
         from neonext_ms.deploy.official_run import compare
 
@@ -241,18 +241,6 @@ def _hint(weights: Weights) -> str:
     except UserError:
         return ""
     return f" (it looks like {name}{' with other ' + ', '.join(overrides) if overrides else ''})"
-
-
-def _official_state(weights: Weights, shapes: dict) -> dict[str, np.ndarray]:
-    """A state dict as the authors' network has it, with its counters."""
-    state = {}
-    for name in shapes:
-        theirs = official_name(name)
-        state[theirs] = weights.values[name].reshape(official_shape(theirs, shapes[name]))
-        if theirs.endswith(".running_var"):
-            counter = theirs.replace("running_var", COUNTER)
-            state[counter] = np.array(weights.counters.get(counter, 0), np.int64)
-    return state
 
 
 def _sha256(path: Path) -> str:

@@ -20,6 +20,8 @@ def test_every_form_and_batch_size_is_measured(checkpoint, exported_onnx):
 
 
 def test_what_cannot_be_measured_is_refused(checkpoint, tmp_path):
+    with pytest.raises(UserError, match="not a clone of the authors' repository"):
+        benchmark_artefacts([checkpoint], [1], 2, authors=tmp_path)
     for models, sizes, message in (
         ([], [1], "needs models"),
         (["x.pb"], [1], "cannot measure x.pb"),

@@ -136,13 +136,17 @@ def export(
         gelu: the error function as trained, or its tanh approximation.
         weights: float16 halves the file, and its arithmetic is half precision.
         encrypt: encrypt a MindIR with the key in key_file.
-        key_file: 32, 48 or 64 hexadecimal digits; the environment variable NEONEXT_KEY if null.
+        key_file: with encrypt; 32, 48 or 64 hexadecimal digits; the environment variable NEONEXT_KEY if null.
         device: where to compare; auto takes an Ascend NPU if there is one.
     """
     from neonext_ms.deploy import export_model
     from neonext_ms.deploy.key import read_key
     from neonext_ms.training import distributed
 
+    if key_file and not encrypt:
+        raise UserError(
+            f"--key_file {key_file} without --encrypt true would leave the file readable: give both or none"
+        )
     key = read_key(key_file) if encrypt else None
     distributed.start(device)
     card = export_model(

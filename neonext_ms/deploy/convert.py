@@ -82,6 +82,7 @@ def convert(
         UserError: lists what differs: names that are missing or unexpected, wrong shapes, types, values.
     """
     from neonext_ms.models import create_model
+    from neonext_ms.models.layers import check_input_size
 
     source, output = Path(source), Path(output)
     _check_output(output)
@@ -89,6 +90,8 @@ def convert(
     facts = _facts(weights, model, image_size, shifts, class_names, source)
     name, classes, overrides = (facts["model"][key] for key in ("name", "num_classes", "overrides"))
     network = create_model(name, classes, seed=0, **overrides)
+    side = facts["preprocess"]["image_size"]
+    check_input_size(side, side, len(network.spec.dims))
     shapes = {p.name: p.shape for p in network.get_parameters()}
     _check(weights, shapes, f"{source} does not fit {name}")
     weights.values = {name: value.astype(np.float32) for name, value in weights.values.items()}
@@ -231,8 +234,9 @@ def _check(weights: Weights, shapes: dict[str, tuple[int, ...]], what: str):
             differences.append(f"{official_name(name) if weights.names == PYTORCH else name} is missing")
     if differences:
         listed = "; ".join(differences[:SHOWN])
+        count = f"{len(differences)} difference{'s' * (len(differences) > 1)}"
         more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
-        raise UserError(f"{what}{_hint(weights)}, {len(differences)} differences: {listed}{more}")
+        raise UserError(f"{what}{_hint(weights)}, {count}: {listed}{more}")
 
 
 def _hint(weights: Weights) -> str:

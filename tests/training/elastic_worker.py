@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from neonext_ms.data import Loader
@@ -34,6 +35,7 @@ def stopped(step=None):
     beat(step)
     if step == stop and rank == world - 1:
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)  # the listening thread's turn
 
 
 Loader.epoch, heartbeat.beat = noted, stopped

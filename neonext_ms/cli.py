@@ -17,7 +17,7 @@ from dataclasses import fields
 
 from neonext_ms import __version__
 from neonext_ms.commands import COMMANDS, SUBJECTS
-from neonext_ms.errors import STOPPED, Incomplete, Stopped, UserError
+from neonext_ms.errors import STOPPED, Incomplete, Stopped, UnsavedError, UserError
 from neonext_ms.terminal import TerminalHandler
 
 CONFIGURED = ("train", "ablate", "plot")  # commands that take the options of a training run
@@ -76,6 +76,8 @@ def main(arguments: list[str] | None = None):
     except Stopped as stopped:
         print(f"neonext: {stopped}", file=sys.stderr)
         sys.exit(STOPPED)
+    except UnsavedError as error:
+        _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:

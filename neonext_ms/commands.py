@@ -290,17 +290,18 @@ def benchmark(
     models: list[str] | None = None,
     batch_sizes: tuple[int, ...] = (1, 8),
 ):
-    """Measure the operator, a block, a network, its training step, all four (compute), data loading, or artefacts.
+    """Measure operator, block, network, training step, all four (compute), data loading, checkpoints or artefacts.
 
     Contenders take turns, and the medians of the rounds are reported. The data pipeline runs beside MindSpore's own
     C++ pipeline, on JPEGs that are made for it. Artefacts are a checkpoint, as it is and folded, and exported files.
+    Of checkpoints, it is what the writing of one costs the steps beside it.
 
     Args:
         against: any of dense, patchwise, depthwise (MindSpore's 7 x 7), torch (PyTorch's, where it is installed).
         rounds: measurements of each contender; networks and their steps take a third of them.
         batch_size: images of the operator and the block.
         model: network to measure.
-        model_batch_size: images of the network and its step.
+        model_batch_size: images of the network and its step, also beside checkpoints.
         image_size: side of these images in pixels.
         output: PNG file to draw.
         readme: Markdown file whose benchmark table is replaced, between its two benchmark marks.
@@ -315,6 +316,12 @@ def benchmark(
         rows = benchmark_artefacts(models or (), batch_sizes, rounds, authors and Path(authors).expanduser())
         print(artefact_table(rows))
         return rows
+    if what == "checkpoint":
+        from neonext_ms.analysis.checkpoint_benchmark import benchmark_checkpoint, checkpoint_table
+
+        result = benchmark_checkpoint(model, model_batch_size, image_size, rounds)
+        print(checkpoint_table(result))
+        return result
     if what == "data":
         from neonext_ms.analysis.data_benchmark import benchmark_data, data_table
 
@@ -402,5 +409,5 @@ COMMANDS = {
 }
 SUBJECTS = {
     "plot": ["augment"],
-    "benchmark": ["operator", "block", "network", "step", "compute", "data", "artefact"],
+    "benchmark": ["operator", "block", "network", "step", "compute", "data", "checkpoint", "artefact"],
 }  # what these commands can show

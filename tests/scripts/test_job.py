@@ -193,6 +193,17 @@ def test_restarts_come_to_an_end(start):
     assert not (job.folder / "logs" / "start-3").exists()
 
 
+def test_pauses_between_starts_double_up_to_a_limit(tmp_path, environment):
+    """The shell's sleep is replaced by one that takes no time."""
+    script = RUN.replace("RESTART_DELAY=1", 'RESTART_DELAY=100\nsleep() { echo slept "$1"; }\n')
+    command = ["bash", "-c", script, ROOT, "4", "--workers=1", tmp_path, "-c", "raise SystemExit(3)"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 3
+    assert result.stdout.splitlines() == ["slept 100", "slept 200", "slept 300", "slept 300"]
+    starts = [line for line in result.stderr.splitlines() if line.startswith("== Start")]
+    assert starts[1] == "== Start 3 of at most 5 in 200 s, from the newest good checkpoint"
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_interruption_stops_every_worker_and_starts_none(start, sent, code):
     job = start("wait", table=sent != signal.SIGINT, restarts=3)

@@ -1,4 +1,4 @@
-"""The `neonext` command line: options, messages and exit codes. What the commands do is in commands.py.
+"""The `neonext` command line: options, messages and exit codes. What the commands do is in commands.
 
 Exit codes: 0 success; 1 a failure of the program; 2 a mistake in what was asked for, told in one line; 3 all was done
 that could be, but not for all that was given; 75 a training run that a signal has stopped, after a checkpoint to go on

@@ -171,25 +171,25 @@ def _serve(pipe, form: _Form):
     before = _peak_mb()
     try:
         network, shape = form.open()
+        pipe.send(shape[0])
+        images = {}
+        with contextlib.suppress(EOFError):
+            while True:
+                size = pipe.recv()
+                if size is None:
+                    pipe.send(_peak_mb() - before)
+                    continue
+                if size not in images:
+                    rng = np.random.default_rng(0)
+                    images[size] = rng.standard_normal((size, *shape[1:])).astype(np.float32)
+                start = time.perf_counter()
+                network(images[size])
+                pipe.send(time.perf_counter() - start)
+    except UserError as error:
+        pipe.send(error)
     except Exception as error:
         first_line = str(error).strip().partition("\n")[0]
-        unexpected = UserError(f"cannot run {form.path} ({form.name}): {first_line}")
-        pipe.send(error if isinstance(error, UserError) else unexpected)
-        return
-    pipe.send(shape[0])
-    images = {}
-    with contextlib.suppress(EOFError):
-        while True:
-            size = pipe.recv()
-            if size is None:
-                pipe.send(_peak_mb() - before)
-                continue
-            if size not in images:
-                rng = np.random.default_rng(0)
-                images[size] = rng.standard_normal((size, *shape[1:])).astype(np.float32)
-            start = time.perf_counter()
-            network(images[size])
-            pipe.send(time.perf_counter() - start)
+        pipe.send(UserError(f"cannot run {form.path} ({form.name}): {first_line}"))
 
 
 def _peak_mb() -> float:

@@ -19,6 +19,7 @@ from neonext_ms.training.checkpoint import assign_weights, load_weights, manifes
 
 log = logging.getLogger(__name__)
 
+SUFFIXES = (".ckpt", *FORMATS)
 PYTORCH, OURS = "PyTorch", "neonext_ms"  # whose names a file has
 SHOWN = 20  # differences that a message lists
 RELEASED_AT_384 = (1, 1, 1, 1)  # shifts
@@ -123,9 +124,8 @@ def convert(
 
 
 def _check_output(output: Path):
-    suffixes = (".ckpt", *FORMATS)
-    if output.suffix not in suffixes:
-        raise UserError(f"the output must end in one of {' '.join(suffixes)}, got {output}")
+    if output.suffix not in SUFFIXES:
+        raise UserError(f"the output must end in one of {' '.join(SUFFIXES)}, got {output}")
     if not output.parent.is_dir():
         raise UserError(
             f"there is no folder {output.parent} to write {output.name} in: make it or choose another output"
@@ -136,6 +136,8 @@ def _check_output(output: Path):
 
 
 def _read(source: Path, ema: bool) -> Weights:
+    if source.suffix not in SUFFIXES:
+        raise UserError(f"cannot read weights from {source}: expected one of {' '.join(SUFFIXES)}")
     if source.suffix == ".ckpt":
         if ema:
             raise UserError(f"{source} holds one set of weights: leave ema out")
@@ -177,7 +179,10 @@ def _facts(weights: Weights, model, image_size, shifts, class_names, source: Pat
         # The comparison tells what differs; without a classifier it tells that too.
         name, overrides, classes = model, {}, shapes.get("head.fc.bias", (1000,))[0]
     else:
-        spec, classes = structure(shapes)
+        try:
+            spec, classes = structure(shapes)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
         name, overrides = model_name(spec)
     size = image_size or 224
     if shifts is None and size == 384 and name.endswith("_v2"):

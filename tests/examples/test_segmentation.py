@@ -8,7 +8,18 @@ from neonext_ms import create_model
 from neonext_ms.data import Preprocess
 from neonext_ms.deploy.features import load_features
 from neonext_ms.errors import UserError
-from neonext_ms.examples.segmentation import CLASSES, SIDE, Scenes, Segmenter, evaluate, mean_iou, train
+from neonext_ms.examples.segmentation import (
+    CLASSES,
+    FIELD,
+    FILLED,
+    OFF,
+    SIDE,
+    Scenes,
+    Segmenter,
+    evaluate,
+    mean_iou,
+    train,
+)
 from neonext_ms.training.checkpoint import load_network, save_weights
 
 OVERRIDES = {"depths": [1, 1], "dims": [8, 16], "kernels": ["4+7", "7"], "shifts": [1, 0]}
@@ -44,12 +55,17 @@ def test_features_are_those_of_the_trained_network(checkpoint):
 
 def test_scenes_say_which_digit_is_under_every_pixel():
     scenes = Scenes("val")
-    images, labels = scenes.batch(4, 7)
-    assert images.shape == (4, 3, SIDE, SIDE) and labels.shape == (4, SIDE, SIDE)
+    images, labels = scenes.batch(64, 7)
+    assert images.shape == (64, 3, SIDE, SIDE) and labels.shape == (64, SIDE, SIDE)
     brightness = images[:, 0] * scenes.std + scenes.mean
     assert (brightness[labels > 0] > 0.4).all() and (brightness[labels == 0] < 0.31).all()
-    assert all(1 <= len(np.unique(label)) - 1 <= 3 for label in labels) and labels.max() < CLASSES
-    again, other = scenes.batch(4, 7)[0], scenes.batch(4, 8)[0]
+    assert set(np.unique(labels)) == set(range(CLASSES))
+    centres = labels.reshape(64, 2, FIELD, 2, FIELD)[:, :, OFF:-OFF, :, OFF:-OFF]
+    digits = [np.setdiff1d(centres[n, i, :, j], 0) for n in range(64) for i in (0, 1) for j in (0, 1)]
+    filled = [len(found) for found in digits if len(found)]
+    assert max(filled) <= 2 and np.mean(filled) < 1.1, "a field has one digit, but for what a neighbour sticks into it"
+    assert len(filled) / len(digits) == pytest.approx(FILLED, abs=0.1)
+    again, other = scenes.batch(64, 7)[0], scenes.batch(64, 8)[0]
     np.testing.assert_array_equal(images, again)
     assert (images != other).any()
 

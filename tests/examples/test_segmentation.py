@@ -77,14 +77,15 @@ def test_mean_iou_by_hand():
     assert mean_iou(np.zeros_like(labels), labels) == pytest.approx((2 / 5) / 3)
 
 
-def test_training_finds_digits_and_moves_the_features_too(checkpoint):
+def test_training_finds_digits_and_moves_the_features_at_their_own_rate(checkpoint):
     features = load_features(checkpoint)
     before = features.stem.proj.weight.asnumpy().copy()
     network = Segmenter(features, CLASSES)
     losses = []
     images, labels = Scenes("val").batch(8, 0)
     # A network as small as this needs a rate that would be too large for a real one.
-    train(network, Scenes("train"), steps=60, batch_size=8, lr=3e-2, seed=0, report=lambda _, loss: losses.append(loss))
+    train(network, Scenes("train"), 80, 8, 3e-2, features_lr=1e-3, seed=0, report=lambda _, loss: losses.append(loss))
     assert np.mean(losses[-5:]) < 0.5 * losses[0]
-    assert evaluate(network, images, labels, 8) > 1.2 * mean_iou(np.zeros_like(labels), labels)
-    assert np.abs(features.stem.proj.weight.asnumpy() - before).max() > 1e-4
+    assert evaluate(network, images, labels, 8) > 1.1 * mean_iou(np.zeros_like(labels), labels)
+    moved = np.abs(features.stem.proj.weight.asnumpy() - before).max()
+    assert 1e-4 < moved < 80 * 1e-3, "no update of AdamW is much larger than the rate"

@@ -126,10 +126,11 @@ def test_names_that_are_not_utf8_stay_what_they_are(exported, folder, tmp_path):
     with open(name, "wb") as file:
         file.write((folder / "a.png").read_bytes())
     command = [sys.executable, "-m", "neonext_ms", "infer", "--model", exported[None][0], "-"]
-    printed = subprocess.run(command, input=name + b"\n", capture_output=True)
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}  # as Python is under most locales, but for C
+    printed = subprocess.run(command, input=name + b"\n", capture_output=True, env=strict)
     assert printed.returncode == 0 and printed.stdout.startswith(name + b": "), printed.stderr
     output = tmp_path / "rows.txt"
-    written = subprocess.run([*command, "--output", output], input=name + b"\n", capture_output=True)
+    written = subprocess.run([*command, "--output", output], input=name + b"\n", capture_output=True, env=strict)
     assert written.returncode == 0 and output.read_bytes() == printed.stdout, written.stderr
 
 

@@ -166,7 +166,7 @@ def test_rank_that_never_starts_its_work_ends_the_job(start):
 
 def test_killed_scheduler_ends_the_job(start):
     job = start("wait", table=False)
-    job.wait_for("0.ready", "1.ready")
+    job.wait_for("0.ready", "1.ready", "logs/start-1/scheduler.pid")
     begin = time.monotonic()
     os.kill(job.pid("scheduler"), signal.SIGKILL)
     code, _, err = job.end()
@@ -234,7 +234,7 @@ def test_stopped_ranks_save_and_the_code_says_so(start, receiver):
 def test_signal_to_every_process_of_the_job_is_one(start, sent):
     """Some clusters do that; without the scheduler, ranks could not finish their update."""
     job = start("slow", table=False, restarts=3, setup="set_preempt_signal SIGUSR1")
-    job.wait_for("0.ready", "1.ready")
+    job.wait_for("0.ready", "1.ready", "logs/start-1/scheduler.pid")
     supervisor = subprocess.run(["pgrep", "-P", str(job.process.pid)], capture_output=True, text=True).stdout
     scheduler = job.pid("scheduler")
     for pid in (scheduler, job.pid("rank_0"), job.pid("rank_1"), int(supervisor), job.process.pid):

@@ -92,13 +92,16 @@ def start(tmp_path, environment):
 
 @pytest.mark.parametrize(("workers", "table"), [(1, False), (2, False), (2, True)])
 def test_success_shows_rank_0_without_the_noise(start, workers, table):
-    job = start("succeed", workers=workers, table=table)
+    usable = sorted(os.sched_getaffinity(0))
+    cores = [usable[-1], usable[0]][:workers]
+    job = start("succeed", f"--bind_cores={'/'.join(map(str, cores))}", workers=workers, table=table)
     code, out, err = job.end()
     assert (code, err) == (0, "")
     assert out.splitlines() == ["hello from rank 0", "bye from rank 0", "after the job"]
     logs = [job.logs / f"worker_{rank}.log" for rank in range(workers)]
     assert [f"bye from rank {rank}" in log.read_text() for rank, log in enumerate(logs)] == [True] * workers
     assert job.models == {rank: RESULT[rank] for rank in "01"[:workers]}
+    assert [(job.folder / f"{rank}.cores").read_text() for rank in range(workers)] == [f"[{core}]" for core in cores]
 
 
 @pytest.mark.parametrize("table", [True, False])

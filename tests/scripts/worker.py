@@ -31,6 +31,7 @@ print(f"hello from rank {rank}", flush=True)
 print("[INFO] DISTRIBUTED(7163,python) Start] Event base dispatch success!")
 print("[ERROR] DISTRIBUTED(7163,python) Connect] Failed to connect to the meta server node url: 127.0.0.1:8118.")
 (folder / "config.yaml").touch()
+(folder / f"{rank}.cores").write_text(str(sorted(os.sched_getaffinity(0))))
 model = folder / f"{rank}.model"
 done, total = map(int, model.read_text().split()) if resumed else (0, 0)
 told = []

@@ -1,7 +1,7 @@
 """A rank of a job that goes on with its run wherever it is, for test_distributed.py.
 
 Usage: python elastic_worker.py RUN NUMBER STOP, as the launcher calls a program; ranks append the updates and their
-samples to RUN/../<NUMBER>-<rank>.samples, and the last rank sends itself SIGTERM after update STOP, 0 for none.
+samples to RUN/../<NUMBER>-<rank>.samples, and the last rank sends itself SIGUSR1 after update STOP, 0 for none.
 """
 
 import json
@@ -34,7 +34,7 @@ def noted(self, *position):
 def stopped(step=None):
     beat(step)
     if step == stop and rank == world - 1:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGUSR1)
         time.sleep(0.1)  # the listening thread's turn
 
 

@@ -85,7 +85,7 @@ class Starts:
         assert last["training"]["global_batch"] == 128 and stop <= last["step"] <= EPOCH
         logs = sorted((self.folder / "logs" / f"start-{self.number}").glob("worker_*.log"))
         assert len(logs) == ranks
-        signals = ["SIGTERM", "a signal to another rank"][: ranks if stop else 0]
+        signals = ["SIGUSR1", "a signal to another rank"][: ranks if stop else 0]
         for log, reason in zip(logs[::-1], signals):
             assert f"{reason} has stopped the run after update {last['step']} of {EPOCH}, which is" in log.read_text()
 

@@ -1,7 +1,6 @@
 """How fast things are here: the operator, a block, the network, its training step."""
 
 import contextlib
-import ctypes
 import os
 import platform
 from collections.abc import Sequence
@@ -9,8 +8,10 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import nn, ops
 
+from neonext_ms.analysis.graphs import CHAIN, chain, random_tensor, runner
+from neonext_ms.analysis.kernel_alone import KernelChain
 from neonext_ms.analysis.timing import Contender, measure
 from neonext_ms.analysis.torch_worker import TorchWorker
 from neonext_ms.errors import UserError
@@ -24,7 +25,6 @@ from neonext_ms.ops.cpu_library import Unavailable, cpu_library, cpu_vector_widt
 STAGES = ((96, 56, "4+7", 1), (192, 28, "4+7", 1), (384, 14, "4+7", 1), (768, 7, "7", 0))
 WHAT = ("operator", "block", "network", "step")
 AGAINST = ("dense", "patchwise", "depthwise", "torch")
-CHAIN = 8  # cells in a row: one call from Python adds 0.3 ms, which is not the operator's
 
 
 def benchmark(
@@ -51,7 +51,8 @@ def benchmark(
         authors: clone of the authors' repository, whose PyTorch code then runs as one more contender.
 
     Returns:
-        machine: a description; cases: for each case its title and the results of `timing.measure`.
+        machine: a description; cases: for each case its title and the results of `timing.measure`; for the operator
+        also ratios, such as "patchwise / dense", how many times the time of dense patchwise takes.
 
     Raises:
         UserError: an unknown name, fewer than 2 rounds, torch asked for but not installed, no clone at authors.
@@ -113,30 +114,15 @@ def _read(path: str) -> str:
 
 def _case(case, rounds: int) -> dict:
     title, contenders = case
-    return {**title, "results": measure(contenders, rounds)}
+    case = {**title, "results": measure(contenders, rounds)}
+    return {**case, "ratios": _ratios(case["results"])} if title["what"] == "operator" else case
 
 
-class _Gradients(nn.Cell):
-    """Gradients of sum(network(x) * dy) by the input and all parameters."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.weighted = _Weighted(network)
-        self.weights = ms.ParameterTuple(network.trainable_params())
-        self.gradient = ops.grad(self.weighted, 0, self.weights)
-        self.set_train(True)
-
-    def construct(self, x, dy):
-        return self.gradient(x, dy)
-
-
-class _Weighted(nn.Cell):
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def construct(self, x, dy):
-        return ops.sum(self.network(x) * dy)
+def _ratios(results) -> dict[str, float]:
+    """How the formulations compare, a ratio of medians each, as far as they were measured."""
+    times = {r["name"]: r["ms"] for r in results}
+    pairs = (("patchwise", "dense"), ("dense", "NeoCell"), ("patchwise", "NeoCell"), ("kernel alone", "NeoCell"))
+    return {f"{a} / {b}": times[a] / times[b] for a, b in pairs if a in times and b in times}
 
 
 class _Copy(nn.Cell):
@@ -150,56 +136,31 @@ class _Copy(nn.Cell):
         return self.copy(x)
 
 
-def _random(shape) -> Tensor:
-    return Tensor(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
-
-
-def _runner(network: nn.Cell, x: Tensor, backward: bool):
-    """A callable that runs forward, or forward and backward. A graph on a CPU returns when it has ended."""
-
-    def forward():
-        network(x)
-
-    if not backward:
-        network.set_train(False)
-        return forward
-    dy = _random(network(x).shape)
-    gradients = _Gradients(network)
-
-    def run():
-        gradients(x, dy)
-
-    return run
-
-
-def _chain(make, x: Tensor, backward: bool, repeats: int, name: str) -> Contender:
-    network = nn.SequentialCell([make() for _ in range(repeats)])
-    return Contender(name, _runner(network, x, backward), repeats)
-
-
 def _operator(stage, n: int, backward: bool, against, torch, authors):
     c, plane, spec, shift = stage
-    x = _random((n, c, plane, plane))
+    x = random_tensor((n, c, plane, plane))
     groups = parse_spec(spec, c, shift)
 
     def cell(backend):
         return lambda: NeoCell(groups, backend=backend, seed=0)
 
-    contenders = [_chain(cell("auto"), x, backward, CHAIN, "NeoCell")]
+    contenders = [chain(cell("auto"), x, backward, CHAIN, "NeoCell")]
     with contextlib.suppress(Unavailable):
-        contenders.append(Contender("kernel alone", _Kernel(NeoCell(groups, backend="auto", seed=0), x, backward).run))
+        cpu_library()
+        kernels = KernelChain([cell("fused")() for _ in range(CHAIN)], x.asnumpy(), backward)
+        contenders.append(Contender("kernel alone", kernels.run, CHAIN))
         if not backward:
-            contenders.append(_chain(_Copy, x, False, CHAIN, "copy"))
+            contenders.append(chain(_Copy, x, False, CHAIN, "copy"))
     if "dense" in against:
-        contenders.append(_chain(cell("dense"), x, backward, 2, "dense"))
+        contenders.append(chain(cell("dense"), x, backward, 2, "dense"))
     if "patchwise" in against:
-        contenders.append(_chain(cell("patchwise"), x, backward, 2, "patchwise"))
+        contenders.append(chain(cell("patchwise"), x, backward, 1, "patchwise"))
     if "depthwise" in against:
 
         def depthwise():
             return nn.Conv2d(c, c, 7, group=c, pad_mode="pad", padding=3)
 
-        contenders.append(_chain(depthwise, x, backward, 1, "depthwise 7 x 7"))
+        contenders.append(chain(depthwise, x, backward, 1, "depthwise 7 x 7"))
     if "torch" in against:
         key = f"depthwise {stage} {backward}"
         torch.prepare(key, "depthwise", tuple(x.shape), backward)
@@ -213,14 +174,14 @@ def _operator(stage, n: int, backward: bool, against, torch, authors):
 
 def _block(stage, n: int, backward: bool, against, torch):
     c, plane, spec, shift = stage
-    x = _random((n, c, plane, plane))
+    x = random_tensor((n, c, plane, plane))
 
     def block(backend):
         return lambda: Block(parse_spec(spec, c, shift), False, 0, backend, "neo", np.random.default_rng(0))
 
-    contenders = [_chain(block("auto"), x, backward, 1, "NeoNeXt block")]
+    contenders = [chain(block("auto"), x, backward, 1, "NeoNeXt block")]
     if "dense" in against:
-        contenders.append(_chain(block("dense"), x, backward, 1, "dense"))
+        contenders.append(chain(block("dense"), x, backward, 1, "dense"))
     if "torch" in against:
         key = f"block {stage} {backward}"
         torch.prepare(key, "block", tuple(x.shape), backward)
@@ -229,10 +190,15 @@ def _block(stage, n: int, backward: bool, against, torch):
 
 
 def _network(model: str, shape, backward: bool, against, torch, authors):
-    x = _random(shape)
-    contenders = [Contender(model, _runner(create_model(model, seed=0), x, backward))]
+    x = random_tensor(shape)
+
+    def network(backend):
+        made = create_model(model, seed=0, backend=backend)
+        return runner(made, x, (shape[0], made.num_classes) if backward else None, input_gradient=False)
+
+    contenders = [Contender(model, network("auto"))]
     if "dense" in against:
-        contenders.append(Contender("dense", _runner(create_model(model, seed=0, backend="dense"), x, backward)))
+        contenders.append(Contender("dense", network("dense")))
     if "torch" in against:
         key = f"network {backward}"
         torch.prepare(key, "network", shape, backward)
@@ -246,39 +212,3 @@ def _network(model: str, shape, backward: bool, against, torch, authors):
 
 def _title(what: str, backward: bool, shape: str, n: int) -> dict:
     return {"what": what, "pass": "forward + backward" if backward else "forward", "shape": shape, "n": n}
-
-
-class _Kernel:
-    """The compiled operator called without MindSpore in between."""
-
-    def __init__(self, cell: NeoCell, x: Tensor, backward: bool):
-        library = ctypes.CDLL(str(cpu_library()))
-        self.functions = []
-        blocks = [p.asnumpy() for pair in zip(cell.left, cell.right) for p in pair]
-        layout = cell.fused.layout.asnumpy()
-        x = x.asnumpy()
-        self._add(library.neocell_forward, [x, layout, *blocks, np.empty_like(x)])
-        if backward:
-            dblocks = [np.empty_like(block) for block in blocks]
-            dbias = np.empty(x.shape[1], np.float32)
-            self._add(library.neocell_backward, [x, x.copy(), layout, *blocks, np.empty_like(x), *dblocks, dbias])
-
-    def _add(self, function, arrays):
-        count = len(arrays)
-        shapes = [(ctypes.c_int64 * a.ndim)(*a.shape) for a in arrays]
-        arguments = (
-            count,
-            (ctypes.c_void_p * count)(*(a.ctypes.data for a in arrays)),
-            (ctypes.c_int * count)(*(a.ndim for a in arrays)),
-            (ctypes.POINTER(ctypes.c_int64) * count)(*shapes),
-            (ctypes.c_char_p * count)(*(a.dtype.name.encode() for a in arrays)),
-            None,
-            None,
-        )
-        self.functions.append((function, arguments, arrays))
-
-    def run(self):
-        for function, arguments, _ in self.functions:
-            code = function(*arguments)
-            if code:
-                raise RuntimeError(f"the kernel returned {code}")

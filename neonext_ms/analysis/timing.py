@@ -21,21 +21,24 @@ class Contender:
     repeats: int = 1
 
 
-def measure(contenders: list[Contender], rounds: int) -> list[dict]:
+def measure(contenders: list[Contender], rounds: int, most_seconds: float = 10.0) -> list[dict]:
     """Time all contenders in interleaved rounds, so that whatever slows the machine down hits all of them.
 
-    The first run of each, with whatever it compiles, is reported apart; a second one warms up.
+    The first run of each, with whatever it compiles, is reported apart; a second one warms up. A contender whose runs
+    so far took longer than `most_seconds` sits the remaining rounds out, but for the first three.
 
     Returns:
-        per contender: name, ms (median of the rounds, of one unit of work), low_ms and high_ms (quartiles), first_ms.
+        per contender: name, ms (median of its rounds, of one unit of work), low_ms and high_ms (quartiles), first_ms,
+        rounds (that it ran).
     """
     first = [_seconds(contender.run) for contender in contenders]
     for contender in contenders:
         contender.run()
     times = [[] for _ in contenders]
-    for _ in range(rounds):
+    for done in range(rounds):
         for contender, own in zip(contenders, times):
-            own.append(_seconds(contender.run) / contender.repeats)
+            if done < 3 or sum(own) * contender.repeats < most_seconds:
+                own.append(_seconds(contender.run) / contender.repeats)
     results = []
     for contender, own, start in zip(contenders, times, first):
         low, median, high = statistics.quantiles(own, n=4, method="inclusive")
@@ -46,6 +49,7 @@ def measure(contenders: list[Contender], rounds: int) -> list[dict]:
                 "low_ms": 1e3 * low,
                 "high_ms": 1e3 * high,
                 "first_ms": 1e3 * start,
+                "rounds": len(own),
             }
         )
     return results

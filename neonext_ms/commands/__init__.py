@@ -12,5 +12,5 @@ FUNCTIONS = (train, ablate, report, validate, profile, export, convert, infer, p
 COMMANDS = {function.__name__: function for function in FUNCTIONS}
 SUBJECTS = {
     "plot": ["augment"],
-    "benchmark": ["operator", "block", "network", "step", "compute", "data", "checkpoint", "artefact"],
+    "benchmark": ["operator", "block", "network", "step", "compute", "layers", "data", "checkpoint", "artefact"],
 }  # what these commands can show

@@ -35,21 +35,22 @@ def benchmark(
     models: list[str] | None = None,
     batch_sizes: tuple[int, ...] = (1, 8),
 ):
-    """Measure operator, block, network, training step, all four (compute), data loading, checkpoints or artefacts.
+    """Measure operator, block, network, step, all four (compute), layers, data loading, checkpoints or artefacts.
 
-    Contenders take turns, and the medians of the rounds are reported. The data pipeline runs beside MindSpore's own
-    C++ pipeline, on JPEGs that are made for it. Artefacts are a checkpoint, as it is and folded, and exported files.
-    Of checkpoints, it is what the writing of one costs the steps beside it.
+    Contenders take turns, and the medians of the rounds are reported. Layers are those of the network at their own
+    shapes, with their share of its time, and how far their products are from the processor's peak. The data pipeline
+    runs beside MindSpore's own C++ pipeline, on JPEGs that are made for it. Artefacts are a checkpoint, as it is and
+    folded, and exported files. Of checkpoints, it is what the writing of one costs the steps beside it.
 
     Args:
         against: any of dense, patchwise, depthwise (MindSpore's 7 x 7), torch (PyTorch's, where it is installed).
         rounds: measurements of each contender; networks and their steps take a third of them.
         batch_size: images of the operator and the block.
         model: network to measure.
-        model_batch_size: images of the network and its step, also beside checkpoints.
+        model_batch_size: images of the network, its step and its layers, also beside checkpoints.
         image_size: side of these images in pixels.
         output: PNG file to draw.
-        readme: Markdown file whose benchmark table is replaced, between its two benchmark marks.
+        readme: Markdown file whose table is replaced, between the two marks named "benchmark", of layers "layers".
         authors: clone of the authors' repository (HapKoM/neonext on GitHub), whose PyTorch code then runs as well; of
             artefacts with the weights of each checkpoint.
         workers: of the data pipeline, numbers to try, as in --workers '[1, 2]'.
@@ -74,6 +75,16 @@ def benchmark(
         rows = benchmark_data(workers, rounds)
         print(data_table(rows))
         return rows
+    if what == "layers":
+        from neonext_ms.analysis.benchmark_report import update_readme
+        from neonext_ms.analysis.layer_benchmark import benchmark_layers, layers_table
+
+        result = benchmark_layers(model, model_batch_size, image_size, rounds)
+        table = layers_table(result)
+        print(table)
+        if readme:
+            update_readme(Path(readme), table, "layers")
+        return result
     from neonext_ms.analysis.benchmark import WHAT, benchmark
     from neonext_ms.analysis.benchmark_report import benchmark_table, plot_benchmark, update_readme
 

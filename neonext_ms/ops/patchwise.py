@@ -14,42 +14,51 @@ def patchwise_neocell(x: Tensor, left, right, left_runs, right_runs, h_out: int,
     parts = []
     first = 0
     for i in range(len(left_runs)):
-        for start, stop, s, t in _common_runs(left_runs[i], right_runs[i]):
-            patches = x[:, first + start : first + stop]
-            parts.append(_patches_product(patches, left[i][start:stop], right[i][start:stop], s, t, h_out, w_out))
-        first += left_runs[i][-1][1]
-    return parts[0] if len(parts) == 1 else ops.concat(parts, 1)
+        channels = left_runs[i][-1][1]
+        runs = _common_runs(left_runs[i], right_runs[i], left[i].shape[1], right[i].shape[2])
+        parts.append(_group_product(x[:, first : first + channels], left[i], right[i], runs, h_out, w_out))
+        first += channels
+    return _joined(parts)
 
 
-def _common_runs(left_runs, right_runs):
-    """Channel runs (first, last + 1, left shift, right shift) in which neither shift changes."""
+@ops.constexpr
+def _common_runs(left_runs, right_runs, h_block: int, w_block: int):
+    """Channel runs (first, last + 1, top, side) in which no shift changes.
+
+    A shift of s rows starts the first row of patches `top` rows above the plane's output, top = (k - s) % k; likewise
+    `side` for columns.
+    """
     runs = []
     for first_l, last_l, s in left_runs:
         for first_r, last_r, t in right_runs:
             start, stop = max(first_l, first_r), min(last_l, last_r)
             if start < stop:
-                runs.append((start, stop, s, t))
-    return runs
+                runs.append((start, stop, (h_block - s) % h_block, (w_block - t) % w_block))
+    return tuple(runs)
 
 
-def _patches_product(x: Tensor, left: Tensor, right: Tensor, s: int, t: int, h_out: int, w_out: int) -> Tensor:
-    """One run of channels: pad to whole patches, multiply each, put them back, cut to size.
-
-    Zero rows and columns stand where a truncated block reaches beyond the plane; a shift s starts the first patch
-    (k - s) % k rows above it.
-    """
-    n, c, h, w = x.shape
-    h_block, h_in = left.shape[1:]
+def _group_product(x: Tensor, left: Tensor, right: Tensor, runs, h_out: int, w_out: int) -> Tensor:
+    """The channels of one group: cut into whole patches, multiply each, put them back, cut to size."""
+    c, h_block, h_in = left.shape
     w_in, w_block = right.shape[1:]
-    top, side = (h_block - s) % h_block, (w_block - t) % w_block
-    count_h, count_w = -(-(h_out + top) // h_block), -(-(w_out + side) // w_block)
-    x = _window(x, -top, count_h * h_in, -side, count_w * w_in)
-    x = ops.transpose(ops.reshape(x, (-1, c, count_h, h_in, count_w, w_in)), (0, 1, 2, 4, 3, 5))
-    x = matmul(
-        matmul(ops.reshape(left, (1, c, 1, 1, h_block, h_in)), x), ops.reshape(right, (1, c, 1, 1, w_in, w_block))
-    )
-    x = ops.reshape(ops.transpose(x, (0, 1, 2, 4, 3, 5)), (-1, c, count_h * h_block, count_w * w_block))
-    return x[:, :, top : top + h_out, side : side + w_out]
+    # As many patches as the run that starts furthest out needs, so that one product serves all.
+    count_h = -(-(h_out + max([run[2] for run in runs])) // h_block)
+    count_w = -(-(w_out + max([run[3] for run in runs])) // w_block)
+    windows = [
+        _window(x[:, start:stop], -top, count_h * h_in, -side, count_w * w_in) for start, stop, top, side in runs
+    ]
+    patches = ops.reshape(_joined(windows), (-1, c, count_h, h_in, count_w, w_in))
+    patches = ops.transpose(patches, (0, 1, 2, 4, 3, 5))
+    left = ops.reshape(left, (1, c, 1, 1, h_block, h_in))
+    right = ops.reshape(right, (1, c, 1, 1, w_in, w_block))
+    patches = ops.transpose(matmul(matmul(left, patches), right), (0, 1, 2, 4, 3, 5))
+    planes = ops.reshape(patches, (-1, c, count_h * h_block, count_w * w_block))
+    return _joined([planes[:, start:stop, top : top + h_out, side : side + w_out] for start, stop, top, side in runs])
+
+
+def _joined(parts) -> Tensor:
+    """Channels of all parts."""
+    return parts[0] if len(parts) == 1 else ops.concat(parts, 1)
 
 
 def _window(x: Tensor, top: int, rows: int, side: int, cols: int) -> Tensor:

@@ -24,6 +24,7 @@ RESULT = {
                 {"name": "NeoCell", "ms": 1.0, "low_ms": 0.9, "high_ms": 1.2, "first_ms": 100.0},
                 {"name": "dense", "ms": 2.5, "low_ms": 2.4, "high_ms": 2.7, "first_ms": 200.0},
             ],
+            "ratios": {"dense / NeoCell": 2.5},
         }
     ],
 }
@@ -52,6 +53,7 @@ def test_rounds_are_interleaved_and_first_calls_apart():
     assert slow["low_ms"] <= slow["ms"] <= slow["high_ms"]
     assert fast["ms"] < slow["ms"]
     assert remote["ms"] == 7000.0
+    assert [r["rounds"] for r in (slow, fast, remote)] == [5, 5, 3]  # ten seconds are enough of one
 
 
 def test_every_part_is_measured():
@@ -79,15 +81,22 @@ def test_every_part_is_measured():
 
 def test_other_formulations():
     result = benchmark(("operator",), ("dense", "patchwise"), rounds=5, batch_size=2, stages=SMALL)
-    forward, both = ({r["name"] for r in case["results"]} for case in result["cases"])
-    assert {"NeoCell", "dense", "patchwise"} < forward
-    assert {"NeoCell", "dense", "patchwise"} < both
+    for case in result["cases"]:
+        times = {r["name"]: r["ms"] for r in case["results"]}
+        assert case["ratios"] == {
+            "patchwise / dense": times["patchwise"] / times["dense"],
+            "dense / NeoCell": times["dense"] / times["NeoCell"],
+            "patchwise / NeoCell": times["patchwise"] / times["NeoCell"],
+            "kernel alone / NeoCell": times["kernel alone"] / times["NeoCell"],
+        }
 
 
 def test_table_and_picture(tmp_path):
     table = benchmark_table(RESULT)
     assert "| operator 8 x 8 x 8, forward | 2 | NeoCell   | 1.000 | 0.900 - 1.200 | 1.00 " in table
     assert "| dense     | 2.500 | 2.400 - 2.700 | 2.50 " in table
+    assert "| dense / fused (paper: 3) |" in table
+    assert "| operator 8 x 8 x 8, forward | 2.50 " in table
     assert "P, 2 cores, load 0.5" in table and "MindSpore 2.10.0." in table
     plot_benchmark(RESULT, tmp_path / "b.png")
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")

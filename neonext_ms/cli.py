@@ -1,4 +1,4 @@
-"""The `neonext` command line: options, messages and exit codes. What the commands do is in commands.py.
+"""The `neonext` command line: options, messages and exit codes. What the commands do is in commands.
 
 Exit codes: 0 success; 1 a failure of the program; 2 a mistake in what was asked for, told in one line; 3 all was done
 that could be, but not for all that was given; 75 a training run that a signal has stopped, after a checkpoint to go on
@@ -6,6 +6,7 @@ from; 130 interrupted.
 """
 
 import getpass
+import io
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from dataclasses import fields
 
 from neonext_ms import __version__
 from neonext_ms.commands import COMMANDS, SUBJECTS
-from neonext_ms.errors import STOPPED, Incomplete, Stopped, UserError
+from neonext_ms.errors import STOPPED, Incomplete, Stopped, UnsavedError, UserError
 from neonext_ms.terminal import TerminalHandler
 
 CONFIGURED = ("train", "ablate", "plot")  # commands that take the options of a training run
@@ -48,7 +49,8 @@ def build_parser():
             command.add_argument("--models", nargs="+", help="names, as in --models neonext_t neonext_s; default: all")
             command.add_function_arguments(function, as_group=False, skip={"models"})
         elif name == "infer":
-            command.add_argument("images", nargs="*", help="image files, folders, patterns, or - for a list on stdin")
+            listed = "image files, folders, patterns, or - for a list on stdin; none with --count"
+            command.add_argument("images", nargs="*", default=[], help=listed)
             command.add_function_arguments(function, as_group=False, skip={"images"})
         elif name == "report":
             command.add_argument("run", help="folder of a training run")
@@ -74,6 +76,8 @@ def main(arguments: list[str] | None = None):
     except Stopped as stopped:
         print(f"neonext: {stopped}", file=sys.stderr)
         sys.exit(STOPPED)
+    except UnsavedError as error:
+        _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:
@@ -90,6 +94,7 @@ def main(arguments: list[str] | None = None):
 def _run(arguments: list[str]) -> int:
     options, name = _parse(arguments)
     _quiet_mindspore()
+    _pass_file_names()
     # With --json, whatever a command prints for people goes to stderr, and stdout is the result alone.
     stdout = sys.stdout
     if options.pop("json"):
@@ -122,7 +127,7 @@ def _parse(arguments: list[str]) -> tuple[dict, str]:
     try:
         parsed = build_parser().parse_args(arguments)
     except ArgumentError as error:
-        message = " ".join(str(error).split()).rstrip(".")
+        message = _plain(" ".join(str(error).split()).rstrip("."))
         if arguments[0] not in COMMANDS:
             raise UserError(f"{message}; see neonext --help") from None
         # Required options are named with their command.
@@ -136,6 +141,23 @@ def _parse(arguments: list[str]) -> tuple[dict, str]:
         options = {key: value for key, value in options.items() if key not in of_the_run}
         options["config"] = TrainConfig.from_namespace(parsed[name])
     return options, name
+
+
+def _plain(message: str) -> str:
+    """A message of the parser about an option's type, in the words of the command line."""
+    message = re.sub(r'^Parser key "(\w+)": ', r"--\1: ", message)
+    union = r"Does not validate against any of the Union subtypes Subtypes: \[(.*?), <class 'NoneType'>\] Errors: .* "
+    message = re.sub(union + "Given value: ", r"Expected a \1 or null. Got value: ", message)
+    message = re.sub(r"<class '(\w+)'>", r"\1", message)
+    message = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", message)
+    return re.sub(r"Expected an? (.*)\. Got value: ", r"expected \1, got ", message)
+
+
+def _pass_file_names():
+    """A file's name is bytes, which need not be UTF-8: names that are read and printed stay the bytes that they are."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
 
 
 def _quiet_mindspore():

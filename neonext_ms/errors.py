@@ -20,6 +20,10 @@ class Stopped(Exception):
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 
+class UnsavedError(Exception):
+    """A training run whose last checkpoint could not be written, while all else is there; the exit code is 1."""
+
+
 class Incomplete(Exception):
     """A command did what it could, but not for all that it was given. result: what it returns nevertheless."""
 

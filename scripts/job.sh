@@ -19,6 +19,17 @@ set_seconds() {
   JOB_OPTIONS+=("--$1=$2")
 }
 
+PREEMPT_SIGNAL="" # with which the cluster asks to stop, besides SIGTERM
+
+# set_preempt_signal NAME: such as SIGUSR1.
+set_preempt_signal() {
+  if ! [[ "$1" =~ ^SIG[A-Z0-9]+$ ]] || ! kill -l "$1" >/dev/null 2>&1; then
+    die "preempt_signal must be the name of a signal such as SIGUSR1, got '$1'"
+  fi
+  PREEMPT_SIGNAL="$1"
+  JOB_OPTIONS+=("--preempt_signal=$1")
+}
+
 JOB_PID=""     # supervise.py while it runs
 JOB_SIGNALED=0 # number of the signal that ended the job, if one did
 
@@ -36,6 +47,7 @@ run_job() {
   trap '_pass_signal INT 2' INT
   trap '_pass_signal TERM 15' TERM
   trap '_pass_signal HUP 1' HUP
+  [[ -z "$PREEMPT_SIGNAL" ]] || trap '_pass_signal TERM 15' "$PREEMPT_SIGNAL"
   while :; do
     status=0
     logs="$(_new_log_folder "$run/logs")" || return
@@ -54,7 +66,7 @@ run_job() {
       more=(--resume "$run")
     fi
   done
-  trap - INT TERM HUP
+  trap - INT TERM HUP ${PREEMPT_SIGNAL:+"$PREEMPT_SIGNAL"}
   return "$status"
 }
 

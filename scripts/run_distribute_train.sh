@@ -37,6 +37,7 @@ When something goes wrong (seconds):
   start_timeout=1800   the same, for loading and compiling
   exit_timeout=60      for the others after one worker has ended without an error before its work was done
   stop_timeout=30      for the workers to save after Ctrl-C or SIGTERM; Ctrl-C again: at once
+  preempt_signal=NAME  a signal such as SIGUSR1 that stops the job as SIGTERM does, with a checkpoint
   health_interval=60   between the lines that tell which workers live, their updates and the memory; 0: none
   node_timeout=30      a machine from which nothing is heard for so long is lost
   bind_cores=true      each worker on its own equal part of the cores; or taskset's ranges, 0-3/4-7 for two workers
@@ -60,6 +61,10 @@ set_option() {
     rank_table) RANK_TABLE="${2:-}" ;;
     max_restarts | restart_delay) set_restarts "$1" "${2:-}" ;;
     hang_timeout | start_timeout | exit_timeout | stop_timeout | node_timeout | health_interval) set_seconds "$1" "${2:-}" ;;
+    preempt_signal)
+      set_preempt_signal "${2:-}"
+      pass_on "$@"
+      ;;
     bind_cores) JOB_OPTIONS+=("--bind_cores=${2:-true}") ;;
     *) pass_on "$@" ;;
   esac

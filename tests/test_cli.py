@@ -51,8 +51,9 @@ MISTAKES = {
     "no such command": (["trian"], ["trian", "train"]),
     "unknown model": (["train", "--model", "neonext_q"], ["neonext_q", "neonext_t"]),
     "unknown option": (["train", "--learning_rate", "1"], ["--learning_rate", "train --help"]),
-    "wrong type": (["train", "--epochs", "ten"], ["epochs", "int", "ten"]),
-    "wrong choice": (["train", "--optimizer", "lamb"], ["optimizer", "lamb", "adamw"]),
+    "wrong type": (["train", "--epochs", "ten"], ["--epochs: expected int, got ten;"]),
+    "wrong choice": (["train", "--optimizer", "lamb"], ["--optimizer: expected one of ", "'adamw'", ", got lamb;"]),
+    "neither a number nor null": (["profile", "--image_size", "x"], ["--image_size: expected int or null, got x;"]),
     "no config file": (["train", "--config", "mytrain.yaml"], ["mytrain.yaml"]),
     "missing data folder": (["train", "--dataset", "folder", "--data_dir", "none"], ["none", "not a folder"]),
     "no data folder": (["train", "--dataset", "cifar10"], ["cifar10", "data_dir"]),
@@ -72,6 +73,10 @@ MISTAKES = {
     "neither images nor count": (["infer", "--model", "none.mindir"], ["--count"]),
     "export of nothing": (["export", "--checkpoint", "none.ckpt", "--output", "a.mindir"], ["none.ckpt"]),
     "export to another format": (["export", "--checkpoint", "none.ckpt", "--output", "a.pb"], [".mindir", "a.pb"]),
+    "key without encryption": (
+        ["export", "--checkpoint", "none.ckpt", "--output", "a.mindir", "--key_file", "k"],
+        ["--key_file k", "--encrypt true"],
+    ),
     "unknown model in profile": (["profile", "--models", "neonext_q", "neonext_t"], ["neonext_q"]),
 }
 

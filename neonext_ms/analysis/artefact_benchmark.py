@@ -1,28 +1,53 @@
-"""How fast a trained network is in each of its forms, and what memory it takes: checkpoint, folded, MindIR, ONNX."""
+"""How fast a trained network is in each of its forms, and what memory it takes: checkpoint, folded, MindIR, ONNX.
+
+Beside them the authors' PyTorch code with the same weights, where there is a clone of it.
+"""
 
 import contextlib
+import importlib
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from neonext_ms.analysis.timing import Contender, measure
+from neonext_ms.deploy.authors import AuthorsCode, check_clone, network_arguments
+from neonext_ms.deploy.official import official_state
+from neonext_ms.deploy.torch_file import torch_bytes
 from neonext_ms.errors import UserError
 
 # What runs a file of each kind. A checkpoint is measured as it was trained and folded.
 _FORMS = {".ckpt": ("network", "folded"), ".mindir": ("MindIR",), ".onnx": ("onnxruntime",)}
+AUTHORS = "authors' PyTorch"
+
+# A network as a function of arrays, and the shape of its input, N None for any.
+_Opened = tuple[Callable[[np.ndarray], np.ndarray], list]
 
 
-def benchmark_artefacts(models: Sequence[str | Path], batch_sizes: Sequence[int], rounds: int) -> list[dict]:
+class _Form(NamedTuple):
+    """What is measured: `open` is called in a process of its own, after the framework is imported."""
+
+    path: Path
+    name: str
+    framework: str
+    open: Callable[[], _Opened]
+
+
+def benchmark_artefacts(
+    models: Sequence[str | Path], batch_sizes: Sequence[int], rounds: int, authors: Path | None = None
+) -> list[dict]:
     """Measure every form in a process of its own, in interleaved rounds, on random images of its input size.
 
     Args:
         models: .ckpt, .mindir and .onnx files, each with its manifest or card.
         batch_sizes: images in a batch; a file that was exported for another size is left out.
         rounds: measurements of each form.
+        authors: clone of the authors' repository, whose PyTorch code then runs the weights of every checkpoint, too.
 
     Returns:
         a row for each batch size and form: model, form, batch_size, ms (median of a batch), low_ms and high_ms
@@ -30,29 +55,30 @@ def benchmark_artefacts(models: Sequence[str | Path], batch_sizes: Sequence[int]
         since before the file was opened), times_the_first (ms against the first row of that batch size).
 
     Raises:
-        UserError: no model, an unknown kind of file, fewer than 2 rounds, a file that does not open.
+        UserError: no model, one that cannot be run, a batch size below 1, no round, no clone at authors.
     """
-    if not models or min(batch_sizes, default=0) < 1 or rounds < 2:
-        raise UserError(
-            f"an artefact benchmark needs models, batch sizes of at least 1 and at least 2 rounds, got {list(models)}, "
-            f"{list(batch_sizes)} and {rounds}: as in --models '[x.ckpt, x.mindir]' --batch_sizes '[1, 8]'"
-        )
+    if not models:
+        raise UserError("benchmark artefact needs models: --models '[x.ckpt, x.mindir, x.onnx]'")
+    if rounds < 2 or min(batch_sizes, default=0) < 1:
+        raise UserError(f"rounds must be at least 2, batch sizes at least 1, got {rounds} and {tuple(batch_sizes)}")
+    if authors:
+        check_clone(authors)
     paths = [Path(model) for model in models]
     for path in paths:
         if path.suffix not in _FORMS:
             raise UserError(f"cannot measure {path}: expected one of {', '.join(_FORMS)}")
     rows = []
     with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(_Worker(path, form)) for path in paths for form in _FORMS[path.suffix]]
+        workers = [stack.enter_context(_Worker(form)) for path in paths for form in _forms(path, authors)]
         for size in batch_sizes:
             able = [worker for worker in workers if worker.batch_size in (None, size)]
-            contenders = [Contender(worker.form, partial(worker.run, size)) for worker in able]
+            contenders = [Contender(worker.form.name, partial(worker.run, size)) for worker in able]
             results = measure(contenders, rounds) if able else []
             for worker, result in zip(able, results):
                 rows.append(
                     {
-                        "model": worker.path.name,
-                        "form": worker.form,
+                        "model": worker.form.path.name,
+                        "form": worker.form.name,
                         "batch_size": size,
                         **{key: result[key] for key in ("ms", "low_ms", "high_ms")},
                         "images_per_second": 1e3 * size / result["ms"],
@@ -62,6 +88,18 @@ def benchmark_artefacts(models: Sequence[str | Path], batch_sizes: Sequence[int]
                     }
                 )
     return rows
+
+
+def _forms(path: Path, authors: Path | None) -> Iterator[_Form]:
+    for name in _FORMS[path.suffix]:
+        yield _Form(path, name, "mindspore", partial(_open_network if name == "network" else _open_model, path))
+    if authors and path.suffix == ".ckpt":
+        from neonext_ms.training.checkpoint import load_network
+
+        network, manifest = load_network(path)
+        state = torch_bytes(official_state({p.name: p.asnumpy() for p in network.get_parameters()}, {}))
+        side = manifest["preprocess"]["image_size"]
+        yield _Form(path, AUTHORS, "torch", partial(_open_authors, authors, network_arguments(network), state, side))
 
 
 def artefact_table(rows: Sequence[dict]) -> str:
@@ -90,11 +128,11 @@ def artefact_table(rows: Sequence[dict]) -> str:
 class _Worker:
     """A form in a process of its own: thread pools do not share one well, and its memory is counted by itself."""
 
-    def __init__(self, path: Path, form: str):
-        self.path, self.form = path, form
+    def __init__(self, form: _Form):
+        self.form = form
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, path, form), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, form), daemon=True)
         self._process.start()
         theirs.close()
         self.batch_size = self._answer()
@@ -114,7 +152,8 @@ class _Worker:
         try:
             answer = self._pipe.recv()
         except EOFError:
-            raise UserError(f"the process that ran {self.path} ({self.form}) ended before it answered") from None
+            path, name, *_ = self.form
+            raise UserError(f"the process that ran {path} ({name}) ended before it answered") from None
         if isinstance(answer, UserError):
             raise answer
         return answer
@@ -127,30 +166,30 @@ class _Worker:
         self._process.join(10)
 
 
-def _serve(pipe, path: Path, form: str):
-    import mindspore  # noqa: F401 (its size is not the network's)
-
+def _serve(pipe, form: _Form):
+    importlib.import_module(form.framework)  # its size is not the network's
     before = _peak_mb()
     try:
-        network, shape = _open(path, form)
+        network, shape = form.open()
+        pipe.send(shape[0])
+        images = {}
+        with contextlib.suppress(EOFError):
+            while True:
+                size = pipe.recv()
+                if size is None:
+                    pipe.send(_peak_mb() - before)
+                    continue
+                if size not in images:
+                    rng = np.random.default_rng(0)
+                    images[size] = rng.standard_normal((size, *shape[1:])).astype(np.float32)
+                start = time.perf_counter()
+                network(images[size])
+                pipe.send(time.perf_counter() - start)
+    except UserError as error:
+        pipe.send(error)
     except Exception as error:
         first_line = str(error).strip().partition("\n")[0]
-        pipe.send(error if isinstance(error, UserError) else UserError(f"cannot run {path} ({form}): {first_line}"))
-        return
-    pipe.send(shape[0])
-    images = {}
-    with contextlib.suppress(EOFError):
-        while True:
-            size = pipe.recv()
-            if size is None:
-                pipe.send(_peak_mb() - before)
-                continue
-            if size not in images:
-                rng = np.random.default_rng(0)
-                images[size] = rng.standard_normal((size, *shape[1:])).astype(np.float32)
-            start = time.perf_counter()
-            network(images[size])
-            pipe.send(time.perf_counter() - start)
+        pipe.send(UserError(f"cannot run {form.path} ({form.name}): {first_line}"))
 
 
 def _peak_mb() -> float:
@@ -159,18 +198,34 @@ def _peak_mb() -> float:
     return int(status["VmHWM"].split()[0]) / 1024
 
 
-def _open(path: Path, form: str) -> tuple[Callable[[np.ndarray], np.ndarray], list]:
-    """The network as a function of arrays, and the shape of its input, N None for any."""
+def _open_model(path: Path) -> _Opened:
+    """As `neonext infer` runs it."""
+    from neonext_ms.deploy.opening import open_model
+
+    opened = open_model(path)
+    side = opened.facts["preprocess"]["image_size"]
+    return opened.network, [opened.batch_size, 3, side, side]
+
+
+def _open_network(path: Path) -> _Opened:
+    """A checkpoint's network as it was trained."""
     import mindspore as ms
 
-    from neonext_ms.deploy.opening import open_model
     from neonext_ms.training.checkpoint import load_network
 
-    if form != "network":
-        opened = open_model(path)
-        side = opened.facts["preprocess"]["image_size"]
-        return opened.network, [opened.batch_size, 3, side, side]
     ms.set_context(mode=ms.GRAPH_MODE)
     network, manifest = load_network(path)
     side = manifest["preprocess"]["image_size"]
     return lambda images: network(ms.Tensor(images)).asnumpy(), [None, 3, side, side]
+
+
+def _open_authors(clone: Path, arguments: dict, state: bytes, side: int) -> _Opened:
+    import torch
+
+    network = AuthorsCode(clone.resolve()).build(arguments, BytesIO(state))
+
+    def run(images):
+        with torch.no_grad():
+            return network(torch.from_numpy(images)).numpy()
+
+    return run, [None, 3, side, side]

@@ -5,7 +5,7 @@ import multiprocessing
 import time
 from pathlib import Path
 
-from neonext_ms.analysis.authors import AuthorsCode, check_clone
+from neonext_ms.deploy.authors import AuthorsCode, check_clone
 from neonext_ms.errors import UserError
 
 
@@ -20,11 +20,10 @@ class TorchWorker:
     """
 
     def __init__(self, threads: int, authors: Path | None = None):
-        if importlib.util.find_spec("torch") is None:
-            option = "--authors" if authors else "--against torch"
-            raise UserError(f"{option} needs PyTorch, which is not installed: pip install torch")
         if authors:
             check_clone(authors)
+        elif importlib.util.find_spec("torch") is None:
+            raise UserError("--against torch needs PyTorch, which is not installed: pip install torch")
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, threads, authors), daemon=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from neonext_ms.data import Preprocess
 from neonext_ms.data.sources.base import IMAGENET_MEAN, IMAGENET_STD
-from neonext_ms.deploy.official import COUNTER, official_name, official_shape, our_name, our_shape
+from neonext_ms.deploy.official import COUNTER, official_name, official_shape, official_state, our_name, our_shape
 from neonext_ms.deploy.state_dict import FORMATS, read_metadata, read_state_dict, state_dict_bytes
 from neonext_ms.deploy.structure import model_name, structure
 from neonext_ms.errors import UserError
@@ -19,6 +19,7 @@ from neonext_ms.training.checkpoint import assign_weights, load_weights, manifes
 
 log = logging.getLogger(__name__)
 
+SUFFIXES = (".ckpt", *FORMATS)
 PYTORCH, OURS = "PyTorch", "neonext_ms"  # whose names a file has
 SHOWN = 20  # differences that a message lists
 RELEASED_AT_384 = (1, 1, 1, 1)  # shifts
@@ -82,6 +83,7 @@ def convert(
         UserError: lists what differs: names that are missing or unexpected, wrong shapes, types, values.
     """
     from neonext_ms.models import create_model
+    from neonext_ms.models.layers import check_input_size
 
     source, output = Path(source), Path(output)
     _check_output(output)
@@ -89,6 +91,8 @@ def convert(
     facts = _facts(weights, model, image_size, shifts, class_names, source)
     name, classes, overrides = (facts["model"][key] for key in ("name", "num_classes", "overrides"))
     network = create_model(name, classes, seed=0, **overrides)
+    side = facts["preprocess"]["image_size"]
+    check_input_size(side, side, len(network.spec.dims))
     shapes = {p.name: p.shape for p in network.get_parameters()}
     _check(weights, shapes, f"{source} does not fit {name}")
     weights.values = {name: value.astype(np.float32) for name, value in weights.values.items()}
@@ -105,7 +109,7 @@ def convert(
     }
     if output.suffix in (".safetensors", ".npz") and weights.names == PYTORCH:
         report["names"] = OURS
-    theirs = _official_state(weights, shapes)
+    theirs = official_state({name: weights.values[name] for name in shapes}, weights.counters)
     if official:
         from neonext_ms.deploy.official_run import compare
 
@@ -120,9 +124,8 @@ def convert(
 
 
 def _check_output(output: Path):
-    suffixes = (".ckpt", *FORMATS)
-    if output.suffix not in suffixes:
-        raise UserError(f"the output must end in one of {' '.join(suffixes)}, got {output}")
+    if output.suffix not in SUFFIXES:
+        raise UserError(f"the output must end in one of {' '.join(SUFFIXES)}, got {output}")
     if not output.parent.is_dir():
         raise UserError(
             f"there is no folder {output.parent} to write {output.name} in: make it or choose another output"
@@ -133,6 +136,8 @@ def _check_output(output: Path):
 
 
 def _read(source: Path, ema: bool) -> Weights:
+    if source.suffix not in SUFFIXES:
+        raise UserError(f"cannot read weights from {source}: expected one of {' '.join(SUFFIXES)}")
     if source.suffix == ".ckpt":
         if ema:
             raise UserError(f"{source} holds one set of weights: leave ema out")
@@ -174,7 +179,10 @@ def _facts(weights: Weights, model, image_size, shifts, class_names, source: Pat
         # The comparison tells what differs; without a classifier it tells that too.
         name, overrides, classes = model, {}, shapes.get("head.fc.bias", (1000,))[0]
     else:
-        spec, classes = structure(shapes)
+        try:
+            spec, classes = structure(shapes)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
         name, overrides = model_name(spec)
     size = image_size or 224
     if shifts is None and size == 384 and name.endswith("_v2"):
@@ -231,8 +239,9 @@ def _check(weights: Weights, shapes: dict[str, tuple[int, ...]], what: str):
             differences.append(f"{official_name(name) if weights.names == PYTORCH else name} is missing")
     if differences:
         listed = "; ".join(differences[:SHOWN])
+        count = f"{len(differences)} difference{'s' * (len(differences) > 1)}"
         more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
-        raise UserError(f"{what}{_hint(weights)}, {len(differences)} differences: {listed}{more}")
+        raise UserError(f"{what}{_hint(weights)}, {count}: {listed}{more}")
 
 
 def _hint(weights: Weights) -> str:
@@ -241,18 +250,6 @@ def _hint(weights: Weights) -> str:
     except UserError:
         return ""
     return f" (it looks like {name}{' with other ' + ', '.join(overrides) if overrides else ''})"
-
-
-def _official_state(weights: Weights, shapes: dict) -> dict[str, np.ndarray]:
-    """A state dict as the authors' network has it, with its counters."""
-    state = {}
-    for name in shapes:
-        theirs = official_name(name)
-        state[theirs] = weights.values[name].reshape(official_shape(theirs, shapes[name]))
-        if theirs.endswith(".running_var"):
-            counter = theirs.replace("running_var", COUNTER)
-            state[counter] = np.array(weights.counters.get(counter, 0), np.int64)
-    return state
 
 
 def _sha256(path: Path) -> str:

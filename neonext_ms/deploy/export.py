@@ -3,10 +3,11 @@
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from neonext_ms.deploy.verify import HALF_LIMIT, ONNX_LIMIT, RELATIVE_LIMIT, TAN
 from neonext_ms.errors import UserError
 from neonext_ms.files import publish, write_atomically
 from neonext_ms.training.checkpoint import load_network, versions
-from neonext_ms.training.manifest import manifest_path
+from neonext_ms.training.manifest import manifest_path, parse_manifest
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,8 @@ def export_model(
     if batch_size is not None and batch_size < 1:
         raise UserError(f"batch_size must be at least 1, or none for any number of images, got {batch_size}")
     ms.set_context(mode=ms.GRAPH_MODE)
+    _check_size(checkpoint, output, graph, image_size)
     network, manifest = load_network(checkpoint, backend="auto" if folded else "dense")
-    _check_size(network, checkpoint, output, weights)
     preprocess = Preprocess.from_dict(manifest["preprocess"])
     if image_size is not None:
         preprocess = replace(preprocess, image_size=image_size)
@@ -147,14 +148,35 @@ def _relative_limit(output: Path, graph: dict) -> float:
     return ONNX_LIMIT if output.suffix == ".onnx" else RELATIVE_LIMIT
 
 
-def _check_size(network, checkpoint: Path, output: Path, weights: str):
-    size = sum(p.nbytes for p in network.get_parameters()) // (2 if weights == "float16" else 1)
+def _check_size(checkpoint: Path, output: Path, graph: dict, image_size: int | None):
+    """Refuse what the format cannot hold before anything of that size is read."""
+    try:
+        manifest = parse_manifest(manifest_path(checkpoint))
+    except (OSError, UserError):
+        return  # whoever reads the checkpoint says what is wrong with it
+    weights = graph["weights"]
+    values = sum(math.prod(description["shape"]) for description in manifest["parameters"].values())
+    if graph["folded"]:
+        values += _laid_out(manifest["model"], image_size or manifest["preprocess"]["image_size"])
+    size = values * np.dtype(weights).itemsize
     if size >= LARGEST[output.suffix]:
         limit, way_out = LARGEST[output.suffix] / (1 << 30), "ONNX, " if output.suffix == ".mindir" else ""
         raise UserError(
             f"{checkpoint} has {size / (1 << 30):.2f} GiB of {weights} weights, but one {output.suffix} file holds "
             f"less than {limit:.0f} GiB: use {way_out}float16 weights or a smaller model"
         )
+
+
+def _laid_out(model: dict, side: int) -> int:
+    """Values in the matrices A and B of the blocks, which are laid out for every channel: (C, H, H) and (C, W, W)."""
+    from neonext_ms.models.layers import check_input_size
+    from neonext_ms.models.neonext import NeoNeXtSpec
+    from neonext_ms.models.registry import model_spec
+
+    structure = {field.name for field in fields(NeoNeXtSpec)}
+    spec = model_spec(model["name"], **{key: model["overrides"][key] for key in structure & set(model["overrides"])})
+    sizes = check_input_size(side, side, len(spec.dims))
+    return sum(depth * dim * (h * h + w * w) for depth, dim, (h, w) in zip(spec.depths, spec.dims, sizes))
 
 
 def _check_output(output: Path):

@@ -1,6 +1,7 @@
 """Image files that a user names: folders, patterns, lists, and what is special about a file."""
 
 import glob
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,7 +34,8 @@ def image_paths(paths: Iterable[str | Path], listed: Iterable[str] = ()) -> Iter
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+        # A link to nothing is one of them: it is reported, not left out.
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.is_dir())
         if not inside:
             raise UserError(f"there is no image in the folder {path} (extensions read: {' '.join(EXTENSIONS)})")
         return inside
@@ -44,7 +46,7 @@ def _files(path: Path) -> list[Path]:
         raise UserError(f"no file fits the pattern {path}")
     if not found:
         raise UserError(f"there is no file or folder {path}")
-    return [file for file in found if file.is_file()]
+    return [file for file in found if not file.is_dir()]
 
 
 def read_with_note(path: str | Path) -> tuple[np.ndarray, str | None]:
@@ -53,6 +55,8 @@ def read_with_note(path: str | Path) -> tuple[np.ndarray, str | None]:
     Raises:
         UserError: it cannot be read as an image.
     """
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise UserError(f"cannot read '{path}' as an image: not a regular file")  # a pipe may have no end
     with warnings.catch_warnings():
         # Pillow refuses images of more than twice its limit and warns of the others, which take memory but no harm.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -2,6 +2,8 @@
 
 import re
 
+import numpy as np
+
 # A batch counter of PyTorch's BatchNorm, without effect here: new statistics have a fixed share.
 COUNTER = "num_batches_tracked"
 
@@ -46,6 +48,23 @@ def our_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
 def official_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The other way round: shape that the authors' network has for this name of theirs."""
     return (*shape, 1, 1) if name.endswith("conv.weight") and len(shape) == 2 else shape
+
+
+def official_state(values: dict[str, np.ndarray], counters: dict[str, int]) -> dict[str, np.ndarray]:
+    """A state dict as the authors' network has it, of all our parameters in its order.
+
+    Args:
+        values: parameters by our names.
+        counters: by the authors' names; 0 where one is not given.
+    """
+    state = {}
+    for name, value in values.items():
+        theirs = official_name(name)
+        state[theirs] = value.reshape(official_shape(theirs, value.shape))
+        if theirs.endswith(".running_var"):
+            counter = theirs.replace("running_var", COUNTER)
+            state[counter] = np.array(counters.get(counter, 0), np.int64)
+    return state
 
 
 def _translate(name: str, rules: list[tuple[str, str]], step: int) -> str | None:

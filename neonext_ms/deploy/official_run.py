@@ -1,20 +1,18 @@
-"""The authors' own PyTorch code beside ours: one sample through both, in processes of their own.
+"""The authors' own PyTorch code beside ours: the same samples through both, in processes of their own.
 
-Needs PyTorch, ninja, a C++ compiler and a clone of the authors' repository (github.com/HapKoM/neonext). Their code is
-run as it is, but for its set-up of a CUDA compiler.
+Needs PyTorch, ninja, a C++ compiler and a clone of the authors' repository (github.com/HapKoM/neonext).
 """
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import types
 from pathlib import Path
 
 import numpy as np
 
+from neonext_ms.deploy.authors import AuthorsCode, check_clone, network_arguments
 from neonext_ms.deploy.torch_file import torch_bytes
 from neonext_ms.errors import UserError
 
@@ -23,7 +21,6 @@ RELATIVE_LIMIT = 1e-4
 SAMPLES = 2
 
 _NEW_PROCESS = "import sys; from neonext_ms.deploy.official_run import run; run(*sys.argv[1:])"
-_SOURCE = Path("ptvision", "models", "neonext", "csrc", "neocell.cpp")
 
 
 def compare(network, state: dict[str, np.ndarray], facts: dict, clone: Path) -> dict:
@@ -43,10 +40,8 @@ def compare(network, state: dict[str, np.ndarray], facts: dict, clone: Path) -> 
     """
     import mindspore as ms
 
-    if not (clone / _SOURCE).is_file():
-        raise UserError(f"{clone} is not a clone of the authors' repository: it has no {_SOURCE}")
-    if importlib.util.find_spec("torch") is None:
-        raise UserError("comparing with the authors' code needs PyTorch: pip install torch")
+    check_clone(clone)
+    arguments = network_arguments(network)
     side = facts["preprocess"]["image_size"]
     x = np.random.default_rng(0).standard_normal((SAMPLES, 3, side, side)).astype(np.float32)
     ms.set_context(mode=ms.GRAPH_MODE)
@@ -55,7 +50,7 @@ def compare(network, state: dict[str, np.ndarray], facts: dict, clone: Path) -> 
         folder = Path(name)
         np.save(folder / "x.npy", x)
         (folder / "weights.pt").write_bytes(torch_bytes(state))
-        (folder / "arguments.json").write_text(json.dumps(_arguments(network)))
+        (folder / "arguments.json").write_text(json.dumps(arguments))
         _run_in_new_process(folder, clone.resolve())
         theirs = np.load(folder / "logits.npy")
         version = (folder / "version.txt").read_text()
@@ -65,23 +60,6 @@ def compare(network, state: dict[str, np.ndarray], facts: dict, clone: Path) -> 
             f"the authors' network gives other logits, by {difference:.3g}, more than {limit:.3g}: nothing was written"
         )
     return {"samples": SAMPLES, "largest_difference": difference, "limit": limit, "torch": version}
-
-
-def _arguments(network) -> dict:
-    """Of the authors' NeoNeXt, for the structure of ours."""
-    spec = network.spec
-    uniform = len(set(spec.kernels)) == 1
-    if not uniform and spec.kernels != ("4+7", "4+7", "7", "7") or len(spec.depths) != 4 or spec.in_channels != 3:
-        raise UserError(f"the authors' code has no network of kernels {spec.kernels}, in_channels {spec.in_channels}")
-    return {
-        "num_classes": network.num_classes,
-        "per_stage_layers": list(spec.depths),
-        "dims": list(spec.dims),
-        "shifts": list(spec.shifts),
-        "layer_scale_init_value": spec.layer_scale,
-        "linear_bias": spec.linear_bias,
-        "kernel_spec": spec.kernels[0] if uniform else "default",
-    }
 
 
 def _run_in_new_process(folder: Path, clone: Path):
@@ -99,38 +77,12 @@ def _run_in_new_process(folder: Path, clone: Path):
         raise UserError(f"the authors' code does not run here ({lines[-1]}): nothing was written")
 
 
-def load_official(clone: Path, build: Path, **arguments):
-    """The authors' NeoNeXt, a torch.nn.Module; their C++ operator is compiled in the folder build (half a minute)."""
-    from torch.utils import cpp_extension
-
-    class Builder:
-        """In place of theirs, which insists on CUDA."""
-
-        def __init__(self, **_):
-            pass
-
-        def load(self):
-            build.mkdir(exist_ok=True)
-            return cpp_extension.load("neocell", [str(clone / _SOURCE)], build_directory=str(build))
-
-    builder = types.ModuleType("extension_builder.builder")
-    builder.CUDAOpBuilder = Builder
-    sys.modules["extension_builder.builder"] = builder
-    sys.path.insert(0, str(clone))
-    from ptvision.models.neonext.neonext import NeoNeXt
-
-    return NeoNeXt(**arguments)
-
-
 def run(clone: str):
     """What the new process does: weights.pt and x.npy of the working directory to logits.npy."""
     import torch
 
-    folder = Path.cwd()
-    network = load_official(Path(clone), folder / "build", **json.loads((folder / "arguments.json").read_text()))
-    # Strict: every parameter of theirs comes from us.
-    network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
+    network = AuthorsCode(Path(clone)).build(json.loads(Path("arguments.json").read_text()), "weights.pt")
     with torch.no_grad():
-        logits = network.eval()(torch.from_numpy(np.load(folder / "x.npy")))
-    np.save(folder / "logits.npy", logits.numpy())
-    (folder / "version.txt").write_text(torch.__version__)
+        logits = network(torch.from_numpy(np.load("x.npy")))
+    np.save("logits.npy", logits.numpy())
+    Path("version.txt").write_text(torch.__version__)

@@ -1,7 +1,9 @@
 """Models on disk, ready to run: checkpoints and exported files, with what their manifest or card says about them."""
 
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -70,11 +72,25 @@ def _open_mindir(path: Path, key: bytes | None):
 
     ms.set_context(mode=ms.GRAPH_MODE)
     try:
-        return open_mindir(path, key)
+        with _without_stderr() if key else contextlib.nullcontext():
+            return open_mindir(path, key)
     except RuntimeError:
         # The file is the one that was written, by its SHA-256.
         why = "this is not its key" if key else "this MindSpore does not read it"
         raise UserError(f"cannot open {path}: {why}") from None
+
+
+@contextlib.contextmanager
+def _without_stderr():
+    """MindSpore's C++ writes three lines there about a wrong key, at every log level but that for crashes."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def read_card(path: Path) -> dict:

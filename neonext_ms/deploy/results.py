@@ -41,7 +41,7 @@ def write_lines(path: Path, lines: Iterable[str]):
     if path.exists():
         raise UserError(f"{path} exists already and is not overwritten: choose another output or remove it")
     try:
-        rename(write_hidden(path, (f"{line}\n".encode() for line in lines)), path)
+        rename(write_hidden(path, (f"{line}\n".encode(errors="surrogateescape") for line in lines)), path)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror}): choose another output") from None
 

@@ -5,7 +5,8 @@
 An FCN-like decoder (https://arxiv.org/abs/1411.4038) on the outputs of all four stages, whose up-sampling is NeoCell's
 (the paper's section 3.2), learns to name the digit under every pixel of scenes that are composed of the built-in
 handwritten digits. For a task of your own, replace `Scenes`, and the loss if there are boxes to find.
-About a minute on two cores. Measured from random weights: mIoU 0.12 after 200 steps, against 0.07 of all background.
+About a minute on two cores. Measured: mIoU 0.89 from a checkpoint of `configs/digits.yaml`, 0.63 from random weights,
+0.07 of all background.
 """
 
 import argparse
@@ -23,12 +24,14 @@ from neonext_ms.training.optimizer import AdamW
 from neonext_ms.training.schedule import learning_rate
 
 SIDE = 64  # pixels of a scene
+FIELD = 32  # pixels of a digit: a scene is a form of 2 x 2 fields
+FILLED = 0.75  # share of the fields that hold a digit
+OFF = 2  # pixels by which a digit may be off its field, as in the recipe of the checkpoint
 CLASSES = 11  # background and ten digits
-DIGITS = 3  # in a scene
 
 
 class Scenes:
-    """Digits at random places of a noisy background; every pixel's class is the digit on it plus one, or 0."""
+    """Forms with digits on a noisy background; every pixel's class is the digit on it plus one, or 0."""
 
     def __init__(self, split: str):
         self.source = open_source("digits", None, split)
@@ -37,18 +40,21 @@ class Scenes:
     def batch(self, count: int, seed) -> tuple[np.ndarray, np.ndarray]:
         """(count, 3, SIDE, SIDE) float32 and (count, SIDE, SIDE) int32, the same for the same seed."""
         rng = np.random.default_rng(seed)
-        images = rng.uniform(0, 0.3, (count, SIDE, SIDE)).astype(np.float32)
-        labels = np.zeros((count, SIDE, SIDE), np.int32)
+        side = SIDE + 2 * OFF  # a digit may stick out of the scene
+        images = rng.uniform(0, 0.3, (count, side, side)).astype(np.float32)
+        labels = np.zeros((count, side, side), np.int32)
         for image, label in zip(images, labels):
-            for index in rng.integers(len(self.source), size=DIGITS):
+            for field in np.flatnonzero(rng.random((SIDE // FIELD) ** 2) < FILLED):
+                index = rng.integers(len(self.source))
                 digit = self.source.image(index)[:, :, 0].astype(np.float32) / 255
-                top, left = rng.integers(SIDE - digit.shape[0] + 1, size=2)
-                window = np.s_[top : top + digit.shape[0], left : left + digit.shape[1]]
+                top, left = FIELD * np.array(divmod(field, SIDE // FIELD)) + rng.integers(2 * OFF + 1, size=2)
+                window = np.s_[top : top + FIELD, left : left + FIELD]
                 ink = digit > 0.4
                 image[window][ink] = digit[ink]
                 label[window][ink] = self.source.labels[index] + 1
+        images, labels = (array[:, OFF:-OFF, OFF:-OFF] for array in (images, labels))
         images = (images - self.mean) / self.std
-        return np.repeat(images[:, None], 3, 1), labels
+        return np.repeat(images[:, None], 3, 1), labels.copy()
 
 
 class Up(nn.Cell):
@@ -132,9 +138,23 @@ def evaluate(network, images: np.ndarray, labels: np.ndarray, batch_size: int) -
     return mean_iou(np.concatenate([logits.asnumpy().argmax(1) for logits in batches]), labels)
 
 
-def train(network, scenes: Scenes, steps: int, batch_size: int, lr: float, seed: int, report=lambda *_: None) -> float:
-    """Train a network, all of it; returns the last loss. report(step, loss) is called after every step."""
-    step = Step(network, AdamW(network.trainable_params(), weight_decay=0.05))
+def train(
+    network,
+    scenes: Scenes,
+    steps: int,
+    batch_size: int,
+    lr: float,
+    features_lr: float,
+    seed: int,
+    report=lambda *_: None,
+) -> float:
+    """Train a `Segmenter`, all of it: the features, which are trained already, at a rate of their own.
+
+    Returns the last loss; report(step, loss) is called after every step.
+    """
+    parameters = network.trainable_params()
+    scales = [features_lr / lr if parameter.name.startswith("features.") else 1.0 for parameter in parameters]
+    step = Step(network, AdamW(parameters, weight_decay=0.05, lr_scales=scales))
     for i in range(steps):
         images, labels = scenes.batch(batch_size, (seed, i))
         rate = learning_rate(i, steps, max(1, steps // 10), lr, 0.0)
@@ -146,9 +166,10 @@ def train(network, scenes: Scenes, steps: int, batch_size: int, lr: float, seed:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--checkpoint", help="trained on the digits, to start from; without it, from random weights")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch_size", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--lr", type=float, default=1e-2)
+    parser.add_argument("--features_lr", type=float, help="of the features; 1e-3 from a checkpoint, else 4e-3")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     ms.set_context(mode=ms.GRAPH_MODE)
@@ -164,7 +185,8 @@ def main():
         if step % 50 == 0:
             print(f"step {step} of {options.steps}: loss {loss:.3f}", flush=True)
 
-    train(network, Scenes("train"), options.steps, options.batch_size, options.lr, options.seed, report)
+    features_lr = options.features_lr or (1e-3 if options.checkpoint else 4e-3)
+    train(network, Scenes("train"), options.steps, options.batch_size, options.lr, features_lr, options.seed, report)
     print(f"mIoU on {len(images)} scenes of other digits: {evaluate(network, images, labels, options.batch_size):.3f}")
 
 

@@ -22,6 +22,7 @@ Whoever reads compares the SHA-256 of every byte; nothing is unpickled.
 import hashlib
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +79,16 @@ def save_weights(path: Path, network, meta: dict) -> dict:
     return save_checkpoint(path, {p.name: p.asnumpy() for p in network.get_parameters()}, meta)
 
 
+def nothing():
+    """Between the pieces of a file that is written as fast as it can be."""
+
+
 def save_checkpoint(
-    path: Path, weights: dict[str, np.ndarray], meta: dict, state: dict[str, np.ndarray] | None = None
+    path: Path,
+    weights: dict[str, np.ndarray],
+    meta: dict,
+    state: dict[str, np.ndarray] | None = None,
+    pause: Callable[[], None] = nothing,
 ) -> dict:
     """Write a checkpoint, in the place of an older one of this name.
 
@@ -87,6 +96,7 @@ def save_checkpoint(
         path: ends in .ckpt; its folder exists.
         weights, state: parameters by name.
         meta: see `save_weights`.
+        pause: called after every piece of a file, of at most 1 MiB.
 
     Returns:
         the manifest.
@@ -103,7 +113,7 @@ def save_checkpoint(
     pending = _pending(path)
     try:
         for kind, (file, parameters) in kinds.items():
-            hidden[file], cards[kind] = _write_parameters(file, parameters)
+            hidden[file], cards[kind] = _write_parameters(file, parameters, pause)
         manifest = {**meta, **cards, "parameters": cards["file"].pop("parameters"), "versions": versions()}
         write_manifest(pending, manifest)
         for file in list(hidden):
@@ -239,7 +249,7 @@ def _settle(path: Path):
         rename(pending, manifest_path(path))
 
 
-def _write_parameters(file: Path, parameters: dict[str, np.ndarray]) -> tuple[Path, dict]:
+def _write_parameters(file: Path, parameters: dict[str, np.ndarray], pause: Callable[[], None]) -> tuple[Path, dict]:
     """(hidden name, what the manifest says of the file)."""
     digest = hashlib.sha256()
     size = 0
@@ -251,6 +261,7 @@ def _write_parameters(file: Path, parameters: dict[str, np.ndarray]) -> tuple[Pa
                 digest.update(piece)
                 size += len(piece)
                 yield piece
+                pause()
 
     hidden = write_hidden(file, pieces())
     return hidden, {

@@ -22,19 +22,22 @@ TYPES = {
     np.dtype("bool"): "Bool",
 }
 _DTYPES = {name: dtype for dtype, name in TYPES.items()}
+_PIECE = 1 << 20  # bytes, whose SHA-256 and writing take about a millisecond
 _LENGTH = 2  # wire type of strings, bytes and messages: a length and so many bytes
 _VARINT = 0
 
 
 def encode(name: str, value: np.ndarray) -> Iterator[bytes | memoryview]:
-    """One parameter, in pieces that follow one another; a file is any number of parameters."""
+    """One parameter, in pieces of at most 1 MiB that follow one another; a file is any number of parameters."""
     value = np.asarray(value, order="C")
     shape = b"".join(_varint(1 << 3 | _VARINT) + _varint(size) for size in value.shape)
     before = shape + _field(2, TYPES[value.dtype].encode()) + _head(3, value.nbytes)
     tag = _field(1, name.encode())
     middle = tag + _head(2, len(before) + value.nbytes) + before
     yield _head(1, len(middle) + value.nbytes) + middle
-    yield value.reshape(-1).view(np.uint8).data
+    content = value.reshape(-1).view(np.uint8).data
+    for first in range(0, value.nbytes, _PIECE):
+        yield content[first : first + _PIECE]
 
 
 def decode(data: bytes) -> dict[str, np.ndarray]:

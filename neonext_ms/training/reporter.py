@@ -82,12 +82,9 @@ class Reporter:
             log.info("going on from %s", checkpoint)
         self.folder.log("resume", checkpoint=checkpoint and checkpoint.name)
 
-    def save_failed(self, error: OSError):
-        """A checkpoint could not be written; the run goes on."""
-        log.warning(
-            "a checkpoint could not be written (%s): those before it are as they were, and the next one may succeed",
-            error,
-        )
+    def save_failed(self, error: OSError, then: str):
+        """A checkpoint could not be written; the run goes on, and `then` says how."""
+        log.warning("a checkpoint could not be written (%s): those before it are as they were, %s", error, then)
         self.folder.log("save_failed", reason=str(error))
 
     def oddity(self, step: int, oddity: Oddity, samples: list[str], update):
@@ -153,8 +150,8 @@ class Reporter:
         )
         self._log("eval", **result, seconds=round(seconds, 3))
 
-    def done(self, summary: dict):
-        """The run is over and its summary written."""
+    def done(self, summary: dict, saved: bool):
+        """The run is over, and its last checkpoint saved or not."""
         if not self.folder:
             return
         best = summary["best"]
@@ -163,7 +160,8 @@ class Reporter:
             *(duration(summary["total_seconds"]), 100 * best["accuracy"], best["epoch"]),
             *(100 * summary["final"]["accuracy"], summary["images_per_second"], 100 * summary["data_wait"]),
         )
-        log.info("best checkpoint: %s", self.folder.best)
+        if saved:
+            log.info("best checkpoint: %s", self.folder.best)
 
     def _log(self, event: str, **values):
         self.folder.log(event, **values)

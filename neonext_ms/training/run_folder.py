@@ -6,13 +6,22 @@ import logging
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from neonext_ms.errors import UserError
 from neonext_ms.files import write_atomically
-from neonext_ms.training.checkpoint import delete_checkpoint, load_weights, numbered, save_checkpoint, step_of, tidy
+from neonext_ms.training.checkpoint import (
+    delete_checkpoint,
+    load_weights,
+    nothing,
+    numbered,
+    save_checkpoint,
+    step_of,
+    tidy,
+)
 
 OWN = ("config.yaml", "metrics.jsonl", "summary.json", "curves.png", "checkpoints")
 # What an interrupted write leaves, see files.write_hidden.
@@ -64,6 +73,8 @@ class RunFolder:
 
     def close(self):
         """Let another process have the folder."""
+        if self._unwritten:
+            self._append()
         os.close(self._lock)
 
     @property
@@ -82,6 +93,10 @@ class RunFolder:
         """
         line = json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n"
         self._unwritten += line.encode()
+        self._append()
+
+    def _append(self):
+        """Write the lines that are not in metrics.jsonl yet, all or none."""
         try:
             with open(self.metrics, "ab", buffering=0) as file:
                 end = file.tell()
@@ -92,7 +107,7 @@ class RunFolder:
                     os.truncate(self.metrics, end)  # no half line may stay in front of the next one
                     raise
         except OSError as error:
-            log.warning("cannot write %s (%s); its lines are kept in memory", self.metrics, error.strerror or error)
+            log.warning("cannot write %s (%s); its lines wait in memory", self.metrics, error.strerror or error)
         else:
             self._unwritten = b""
 
@@ -102,6 +117,7 @@ class RunFolder:
         state: dict[str, np.ndarray],
         meta: dict,
         best: tuple[dict[str, np.ndarray], dict] | None = None,
+        pause: Callable[[], None] = nothing,
     ):
         """Save a checkpoint named after meta's epoch and step, and the best one if there is a new one; drop the oldest.
 
@@ -112,6 +128,7 @@ class RunFolder:
             weights, state: see `save_checkpoint`.
             meta: likewise.
             best: weights of the best evaluation and their meta, if it is this one.
+            pause: see `save_checkpoint`.
 
         Raises:
             OSError: it could not be written; the checkpoints before it are as they were.
@@ -120,10 +137,10 @@ class RunFolder:
             # The training state is in the numbered one.
             self._unsaved_best = best[0], {key: value for key, value in best[1].items() if key != "training"}
         if self._unsaved_best is not None:
-            save_checkpoint(self.best, *self._unsaved_best)
+            save_checkpoint(self.best, *self._unsaved_best, pause=pause)
             self._unsaved_best = None
         path = self.checkpoints / f"{self.model}-{meta['epoch']}_{meta['step']}.ckpt"
-        save_checkpoint(path, weights, meta, state)
+        save_checkpoint(path, weights, meta, state, pause)
         self._newest = [*(other for other in self._newest if other != path), path]
         while len(self._newest) > self.keep:
             delete_checkpoint(self._newest[0])

@@ -10,6 +10,9 @@ from neonext_ms.training.reporter import Reporter
 from neonext_ms.training.run_folder import RunFolder
 from neonext_ms.training.writer import Writer
 
+# Seconds before each further try to write the last checkpoint; in all less than the 30 s that the launcher waits.
+RETRIES = (2.0, 6.0, 12.0)
+
 
 class Saver:
     """Copies the state of a run and writes it beside the training.
@@ -29,12 +32,19 @@ class Saver:
         self.ranks = ranks
         self.reporter = reporter
         self._writer = Writer()
+        self._work = None  # that the writer was last given
+        self._weights, self._state = {}, {}  # copies for it
         self._last = time.monotonic()
 
     @property
     def seconds_since(self) -> float:
         """Since the last checkpoint, or the beginning."""
         return time.monotonic() - self._last
+
+    @property
+    def writing(self) -> bool:
+        """Whether a checkpoint is being written now."""
+        return self._writer.busy
 
     def save(self, meta: dict, best: tuple[dict[str, np.ndarray], dict] | None = None):
         """Save a checkpoint; `meta` and `best` as for `RunFolder.save`.
@@ -45,24 +55,32 @@ class Saver:
         self._last = time.monotonic()
         if self.folder is None:
             return
-        weights = copy_of({p.name: p for p in self.network.get_parameters()})
-        state = copy_of(self.train_step.state_parameters())
-        self._writer.wait()
+        self._writer.wait()  # it reads the copies
         if failure := self._writer.failure():
-            self.reporter.save_failed(failure)
-        self._writer.start(lambda: self.folder.save(weights, state, meta, best))
+            self.reporter.save_failed(failure, "the next one may succeed")
+        copy_into(self._weights, {p.name: p for p in self.network.get_parameters()})
+        copy_into(self._state, self.train_step.state_parameters())
+        self._work = lambda pause: self.folder.save(self._weights, self._state, meta, best, pause)
+        self._writer.start(self._work)
 
-    def finish(self):
-        """Return, on all ranks, when the last checkpoint is on the disk.
+    def finish(self) -> str | None:
+        """Wait, on all ranks, for the last checkpoint, and try again a few times to write it if that fails.
 
-        Raises:
-            OSError: it could not be written.
+        Returns:
+            why it is not on the disk, or None if it is; on all ranks alike.
         """
         self._writer.wait()
         failure = self._writer.failure()
+        for seconds in RETRIES if failure else ():
+            self.reporter.save_failed(failure, f"it is tried again in {seconds:g} s")
+            time.sleep(seconds)
+            self._writer.start(self._work)
+            self._writer.wait()
+            failure = self._writer.failure()
+            if not failure:
+                break
         failed = self.ranks.total([failure is not None])[0]
-        if failed:
-            raise failure or OSError("rank 0 could not write the last checkpoint")
+        return str(failure or "rank 0 could not write it") if failed else None
 
     def wait(self):
         """Return when nothing is being written."""
@@ -81,5 +99,14 @@ def restore(checkpoint: Checkpoint, network, train_step):
 
 
 def copy_of(parameters: dict) -> dict[str, np.ndarray]:
-    """The values of MindSpore parameters in memory of their own."""
+    """The values of MindSpore parameters in memory of their own: on a CPU, asnumpy shows that of the parameter."""
     return {name: np.array(parameter.asnumpy()) for name, parameter in parameters.items()}
+
+
+def copy_into(copies: dict[str, np.ndarray], parameters: dict):
+    """The same into the copies of an earlier time, if there are any: fresh memory takes several times as long."""
+    if not copies:
+        copies.update(copy_of(parameters))
+        return
+    for name, parameter in parameters.items():
+        np.copyto(copies[name], parameter.asnumpy(), casting="no")

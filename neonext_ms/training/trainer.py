@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neonext_ms.errors import DivergedError, Stopped
+from neonext_ms.errors import DivergedError, Stopped, UnsavedError
 from neonext_ms.training import consistency, distributed, heartbeat
 from neonext_ms.training.checkpoint import Checkpoint, versions
 from neonext_ms.training.config import TrainConfig
@@ -38,7 +38,7 @@ def train(config: TrainConfig) -> dict:
         UserError: the configuration, the data or the machine do not allow the run.
         DivergedError: the loss is no longer a number.
         Stopped: a signal came; the run has saved a checkpoint.
-        OSError: the last checkpoint could not be written.
+        UnsavedError: the last checkpoint, or the summary, could not be written.
     """
     summary = _Run(config).run()
     heartbeat.done()
@@ -157,7 +157,7 @@ class _Run:
                 self._evaluate()
             else:
                 self._train_epoch()
-        self.saver.finish()
+        failure = self.saver.finish()
         summary = {
             "model": config.model,
             "dataset": config.dataset,
@@ -177,8 +177,13 @@ class _Run:
             "versions": versions(),
         }
         if self.folder:
-            self.folder.write("summary.json", json.dumps(summary, indent=1))
-        self.reporter.done(summary)
+            try:
+                self.folder.write("summary.json", json.dumps(summary, indent=1))
+            except OSError as error:
+                failure = failure or str(error)
+        self.reporter.done(summary, saved=failure is None)
+        if failure:
+            raise self._unsaved("the run has come to its end", failure)
         return summary
 
     @property
@@ -287,12 +292,23 @@ class _Run:
 
     def _end(self):
         """Leave a run whose last update is saved."""
-        self.saver.finish()
-        run = self.folder.path if self.folder else "the run folder"
-        raise Stopped(
+        what = (
             f"{self.stop.signal or 'a signal to another rank'} has stopped the run after update {self.step} of "
-            f"{self.total_steps}, which is saved: go on with --resume {run}"
+            f"{self.total_steps}"
         )
+        if failure := self.saver.finish():
+            raise self._unsaved(what, failure)
+        raise Stopped(f"{what}, which is saved: go on with --resume {self._run_name}")
+
+    def _unsaved(self, what: str, failure: str) -> UnsavedError:
+        return UnsavedError(
+            f"{what}, but this could not be written ({failure}): make room or mend the permissions, then --resume "
+            f"{self._run_name} goes on from the newest checkpoint that is there"
+        )
+
+    @property
+    def _run_name(self) -> str:
+        return str(self.folder.path) if self.folder else "the run folder"
 
     def _save(self, best: dict[str, np.ndarray] | None = None):
         self._average_statistics()

@@ -15,6 +15,8 @@ from cores import parse_cores
 from processes import identity
 
 PR_SET_PDEATHSIG = 1
+# What a cluster may send to all processes of a job. The ranks save then, and need the scheduler until they are done.
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def become_child_of(supervisor: int):
@@ -37,6 +39,9 @@ def main():
             cores
         )  # of all ranks that msrun starts, which gives them devices 0, 1, ...; else of this one
         os.sched_setaffinity(0, sets[int(os.environ.get("DEVICE_ID", 0)) % len(sets)])
+    if role == "scheduler":
+        for number in STOPS:
+            signal.signal(number, signal.SIG_IGN)  # which the program inherits
     become_child_of(int(supervisor))
     os.environ["NEONEXT_HEARTBEAT"] = str(Path(logs) / f"{role}.beat")
     note = Path(logs) / f".{role}.pid"

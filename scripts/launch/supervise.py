@@ -20,6 +20,8 @@ from link import Link
 from ranks import Health, Rank, Ranks
 
 MISTAKE, ENDED_EARLY, STOPPED, NODE_LOST, HUNG = 2, 70, 75, 76, 124
+# Signals within so many seconds are one: a cluster may signal the script, which passes it on, and this process as well.
+AT_ONCE = 2.0
 OWN_WORDS = 2.0  # seconds for the other ranks to tell their own errors once one has failed
 KILL_SECONDS = 30.0  # for processes to end after SIGKILL, which they do at once unless they wait inside a driver
 POLL = 0.2
@@ -68,10 +70,20 @@ class Supervisor:
         self.logs: Path = options.logs
         self.parent = os.getppid()
         self.signals: list[int] = []
+        self.heard = 0.0  # when the last of them came
         self.follower = Follower()
         self.link: Link | None = None
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda number, _: self.signals.append(number))
+        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        if options.preempt_signal:  # some clusters send it to every process
+            numbers.append(signal.Signals[options.preempt_signal])
+        for number in numbers:
+            signal.signal(number, self._hear)
+
+    def _hear(self, number: int, _):
+        now = time.monotonic()
+        if not self.signals or now - self.heard > AT_ONCE:
+            self.signals.append(number)
+            self.heard = now
 
     def run(self) -> int:
         """Returns the exit code of the start."""
@@ -270,6 +282,7 @@ def parse(arguments: list[str]):
     parser.add_argument("--master_port", default="")
     parser.add_argument("--rank_table", type=Path)
     parser.add_argument("--bind_cores", default="false")
+    parser.add_argument("--preempt_signal")
     times = (("start", 1800), ("hang", 600), ("exit", 60), ("stop", 30), ("node", 30))
     for name, default in times:
         parser.add_argument(f"--{name}_timeout", type=float, default=default)

@@ -173,6 +173,11 @@ def test_a_shard_that_does_not_read_back(folder, tmp_path, monkeypatch):
     assert os.listdir(tmp_path / "out") == [".partial"]
 
 
+def rename_shard(packed, name):
+    text = (packed / "pack.json").read_text()
+    (packed / "pack.json").write_text(text.replace('"train-00000.mindrecord"', json.dumps(name)))
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -188,6 +193,8 @@ def test_a_shard_that_does_not_read_back(folder, tmp_path, monkeypatch):
             ),
             "has the format 2, and this version",
         ),
+        (lambda p: rename_shard(p, "../set/train-00000.mindrecord"), "names a file outside its folder, '../set"),
+        (lambda p: rename_shard(p, str(p / "train-00000.mindrecord")), "names a file outside its folder, '/"),
         (lambda p: (p / "train-00001.mindrecord").unlink(), "train-00001.mindrecord' is missing or has not"),
         (lambda p: os.truncate(p / "train-00001.mindrecord", 5000), "train-00001.mindrecord' is missing or has not"),
         (lambda p: (p / "train-00000.mindrecord.db").unlink(), "train-00000.mindrecord' and the index beside it"),

@@ -1,5 +1,7 @@
 """The benchmark of artefacts measures every form that was asked for, in a process of its own."""
 
+import json
+
 import pytest
 
 from neonext_ms.analysis.artefact_benchmark import artefact_table, benchmark_artefacts
@@ -20,6 +22,8 @@ def test_every_form_and_batch_size_is_measured(checkpoint, exported_onnx):
 
 
 def test_what_cannot_be_measured_is_refused(checkpoint, tmp_path):
+    with pytest.raises(UserError, match="not a clone of the authors' repository"):
+        benchmark_artefacts([checkpoint], [1], 2, authors=tmp_path)
     for models, sizes, message in (
         ([], [1], "needs models"),
         (["x.pb"], [1], "cannot measure x.pb"),
@@ -27,3 +31,14 @@ def test_what_cannot_be_measured_is_refused(checkpoint, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             benchmark_artefacts(models, sizes, 2)
+
+
+def test_what_fails_when_it_runs_is_named(exported_onnx, tmp_path):
+    """Here by a card that promises images of another size."""
+    path, card = exported_onnx
+    (tmp_path / path.name).write_bytes(path.read_bytes())
+    card = {**card, "preprocess": {**card["preprocess"], "image_size": 64}}
+    (tmp_path / f"{path.name}.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match=r"cannot run .*any.onnx \(onnxruntime\): .*dimension") as error:
+        benchmark_artefacts([tmp_path / path.name], [1], 2)
+    assert "\n" not in str(error.value)

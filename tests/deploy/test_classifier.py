@@ -186,7 +186,7 @@ def test_validation_images_come_with_their_labels(by_checkpoint):
         next(by_checkpoint.predict_validation(0))
 
 
-def test_an_encrypted_file_needs_its_key(checkpoint, images, tmp_path, monkeypatch):
+def test_an_encrypted_file_needs_its_key(checkpoint, images, tmp_path, monkeypatch, capfd):
     path, key = tmp_path / "x.mindir", bytes(range(16))
     export_model(checkpoint, path, batch_size=None, key=key)
     expected = Classifier.open(checkpoint).predict(images, 1)
@@ -195,6 +195,7 @@ def test_an_encrypted_file_needs_its_key(checkpoint, images, tmp_path, monkeypat
         assert [best.index for (best,) in classifier.predict(images, 1)] == [best.index for (best,) in expected]
     with pytest.raises(UserError, match="cannot open .*x.mindir: this is not its key"):
         Classifier.open(path, bytes(16))
+    assert capfd.readouterr().err == "", "what MindSpore has to say to it is not ours"
     monkeypatch.delenv("NEONEXT_KEY")
     with pytest.raises(UserError, match="NEONEXT_KEY is empty"):
         Classifier.open(path)

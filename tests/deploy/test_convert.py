@@ -176,13 +176,13 @@ def spoil(state, case):
 
 
 WRONG = {
-    "missing": ["2 differences", "stage_2.0.ops.content.fc_1.bias is missing", "head.ln.weight is missing"],
-    "unexpected": ["2 differences", "stage_2.0.ops.content.fc_3.bias is unexpected", "downsample_9.conv.weight is un"],
-    "wrong shape": ["1 differences", "downsample_2.conv.weight has shape (32, 5, 1, 1), expected (32, 24, 1, 1)"],
-    "wrong type": ["1 differences", "head.fc.weight is float64, expected float32"],
-    "not numbers": ["1 differences", "stem.norm.running_var has 2 of 16 values that are not finite numbers"],
-    "no classifier": ["there is no head.fc.weight"],
-    "named twice": ["1 differences", "stage_02.0.ops.content.fc_1.bias is unexpected"],
+    "missing": ["2 differences:", "stage_2.0.ops.content.fc_1.bias is missing", "head.ln.weight is missing"],
+    "unexpected": ["2 differences:", "stage_2.0.ops.content.fc_3.bias is unexpected", "downsample_9.conv.weight is un"],
+    "wrong shape": ["1 difference:", "downsample_2.conv.weight has shape (32, 5, 1, 1), expected (32, 24, 1, 1)"],
+    "wrong type": ["1 difference:", "head.fc.weight is float64, expected float32"],
+    "not numbers": ["1 difference:", "stem.norm.running_var has 2 of 16 values that are not finite numbers"],
+    "no classifier": ["x.pt: cannot tell which NeoNeXt this is: there is no head.fc.weight"],
+    "named twice": ["1 difference:", "stage_02.0.ops.content.fc_1.bias is unexpected"],
 }
 
 
@@ -248,6 +248,7 @@ def test_nothing_is_overwritten_and_nothing_contradicts_the_source(converted, tm
         ({"source": path, "image_size": 384}, "says itself what it is"),
         ({"source": path, "ema": True}, "leave ema out"),
         ({"class_names": FIXTURES / "none.txt"}, "cannot read class names"),
+        ({"image_size": 30}, "image of 30 x 30 pixels"),
         ({"shifts": (1, 1)}, "shifts must have one entry for each stage"),
         ({"official": tmp_path}, "not a clone of the authors' repository"),
     ]

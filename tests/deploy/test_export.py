@@ -255,11 +255,21 @@ def test_what_onnx_does_not_have_is_refused(checkpoint, tmp_path):
 
 
 def test_weights_that_mindspore_would_split_over_several_files_are_refused(checkpoint, tmp_path, monkeypatch):
-    """At a limit that the small model exceeds; the real one takes neonext_xl."""
-    monkeypatch.setitem(export.LARGEST, ".mindir", 1000)
-    with pytest.raises(UserError, match="GiB of float32 weights, but one .mindir file holds less"):
-        export_model(checkpoint, tmp_path / "x.mindir")
-    assert os.listdir(tmp_path) == []
+    """At limits that the small model exceeds; the real one takes neonext_xl. The checkpoint itself is not needed."""
+    manifest = tmp_path / "x.ckpt.json"
+    manifest.write_bytes((checkpoint.parent / "pico.ckpt.json").read_bytes())
+    parameters = checkpoint.stat().st_size
+    for limit, options in (
+        (1000, {"folded": False}),
+        (1000, {"weights": "float16"}),
+        (parameters, {}),  # exceeded with the matrices A and B, which are laid out
+    ):
+        monkeypatch.setitem(export.LARGEST, ".mindir", limit)
+        with pytest.raises(UserError, match="GiB of float.. weights, but one .mindir file holds less"):
+            export_model(tmp_path / "x.ckpt", tmp_path / "x.mindir", **options)
+    with pytest.raises(UserError, match="there is no checkpoint"):
+        export_model(tmp_path / "x.ckpt", tmp_path / "x.mindir", folded=False)
+    assert list(tmp_path.iterdir()) == [manifest]
 
 
 def test_what_is_not_a_checkpoint_is_refused(tmp_path):

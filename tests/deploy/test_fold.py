@@ -5,26 +5,10 @@ import numpy as np
 import pytest
 
 from neonext_ms import create_model, list_models
+from neonext_ms.analysis.fold_difference import fold_differences, relative_difference, trained_like
 from neonext_ms.deploy.compiled import CompiledNeoNeXt
-from neonext_ms.deploy.fold import FoldedNeoNeXt, fold, gelu_cell
-from neonext_ms.deploy.folded_weights import fold_weights
+from neonext_ms.deploy.fold import FoldedNeoNeXt, fold
 from neonext_ms.errors import UserError
-
-
-def trained(network, seed=0):
-    """The network with statistics, scales and offsets as training leaves them: far from 0 and 1, none alike."""
-    rng = np.random.default_rng(seed)
-    for parameter in network.get_parameters():
-        if parameter.ndim == 1:
-            offset = parameter.name.endswith(("beta", "bias", "moving_mean"))
-            value = rng.normal(0, 0.5, parameter.shape) if offset else rng.uniform(0.3, 1.7, parameter.shape)
-            parameter.set_data(ms.Tensor(value.astype(np.float32)))
-    return network.set_train(False)
-
-
-def relative_difference(result, expected):
-    assert result.shape == expected.shape
-    return np.abs(result - expected).max() / np.abs(expected).max()
 
 
 @pytest.fixture
@@ -39,21 +23,16 @@ def eager():
 # neonext_s is neonext_t with more blocks: at one block a stage they are the same.
 @pytest.mark.parametrize("name", [name for name in list_models() if name not in ("neonext_s", "neonext_s_v2")])
 def test_every_member_of_the_family_at_224_and_384(name, eager):
-    """Real widths, blocks and shifts, one block a stage."""
+    """Real widths, blocks and shifts, one block a stage; python -m neonext_ms.analysis.fold_difference is full size."""
     shifts = {"shifts": (1, 1, 1, 1)} if name == "neonext_t_v2" else {}  # as it is used at 384
-    network = trained(create_model(name, num_classes=10, seed=1, depths=(1, 1, 1, 1), **shifts))
-    weights = fold_weights(network)
-    for size in (224, 384):
-        x = ms.Tensor(np.random.default_rng(2).standard_normal((1, 3, size, size)).astype(np.float32))
-        result = FoldedNeoNeXt(weights, size, gelu_cell("exact"))(x).asnumpy()
-        assert relative_difference(result, network(x).asnumpy()) <= 1e-5
+    assert max(fold_differences(name, (224, 384), num_classes=10, depths=(1, 1, 1, 1), **shifts)) <= 1e-5
 
 
 @pytest.fixture(scope="module")
 def odd():
     """A network whose planes (9, 4, 2) no block divides, with everything that can be folded."""
     spec = {"depths": (2, 1, 1), "dims": (9, 14, 20), "kernels": ("4+7", "7", "2"), "shifts": (1, 2, 0)}
-    return trained(create_model("neonext_pico", 7, seed=1, linear_bias=True, layer_scale=0.5, **spec), seed=3)
+    return trained_like(create_model("neonext_pico", 7, seed=1, linear_bias=True, layer_scale=0.5, **spec), seed=3)
 
 
 @pytest.fixture(scope="module")

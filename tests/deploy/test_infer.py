@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -40,6 +42,8 @@ BAD = {
     "empty.png": "not a format that Pillow knows",
     "folder.png": "Is a directory",
     "gone.png": "No such file",
+    "link to nothing.png": "No such file",
+    "pipe.png": "not a regular file",
 }
 ODD = {
     "animated.gif": "several frames",
@@ -61,6 +65,8 @@ def folder(tmp_path_factory):
     (folder / "text.jpg").write_text("this is no picture")
     (folder / "empty.png").touch()
     (folder / "folder.png").mkdir()
+    (folder / "link to nothing.png").symlink_to("nothing")
+    os.mkfifo(folder / "pipe.png")
     image.convert("CMYK").save(folder / "cmyk.jpg", quality=95)
     image.save(folder / "animated.gif", save_all=True, append_images=[Image.new("RGB", image.size)])
     Image.new("RGB", (1, 1), "white").save(folder / "one pixel.png")
@@ -73,7 +79,7 @@ def test_each_bad_file_is_reported_and_the_others_are_classified(capsys, monkeyp
     monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{folder / name}\n" for name in names)))
     code, out, err = run(capsys, "infer", "--model", exported[None][0], "--format", "jsonl", "-")
     assert code == 3
-    assert err == "neonext: 6 of 12 images could not be classified\n"
+    assert err == "neonext: 8 of 14 images could not be classified\n"
     rows = {os.path.basename(row["image"]): row for row in map(json.loads, out.splitlines())}
     assert list(rows) == names
     for name, words in BAD.items():
@@ -115,6 +121,19 @@ def test_all_formats_say_the_same(capsys, exported, folder, tmp_path):
     assert os.listdir(tmp_path) == ["rows.jsonl"]
 
 
+def test_names_that_are_not_utf8_stay_what_they_are(exported, folder, tmp_path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    with open(name, "wb") as file:
+        file.write((folder / "a.png").read_bytes())
+    command = [sys.executable, "-m", "neonext_ms", "infer", "--model", exported[None][0], "-"]
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}  # as Python is under most locales, but for C
+    printed = subprocess.run(command, input=name + b"\n", capture_output=True, env=strict)
+    assert printed.returncode == 0 and printed.stdout.startswith(name + b": "), printed.stderr
+    output = tmp_path / "rows.txt"
+    written = subprocess.run([*command, "--output", output], input=name + b"\n", capture_output=True, env=strict)
+    assert written.returncode == 0 and output.read_bytes() == printed.stdout, written.stderr
+
+
 def test_nothing_is_wrong_with_odd_files_alone(capsys, exported_onnx, folder):
     code, out, err = run(capsys, "infer", "--model", exported_onnx[0], *(folder / name for name in ODD))
     assert (code, err) == (0, "") and len(out.splitlines()) == 4
@@ -135,6 +154,9 @@ def test_image_paths_are_files_folders_patterns_and_lists(tmp_path):
         "gone.png",
         str(tmp_path / "a.bin"),
     ]
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "to nothing.png").symlink_to("nothing")
+    assert found("links") == ["links/to nothing.png"], "who reads it reports it"
     (tmp_path / "empty").mkdir()
     for path, message in (
         ("empty", "no image in the folder .*empty"),

@@ -27,7 +27,7 @@ ADDRESSES = ("10.77.0.1", "10.77.0.2")
 def unshare(flags: int):
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(flags):
-        raise OSError(ctypes.get_errno(), "this machine lets its user make no network namespace")
+        raise OSError(ctypes.get_errno(), "this machine lets its user make no namespace of this kind")
 
 
 def become_root():

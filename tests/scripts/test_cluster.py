@@ -66,9 +66,10 @@ def test_words_in_the_order_of_the_model_zoo(stand_in, project, tmp_path):
 
 
 def test_time_outs_of_hccl_are_set_unless_the_user_has(stand_in):
-    _, calls = stand_in("workers=1", HCCL_EXEC_TIMEOUT="3600")
-    given = calls[0]["environment"]
-    assert (given["HCCL_CONNECT_TIMEOUT"], given["HCCL_EXEC_TIMEOUT"]) == ("600", "3600")
+    for own, expected in (({"EXEC": "3600"}, ("600", "3600")), ({"CONNECT": "100"}, ("100", "1224"))):
+        _, calls = stand_in("workers=1", **{f"HCCL_{name}_TIMEOUT": value for name, value in own.items()})
+        given = calls[0]["environment"]
+        assert (given["HCCL_CONNECT_TIMEOUT"], given["HCCL_EXEC_TIMEOUT"]) == expected
 
 
 def test_automatic_resume_begins_and_then_goes_on(stand_in, tmp_path):

@@ -25,17 +25,19 @@ class Job:
 
     Args:
         table: start by a rank table, which takes a fraction of the 3 s that msrun needs.
+        setup: shell code that comes first.
     """
 
-    def __init__(self, folder, environment, way, *options, workers=2, table=True, restarts=0):
+    def __init__(self, folder, environment, way, *options, workers=2, table=True, restarts=0, setup=""):
         self.folder, self.logs = folder, folder / "logs" / "start-1"
         if table:
             devices = [{"device_id": str(i), "rank_id": str(i)} for i in range(workers)]
             (folder / "table.json").write_text(json.dumps({"server_list": [{"device": devices}]}))
         started = f"--rank_table={folder}/table.json" if table else f"--workers={workers}"
+        script, all_options = RUN.replace("run_job", f"{setup}\nrun_job"), " ".join([started, *options])
         self.begin = time.monotonic()
         self.process = subprocess.Popen(
-            ["bash", "-c", RUN, ROOT, str(restarts), " ".join([started, *options]), folder, WORKER, folder, way],
+            ["bash", "-c", script, ROOT, str(restarts), all_options, folder, WORKER, folder, way],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -90,13 +92,16 @@ def start(tmp_path, environment):
 
 @pytest.mark.parametrize(("workers", "table"), [(1, False), (2, False), (2, True)])
 def test_success_shows_rank_0_without_the_noise(start, workers, table):
-    job = start("succeed", workers=workers, table=table)
+    usable = sorted(os.sched_getaffinity(0))
+    cores = [usable[-1], usable[0]][:workers]
+    job = start("succeed", f"--bind_cores={'/'.join(map(str, cores))}", workers=workers, table=table)
     code, out, err = job.end()
     assert (code, err) == (0, "")
     assert out.splitlines() == ["hello from rank 0", "bye from rank 0", "after the job"]
     logs = [job.logs / f"worker_{rank}.log" for rank in range(workers)]
     assert [f"bye from rank {rank}" in log.read_text() for rank, log in enumerate(logs)] == [True] * workers
     assert job.models == {rank: RESULT[rank] for rank in "01"[:workers]}
+    assert [(job.folder / f"{rank}.cores").read_text() for rank in range(workers)] == [f"[{core}]" for core in cores]
 
 
 @pytest.mark.parametrize("table", [True, False])
@@ -164,7 +169,7 @@ def test_rank_that_never_starts_its_work_ends_the_job(start):
 
 def test_killed_scheduler_ends_the_job(start):
     job = start("wait", table=False)
-    job.wait_for("0.ready", "1.ready")
+    job.wait_for("0.ready", "1.ready", "logs/start-1/scheduler.pid")
     begin = time.monotonic()
     os.kill(job.pid("scheduler"), signal.SIGKILL)
     code, _, err = job.end()
@@ -193,13 +198,25 @@ def test_restarts_come_to_an_end(start):
     assert not (job.folder / "logs" / "start-3").exists()
 
 
+def test_pauses_between_starts_double_up_to_a_limit(tmp_path, environment):
+    """The shell's sleep is replaced by one that takes no time."""
+    script = RUN.replace("RESTART_DELAY=1", 'RESTART_DELAY=100\nsleep() { echo slept "$1"; }\n')
+    command = ["bash", "-c", script, ROOT, "4", "--workers=1", tmp_path, "-c", "raise SystemExit(3)"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 3
+    assert result.stdout.splitlines() == ["slept 100", "slept 200", "slept 300", "slept 300"]
+    starts = [line for line in result.stderr.splitlines() if line.startswith("== Start")]
+    assert starts[1] == "== Start 3 of at most 5 in 200 s, from the newest good checkpoint"
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_interruption_stops_every_worker_and_starts_none(start, sent, code):
     job = start("wait", table=sent != signal.SIGINT, restarts=3)
     job.wait_for("0.ready", "1.ready")
     interrupted = time.monotonic()
     os.killpg(job.process.pid, sent)
-    assert job.end()[0] == code
+    found, _, err = job.end()
+    assert found == code and "== Start" not in err
     assert time.monotonic() - interrupted < 20
     assert not (job.folder / "logs" / "start-2").exists()
 
@@ -216,11 +233,29 @@ def test_stopped_ranks_save_and_the_code_says_so(start, receiver):
     assert not (job.folder / "logs" / "start-2").exists()
 
 
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR1])
+def test_signal_to_every_process_of_the_job_is_one(start, sent):
+    """Some clusters do that; without the scheduler, ranks could not finish their update."""
+    job = start("slow", table=False, restarts=3, setup="set_preempt_signal SIGUSR1")
+    job.wait_for("0.ready", "1.ready", "logs/start-1/scheduler.pid")
+    supervisor = subprocess.run(["pgrep", "-P", str(job.process.pid)], capture_output=True, text=True).stdout
+    scheduler = job.pid("scheduler")
+    for pid in (scheduler, job.pid("rank_0"), job.pid("rank_1"), int(supervisor), job.process.pid):
+        os.kill(pid, sent)
+    time.sleep(0.5)
+    assert os.path.exists(f"/proc/{scheduler}"), job.end()
+    code, out, _ = job.end()
+    assert code == 75
+    assert out.splitlines()[-1] == "rank 0 has saved"
+    assert job.models == {"0": "3 6", "1": "3 12"}
+    assert not (job.folder / "logs" / "start-2").exists()
+
+
 def test_second_interruption_stops_deaf_workers_at_once(start):
-    job = start("deaf")
+    job = start("deaf", "--stop_timeout=600")
     job.wait_for("0.ready", "1.ready")
     os.killpg(job.process.pid, signal.SIGINT)
-    time.sleep(1.5)
+    time.sleep(2.5)  # what comes sooner would be the same one
     assert len(job.left()) >= 2
     os.killpg(job.process.pid, signal.SIGINT)
     assert job.end()[0] == 130

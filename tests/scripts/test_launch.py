@@ -14,7 +14,7 @@ LAUNCH = Path(__file__).parents[2] / "scripts" / "launch"
 sys.path.insert(0, str(LAUNCH))
 from cores import parse_cores, share_cores  # noqa: E402
 from link import Link  # noqa: E402
-from start import Mistake, Nodes  # noqa: E402
+from start import Mistake, Nodes, find_port  # noqa: E402
 
 SHOW = """
 import json, os
@@ -116,6 +116,12 @@ def free_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
+
+
+def test_a_free_port_is_found_where_none_is_named():
+    nodes = Nodes(1, 0, 2, "127.0.0.1", "")
+    with socket.create_server(("127.0.0.1", find_port(nodes))) as taken:
+        assert find_port(nodes) not in (0, taken.getsockname()[1])
 
 
 @pytest.fixture

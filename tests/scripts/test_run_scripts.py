@@ -35,6 +35,8 @@ def test_help(bash, name):
         (["resume=auto"], "resume=auto needs output_dir, the run folder to go on with if it is there"),
         (["resume=.", "output_dir=run"], "resume=. goes on in that folder: leave output_dir out"),
         (["max_restarts=often"], "max_restarts must be a whole number of at least 0, got 'often'"),
+        (["preempt_signal=USR"], "preempt_signal must be the name of a signal such as SIGUSR1, got 'USR'"),
+        (["preempt_signal=SIGNONE"], "preempt_signal must be the name of a signal such as SIGUSR1, got 'SIGNONE'"),
         (["hang_timeout=-1"], "hang_timeout must be a number of seconds, got '-1'"),
     ],
 )

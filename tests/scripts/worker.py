@@ -7,6 +7,7 @@ resumed, to rank 1 unless said otherwise. No MindSpore, so that a start takes a 
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -30,11 +31,13 @@ print(f"hello from rank {rank}", flush=True)
 print("[INFO] DISTRIBUTED(7163,python) Start] Event base dispatch success!")
 print("[ERROR] DISTRIBUTED(7163,python) Connect] Failed to connect to the meta server node url: 127.0.0.1:8118.")
 (folder / "config.yaml").touch()
+(folder / f"{rank}.cores").write_text(str(sorted(os.sched_getaffinity(0))))
 model = folder / f"{rank}.model"
 done, total = map(int, model.read_text().split()) if resumed else (0, 0)
 told = []
 if way in ("save", "slow"):
-    signal.signal(signal.SIGTERM, lambda *_: told.append(True))
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda *_: told.append(True))
 if way == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -49,6 +52,8 @@ def wait_for_others(update):
 
 
 def misbehave():
+    if way == "raise":  # while each rank has a process of its own, as for loading data
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)", __file__, str(folder), "helper"])
     if way == "raise" and rank == 1 or way == "raise-first" and rank == 0:
         raise RuntimeError(f"rank {rank} has run out of luck")
     if way == "die" and rank == 1:

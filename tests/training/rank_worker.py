@@ -15,6 +15,7 @@ from neonext_ms.models.drop_path import drop_path_masks
 from neonext_ms.training import distributed
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.consistency import check_same, digest_of_parameters, digest_of_text
+from neonext_ms.training.ema import EMA
 from neonext_ms.training.evaluation import evaluate
 from neonext_ms.training.inputs import eval_loader, open_sources, preprocess, train_loader
 from neonext_ms.training.optimizer import SGD
@@ -46,8 +47,9 @@ def main(batch_size: int, steps: int, output: str):
     # Not AdamW: its first steps divide a gradient by its own size, which makes whole steps of rounding errors.
     optimizer = SGD(network.trainable_params(), 0.05)
     reducer = distributed.gradient_reducer(optimizer.parameters, ranks)
+    ema = EMA(network, 0.9)
     # Two ranks cut their halves in two again.
-    step = TrainStep(network, optimizer, micro_batches=ranks.world, reducer=reducer, world=ranks.world)
+    step = TrainStep(network, optimizer, micro_batches=ranks.world, reducer=reducer, world=ranks.world, ema=ema)
     losses = []
     for i, batch in zip(range(steps), train_loader(config, train_source, ranks).epoch(0)):
         masks = drop_path_masks(network.drop_path_rates, batch.positions, config.seed, i)
@@ -58,15 +60,18 @@ def main(batch_size: int, steps: int, output: str):
     # 360 images over two ranks in batches of 7: the last batches are padded.
     loader = eval_loader(val_source, preprocess(config, train_source), 7, 0, ranks)
     metrics = evaluate(EvalStep(network), loader, ranks)
-    # Each rank has statistics of its own; the mean of 0 and 1 is a half.
-    network.stem.norm.moving_mean.set_data(Tensor(np.full(32, ranks.rank, np.float32)))
-    distributed.average_batch_statistics(network, ranks)
-    check_same_weights(network, ranks)
+    # Each rank has statistics of its own, and averages of them; the mean of 0 and 1 is a half.
+    means = [p for p in ema.get_parameters() if p.name.endswith("stem.norm.moving_mean")]
+    for mean in means:
+        mean.set_data(Tensor(np.full(32, ranks.rank, np.float32)))
+    distributed.average_batch_statistics(ema, ranks)
+    check_same_weights(ema, ranks)
     check_that_a_difference_is_named(ranks)
-    averaged = network.stem.norm.moving_mean.asnumpy()
-    network.stem.norm.moving_mean.set_data(Tensor(np.zeros(32, np.float32)))
+    averaged = [mean.asnumpy().copy() for mean in means]
+    for mean in means:
+        mean.set_data(Tensor(np.zeros(32, np.float32)))
     if ranks.first:
-        weights = {p.name: p.asnumpy() for p in network.get_parameters()}
+        weights = {p.name: p.asnumpy() for p in ema.get_parameters()}  # the network's, and their averages
         np.savez(
             output,
             losses=losses,

@@ -12,7 +12,7 @@ SHAPES = [(), (1,), (3, 4), (300, 7), (2, 1, 5, 3)]
 @pytest.fixture(scope="module")
 def parameters():
     rng = np.random.default_rng(0)
-    return {
+    return {"more than one piece": rng.standard_normal((700, 401))} | {
         f"layer.{dtype}.{i}": np.asarray(100 * rng.standard_normal(shape)).astype(dtype)
         for dtype in TYPES
         for i, shape in enumerate(SHAPES)

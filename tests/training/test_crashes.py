@@ -1,5 +1,6 @@
 """Whatever happens while checkpoints are written: the newest one that verifies loads, and nothing readable is wrong."""
 
+import ctypes
 import errno
 import os
 import random
@@ -18,7 +19,9 @@ from neonext_ms.training.checkpoint import load_checkpoint, load_weights, number
 from neonext_ms.training.manifest import manifest_path
 from neonext_ms.training.resume import newest
 from neonext_ms.training.run_folder import RunFolder
+from tests.scripts.nodes import become_root, unshare
 
+CLONE_NEWNS = 0x20000
 KILLS = 200
 META = {"model": {}, "preprocess": {}, "class_names": []}
 
@@ -137,21 +140,39 @@ def failing_saves(folder: RunFolder):
     assert not [p for p in folder.checkpoints.iterdir() if p.name.startswith(".")], "no half files stay"
 
 
-SIZE = 2 * 4 * 40_022  # bytes of both files, about
+PAGE = 4096
+DATA = 40  # pages of each of the two files
 
 
-@pytest.mark.parametrize("room", [0, 1, 100, 1000, SIZE // 4, SIZE // 2 - 1000, SIZE // 2])
-def test_no_room_left(folder, room):
-    """A limit of the size of files stands in for a full disk: the write takes a part, then fails."""
+def small_disk(path: Path):
+    """Mount a file system of 1 MiB, which this process alone sees."""
+    become_root()
+    unshare(CLONE_NEWNS)
+    path.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"none", bytes(path), b"tmpfs", 0, b"size=1m"):
+        raise OSError(ctypes.get_errno(), "cannot mount a small file system")
+
+
+@pytest.mark.parametrize("room", [0, 1, DATA // 2, DATA - 1, DATA, DATA * 3 // 2, 2 * DATA])
+def test_full_disk(tmp_path, room):
+    """So many pages are left on it: for none of the files, a part of them, all but the manifest."""
 
     def work():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+        small_disk(tmp_path / "disk")
+        folder = RunFolder(tmp_path / "disk" / "run", "pico", keep=2)
+        save(folder, 1)
+        filler = tmp_path / "disk" / "filler"
+        with pytest.raises(OSError, match="No space left"), open(filler, "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(PAGE))
+        os.truncate(filler, filler.stat().st_size - room * PAGE)
         failing_saves(folder)
+        filler.unlink()
+        save(folder, 3)
+        assert check(folder) == (3, 3)
 
     run_in_child(work)
-    save(folder, 3)
-    assert check(folder) == (3, 3)
 
 
 def test_read_only_folder(tmp_path, monkeypatch):

@@ -3,12 +3,13 @@
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import nn
+from mindspore import Tensor, nn
 
 from neonext_ms import create_model
 from neonext_ms.models.drop_path import drop_path_masks
 from neonext_ms.training.optimizer import SGD, AdamW
 from neonext_ms.training.step import StepMetrics, TrainStep
+from neonext_ms.training.update import Update
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((12, 3, 32, 32)).astype(np.float32)
@@ -92,6 +93,27 @@ def test_what_is_not_finite_changes_nothing(optimizer, k):
             assert same == set(before) if value != 1.0 else not same & {"stem.norm.moving_mean", "stem.proj.weight"}
         results.append(after)
     assert all(np.array_equal(results[0][name], results[1][name]) for name in results[0])
+
+
+def test_loss_or_one_gradient_alone_that_is_not_finite_changes_nothing():
+    """A number that went wrong in the backward pass does not show in the loss, nor one in the loss in the gradients."""
+    network = small_network()
+    parameters = network.trainable_params()
+    optimizer = AdamW(parameters, 0.05)
+    update = Update(network, optimizer)
+
+    def make(loss, last_value):
+        gradients = [np.full(p.shape, 0.1, np.float32) for p in parameters]
+        gradients[-1].flat[-1] = last_value
+        before = {p.name: p.asnumpy().copy() for p in optimizer.get_parameters()}
+        numbers = [Tensor(np.float32(value)) for value in (loss, 1.0, 0.1, np.inf)]
+        result = update(*numbers[:2], tuple(map(Tensor, gradients)), *numbers[2:])
+        changed = [not np.array_equal(before[p.name], p.asnumpy()) for p in optimizer.get_parameters()]
+        return StepMetrics.read(result).finite, any(changed), all(changed)
+
+    assert make(1.0, 0.1) == (1, True, True)
+    for loss, value in ((1.0, np.nan), (1.0, -np.inf), (np.nan, 0.1), (np.inf, 0.1)):
+        assert make(loss, value) == (0, False, False), (loss, value)
 
 
 def test_the_state_of_an_optimizer_is_complete():

@@ -84,6 +84,8 @@ def open_packed(folder: Path, split: str) -> PackedSource:
         raise UserError(f"'{path}' has the format {known}, and this version reads {FORMAT}: pack the data set again")
     columns = []
     for number, shard in enumerate(shards):
+        if Path(shard["name"]).name != shard["name"]:
+            raise UserError(f"'{path}' names a file outside its folder, '{shard['name']}': pack the data set again")
         file = folder / shard["name"]
         if not file.is_file() or file.stat().st_size != shard["bytes"]:
             raise UserError(f"'{file}' is missing or has not {shard['bytes']} bytes: copy it, or pack it again")

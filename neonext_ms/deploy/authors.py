@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import os
 import sys
@@ -15,7 +16,7 @@ _PACKAGE = Path("ptvision") / "models" / "neonext"
 
 
 def check_clone(folder: Path):
-    """Raises UserError unless the folder holds what `AuthorsCode` imports."""
+    """Raises UserError unless the folder holds what `AuthorsCode` imports, and PyTorch is installed."""
     names = ("neonext.py", "neonext_utils.py", "builder.py")
     missing = [name for name in names if not (folder / _PACKAGE / name).exists()]
     if missing:
@@ -23,13 +24,36 @@ def check_clone(folder: Path):
             f"{folder} is not a clone of the authors' repository: it has no {_PACKAGE / missing[0]}; "
             "clone HapKoM/neonext from GitHub and give its folder"
         )
+    if importlib.util.find_spec("torch") is None:
+        raise UserError("the authors' code needs PyTorch, which is not installed: pip install torch")
+
+
+def network_arguments(network) -> dict:
+    """Arguments with which `AuthorsCode.build` makes their network of the structure of ours, a NeoNeXt.
+
+    Raises:
+        UserError: their code has no such network.
+    """
+    spec = network.spec
+    uniform = len(set(spec.kernels)) == 1
+    if not uniform and spec.kernels != ("4+7", "4+7", "7", "7") or len(spec.depths) != 4 or spec.in_channels != 3:
+        raise UserError(f"the authors' code has no network of kernels {spec.kernels}, in_channels {spec.in_channels}")
+    return {
+        "num_classes": network.num_classes,
+        "per_stage_layers": list(spec.depths),
+        "dims": list(spec.dims),
+        "shifts": list(spec.shifts),
+        "layer_scale_init_value": spec.layer_scale,
+        "linear_bias": spec.linear_bias,
+        "kernel_spec": spec.kernels[0] if uniform else "default",
+    }
 
 
 class AuthorsCode:
     """Their operator and their networks. For a process of its own: it changes what Python imports.
 
     Args:
-        folder: the clone; its C++ extension is compiled on first use into PyTorch's own cache.
+        folder: the clone; its C++ extension is compiled on first use into PyTorch's own cache (half a minute).
     """
 
     def __init__(self, folder: Path):
@@ -54,6 +78,20 @@ class AuthorsCode:
             raise UserError(f"the authors have no network {model!r}: use neonext_t, _s, _b, _l or _xl with --authors")
         with contextlib.redirect_stdout(io.StringIO()):  # they print their settings
             return getattr(self._networks, model)()
+
+    def build(self, arguments: dict, state):
+        """Their network for evaluation.
+
+        Args:
+            arguments: from `network_arguments`.
+            state: file of its state dict, as torch.load takes it. Strict: every parameter comes from there.
+        """
+        import torch
+
+        with contextlib.redirect_stdout(io.StringIO()):
+            network = self._networks.NeoNeXt(**arguments)
+        network.load_state_dict(torch.load(state, weights_only=True))
+        return network.eval()
 
 
 class _Builder:

@@ -1,0 +1,35 @@
+"""Commands of data sets: packing them, and what augmentation makes of them."""
+
+from pathlib import Path
+
+
+def pack(data_dir: str, output: str, shard_images: int = 10000):
+    """Pack an image folder into MindRecord files, for training with dataset=mindrecord; started again, it goes on.
+
+    Args:
+        data_dir: folder with train/ and val/.
+        output: folder to write to.
+        shard_images: images in a file.
+    """
+    from neonext_ms.data.packing import pack
+
+    result = pack(Path(data_dir).expanduser(), Path(output).expanduser(), shard_images)
+    for split in ("train", "val"):
+        print(f"{split}: {result[split]['samples']} images, {result[split]['bytes'] / 1e9:.2f} GB")
+    print(f"{output}: {result['written']} files written, {result['kept']} kept from before")
+    return result
+
+
+def plot(what: str, config, output: str, samples: int = 8, versions: int = 6):
+    """Draw what a training run would see: a contact sheet of augmented samples.
+
+    Args:
+        output: PNG to write; must not exist.
+        samples: rows of the sheet.
+        versions: epochs in which each sample is shown.
+    """
+    from neonext_ms.analysis.contact_sheet import contact_sheet
+
+    result = contact_sheet(config, Path(output), samples, versions)
+    print(f"{output}: {len(result['samples'])} samples, each in {versions} epochs")
+    return result

@@ -30,4 +30,4 @@ say "Tests"
 MS_OM_PATH="$(mktemp -d)" # MindSpore leaves files of failed compilations here instead of in the checkout
 export MS_OM_PATH
 trap 'rm -rf "$MS_OM_PATH"' EXIT
-python -m pytest --numprocesses 2 --dist loadfile --durations=10 "$@"
+python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=10 "$@"

@@ -1,5 +1,6 @@
 """Shared fixtures and settings of the tests."""
 
+import gc
 import os
 import tempfile
 
@@ -10,6 +11,19 @@ from ascend_kernels.emulator.library import Emulator, build_library
 # MindSpore reads these when it is first imported: only errors on the terminal, no files in the working directory.
 os.environ.setdefault("GLOG_v", "3")
 os.environ.setdefault("MS_OM_PATH", tempfile.gettempdir())
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first: a long file that is begun last leaves the other processes without work."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_objects_to_collect():
+    """MindSpore collects garbage after every compilation, which otherwise looks at all imported modules each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

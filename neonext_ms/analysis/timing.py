@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-
 _PAUSE = 0.02  # seconds
 _SHORT = 0.1  # seconds of a run
 

@@ -13,6 +13,7 @@ from neonext_ms.analysis.ablation import RECIPE, ablate, mean_and_spread
 from neonext_ms.analysis.ablation_report import ablation_table, plot_ablation
 from neonext_ms.errors import UserError
 from neonext_ms.training.config import TrainConfig
+from tests.training.tiny import TinyConfig
 
 SHORT = {**RECIPE, "epochs": 1, "batch_size": 256, "eval_batch_size": 180}
 
@@ -64,7 +65,7 @@ def test_what_is_done_is_kept_and_summed_up(begun, caplog):
 
 def test_a_run_that_diverges_is_counted_and_one_that_was_interrupted_goes_on(tmp_path, caplog):
     caplog.set_level("INFO", "neonext_ms")
-    config = TrainConfig(**{**SHORT, "lr": 1e30, "warmup_epochs": 0.0}, output_dir=str(tmp_path))
+    config = TinyConfig(**{**SHORT, "lr": 1e30, "warmup_epochs": 0.0}, output_dir=str(tmp_path))
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     finished(tmp_path, "neo", 0, [0.5], [1.0])
     (tmp_path / "normal-0").mkdir()
@@ -80,7 +81,7 @@ def test_a_run_that_diverges_is_counted_and_one_that_was_interrupted_goes_on(tmp
 
 
 def test_a_run_that_ends(tmp_path):
-    config = TrainConfig(**{**SHORT, "seed": 3}, output_dir=str(tmp_path / "new"))
+    config = TinyConfig(**{**SHORT, "seed": 3}, output_dir=str(tmp_path / "new"))
     folder = tmp_path / "new"
     folder.mkdir()
     finished(folder, "normal", 3, [0.5], [1.0])
@@ -89,7 +90,7 @@ def test_a_run_that_ends(tmp_path):
     (evaluation,) = (event for event in events if event["event"] == "eval")
     assert run["curve"] == [{key: evaluation[key] for key in ("epoch", "loss", "accuracy")}]
     assert bool(run["diverged"]) == (evaluation["loss"] >= math.log(10))
-    assert TrainConfig.from_yaml(folder / "neo-3" / "config.yaml") == replace(config, output_dir=None)
+    assert TinyConfig.from_yaml(folder / "neo-3" / "config.yaml") == replace(config, output_dir=None)
 
 
 def test_other_settings_are_refused(begun):

@@ -16,15 +16,15 @@ from neonext_ms.analysis.run_report import MISTAKES, _confusion, _mistakes, writ
 from neonext_ms.data.sources import ArraySource
 from neonext_ms.deploy import Classifier
 from neonext_ms.errors import UserError
-from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.trainer import train
+from tests.training.tiny import TinyConfig
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A short run, whose network is wrong now and then."""
     folder = tmp_path_factory.mktemp("runs") / "a <b> run"
-    train(TrainConfig(epochs=1, batch_size=256, eval_batch_size=180, num_workers=0, output_dir=str(folder)))
+    train(TinyConfig(epochs=1, batch_size=256, eval_batch_size=180, num_workers=0, output_dir=str(folder)))
     return folder
 
 

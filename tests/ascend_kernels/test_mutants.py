@@ -63,6 +63,7 @@ def test_the_kernels_themselves_pass(emulator_objects, tmp_path):
     assert verdict(tmp_path, emulator_objects) == "passed"
 
 
+@pytest.mark.slow  # the first, which builds and examines all
 @pytest.mark.parametrize("mutant", MUTANTS, ids=NAMES)
 def test_mutant_is_rejected(verdicts, mutant):
     verdict = verdicts[mutant["name"]]

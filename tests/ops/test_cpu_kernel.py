@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 KERNEL = Path(__file__).parents[2] / "ascend_kernels" / "cpu"
-SANITIZERS = ["-O1", "-g", "-march=native", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+DEBUG = ["-Og", "-g1", "-march=native"]  # lines for a sanitizer's report; more takes the compiler twice as long
+SANITIZERS = [*DEBUG, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 
 def machine_flags():
@@ -57,4 +58,4 @@ def test_driver_agrees_with_double_precision(variant, tmp_path):
 
 @pytest.mark.slow
 def test_threads_do_not_race(tmp_path):
-    run(build_driver(tmp_path, ["-O1", "-g", "-march=native", "-fsanitize=thread"]), "threads")
+    run(build_driver(tmp_path, [*DEBUG, "-fsanitize=thread"]), "threads")

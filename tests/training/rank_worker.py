@@ -13,13 +13,13 @@ from neonext_ms import create_model
 from neonext_ms.errors import UserError
 from neonext_ms.models.drop_path import drop_path_masks
 from neonext_ms.training import distributed
-from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.consistency import check_same, digest_of_parameters, digest_of_text
 from neonext_ms.training.ema import EMA
 from neonext_ms.training.evaluation import evaluate
 from neonext_ms.training.inputs import eval_loader, open_sources, preprocess, train_loader
 from neonext_ms.training.optimizer import SGD
 from neonext_ms.training.step import EvalStep, StepMetrics, TrainStep
+from tests.training.tiny import TinyConfig
 
 
 def check_same_weights(network, ranks):
@@ -36,10 +36,10 @@ def check_that_a_difference_is_named(ranks):
 
 
 def main(batch_size: int, steps: int, output: str):
-    config = TrainConfig(batch_size=batch_size, random_crop="pad", hflip=0.5, mixup=0.8, drop_path_rate=0.3, seed=3)
+    config = TinyConfig(batch_size=batch_size, random_crop="pad", hflip=0.5, mixup=0.8, drop_path_rate=0.3, seed=3)
     ranks = distributed.start("CPU")
     train_source, val_source = open_sources(config)
-    network = create_model("neonext_pico", 10, seed=1, drop_path_rate=config.drop_path_rate)
+    network = create_model(config.model, 10, seed=1, drop_path_rate=config.drop_path_rate, **config.model_overrides)
     check_same_weights(network, ranks)
     for _, cell in network.cells_and_names():
         if isinstance(cell, nn.BatchNorm2d):
@@ -63,13 +63,13 @@ def main(batch_size: int, steps: int, output: str):
     # Each rank has statistics of its own, and averages of them; the mean of 0 and 1 is a half.
     means = [p for p in ema.get_parameters() if p.name.endswith("stem.norm.moving_mean")]
     for mean in means:
-        mean.set_data(Tensor(np.full(32, ranks.rank, np.float32)))
+        mean.set_data(Tensor(np.full(8, ranks.rank, np.float32)))
     distributed.average_batch_statistics(ema, ranks)
     check_same_weights(ema, ranks)
     check_that_a_difference_is_named(ranks)
     averaged = [mean.asnumpy().copy() for mean in means]
     for mean in means:
-        mean.set_data(Tensor(np.zeros(32, np.float32)))
+        mean.set_data(Tensor(np.zeros(8, np.float32)))
     if ranks.first:
         weights = {p.name: p.asnumpy() for p in ema.get_parameters()}  # the network's, and their averages
         np.savez(

@@ -24,7 +24,7 @@ def runs(tmp_path_factory):
     """Two runs of one configuration, except for the number of loader processes."""
     folder = tmp_path_factory.mktemp("runs")
     summaries = [
-        train(TrainConfig(**SHORT, num_workers=n, output_dir=str(folder / name))) for name, n in (("a", 1), ("b", 2))
+        train(TinyConfig(**SHORT, num_workers=n, output_dir=str(folder / name))) for name, n in (("a", 1), ("b", 2))
     ]
     return folder / "a", folder / "b", summaries
 
@@ -43,7 +43,7 @@ def test_run_folder(runs):
     events = [json.loads(line) for line in (a / "metrics.jsonl").read_text().splitlines()]
     assert [e["event"] for e in events] == ["compile", "train", "eval", "train", "eval"]
     assert [e["step"] for e in events if "step" in e] == [5, 5, 10, 10]
-    assert summary["final"]["images"] == 360 and summary["parameters"] == 935_402
+    assert summary["final"]["images"] == 360 and summary["parameters"] == 5522
     evaluations = [e for e in events if e["event"] == "eval"]
     best = max((e[f"{prefix}accuracy"], kind) for e in evaluations for prefix, kind in (("", "raw"), ("ema_", "ema")))
     manifest = load_weights(a / "checkpoints" / "neonext_pico_best.ckpt")[1]
@@ -52,8 +52,8 @@ def test_run_folder(runs):
     assert all(e["skipped"] == 0 and e["gradient_norm"] > 0 for e in events if e["event"] == "train")
     assert summary["compile_seconds"] > 0 and summary["milliseconds_per_step"] > 0
     assert 0 <= summary["data_wait"] < 1 and all(0 <= e["data_wait"] < 1 for e in events if e["event"] == "train")
-    config = TrainConfig.from_yaml(a / "config.yaml")
-    assert config == TrainConfig(**SHORT, num_workers=1), "the same run again, in a folder of its own"
+    config = TinyConfig.from_yaml(a / "config.yaml")
+    assert config == TinyConfig(**SHORT, num_workers=1), "the same run again, in a folder of its own"
     assert set(yaml.safe_load((a / "config.yaml").read_text())) == set(TrainConfig.__dataclass_fields__)
 
 
@@ -61,7 +61,7 @@ def test_a_second_run_never_touches_the_first(runs):
     a, _, _ = runs
     before = {p: p.stat().st_mtime_ns for p in a.rglob("*")}
     with pytest.raises(UserError, match="holds a training run already"):
-        train(TrainConfig(**SHORT, output_dir=str(a)))
+        train(TinyConfig(**SHORT, output_dir=str(a)))
     assert before == {p: p.stat().st_mtime_ns for p in a.rglob("*")}
 
 

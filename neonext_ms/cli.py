@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 import tempfile
 from dataclasses import fields
@@ -74,6 +75,8 @@ def main(arguments: list[str] | None = None):
             raise
         _fail(str(error), 2)
     except Stopped as stopped:
+        for number in (signal.SIGTERM, signal.SIGINT):  # one that comes while the process ends is to change nothing
+            signal.signal(number, signal.SIG_IGN)
         print(f"neonext: {stopped}", file=sys.stderr)
         sys.exit(STOPPED)
     except UnsavedError as error:

@@ -188,7 +188,7 @@ class Supervisor:
         self.ranks.look(time.monotonic())
         if self.link:
             self.link.poll()
-        if self.follower.log is None and self.ranks.ranks:
+        if self.follower.log is None and len(self.ranks.ranks) == self.expected:  # else it might not be the first
             self.follower.log = min(self.ranks.ranks, key=lambda rank: int(rank.name.split()[1])).log
         self.follower.show()
         if line := self.health.line(self.ranks):

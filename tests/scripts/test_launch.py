@@ -124,6 +124,27 @@ def test_a_free_port_is_found_where_none_is_named():
         assert find_port(nodes) not in (0, taken.getsockname()[1])
 
 
+FOLLOW = """
+import sys
+from pathlib import Path
+from ranks import Health, Ranks
+from supervise import Supervisor, parse
+
+logs = Path(sys.argv[1])
+supervisor = Supervisor(parse(["--logs", str(logs), "--workers=2", "--", "x"]))
+supervisor.ranks, supervisor.health, supervisor.expected = Ranks(logs, 0.0), Health(0, 0.0), 2
+for rank in (1, 0):
+    (logs / f"rank_{rank}.pid").write_text("1 2 host")
+    supervisor._look()
+    print(supervisor.follower.log)
+"""
+
+
+def test_the_first_rank_is_followed_even_if_another_is_there_before_it(tmp_path):
+    done = subprocess.run([sys.executable, "-c", FOLLOW, tmp_path], cwd=LAUNCH, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"None\n{tmp_path}/worker_0.log\n", "")
+
+
 @pytest.fixture
 def links():
     """Links of three nodes on this machine; closed at the end."""

@@ -132,6 +132,29 @@ def test_200_kills_at_random_moments(folder):
     assert written > KILLS / 2 and interrupted > 5, "the kills did not meet the writes"
 
 
+def test_a_file_is_on_the_disk_before_it_gets_its_name_and_the_name_before_anything_else(folder, monkeypatch):
+    """What a kill cannot show, as the system goes on: the order that a loss of power needs."""
+    fsync, replace, on_disk, last, renamed = os.fsync, os.replace, set(), [None], []
+
+    def sync(file):
+        on_disk.add(os.readlink(f"/proc/self/fd/{file}"))
+        last[0] = None if last[0] in on_disk else last[0]
+        fsync(file)
+
+    def rename(source, target):
+        assert str(source) in on_disk and last[0] is None
+        on_disk.add(str(target))
+        on_disk.discard(str(folder.checkpoints))
+        last[0] = str(folder.checkpoints)
+        renamed.append(target.name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", rename)
+    save(folder, 2)
+    assert last[0] is None and len(renamed) == 7
+
+
 def failing_saves(folder: RunFolder):
     """A save that must fail, in a way that leaves the one before."""
     with pytest.raises(OSError):

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -88,3 +90,24 @@ def test_outside_the_main_thread_nothing_is_changed():
 def test_impossible_signals(name):
     with pytest.raises(UserError, match=name):
         StopRequest(name)
+
+
+LATE = """
+import atexit, os, signal
+from neonext_ms import cli
+from neonext_ms.errors import Stopped
+
+def env():
+    "Stands for a training run that a signal has stopped."
+    raise Stopped("saved")
+
+cli.COMMANDS["env"] = env
+atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+cli.main(["env"])
+"""
+
+
+def test_a_signal_while_a_stopped_command_ends_changes_nothing():
+    """The launcher sends one when the cluster has signalled a rank itself."""
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (75, "neonext: saved\n")

@@ -83,7 +83,7 @@ struct Rows {
 };
 
 // Hidden or other values that one task keeps near while it goes through all panels.
-constexpr int64_t kNear = 1 << 20;  // bytes
+constexpr int64_t kNear = 2 << 20;  // bytes
 
 // Calls work(first, count) for groups of the tiles 0..count - 1, shared out evenly over the threads; tile_bytes: what a
 // tile occupies while it is worked on.

@@ -63,7 +63,7 @@ void check_added(const std::string& name, Mlp& mlp, double limit) {
 }
 
 void check_values() {
-  const int shapes[][5] = {{1, 1, 1, 1, 1},   {3, 7, 28, 1, 1},  {2, 24, 40, 5, 7},  {1, 64, 70, 14, 14},
+  const int shapes[][5] = {{1, 1, 1, 1, 1},   {0, 8, 16, 2, 2}, {3, 7, 28, 1, 1},  {2, 24, 40, 5, 7},  {1, 64, 70, 14, 14},
                            {5, 33, 70, 7, 7}, {2, 16, 64, 8, 8}, {1, 40, 160, 24, 24}};
   int cases = 0;
   g_worst = 0;
@@ -102,7 +102,7 @@ void check_values() {
 }
 
 void check_pointwise() {
-  const int shapes[][5] = {{1, 1, 1, 1, 1}, {3, 7, 28, 1, 1}, {2, 48, 24, 5, 7}, {5, 33, 66, 7, 7}, {1, 40, 15, 24, 24}};
+  const int shapes[][5] = {{1, 1, 1, 1, 1}, {0, 8, 16, 2, 2}, {3, 7, 28, 1, 1}, {2, 48, 24, 5, 7}, {5, 33, 66, 7, 7}, {1, 40, 15, 24, 24}};
   int cases = 0;
   g_worst = 0;
   for (const auto& s : shapes) {
@@ -174,9 +174,18 @@ void check_gelu() {
   for (float special : {INFINITY, -INFINITY, NAN}) x.push_back(special);
   x.resize((x.size() + Vec::lanes - 1) / Vec::lanes * Vec::lanes);
   y.resize(x.size()), slope.resize(x.size());
+  alignas(64) float alone[Vec::lanes];
   for (size_t i = 0; i < x.size(); i += Vec::lanes) {
     const GeluAndSlope both = gelu_and_slope(Vec::load(&x[i]));
     Vec::store(&y[i], both.gelu);
+    Vec::store(alone, gelu(Vec::load(&x[i])));
+    for (int lane = 0; lane < Vec::lanes; ++lane) {
+      const float other = y[i + lane];
+      expect_code("gelu alone", alone[lane] == other || (std::isnan(alone[lane]) && std::isnan(other)), 1);
+      Aligned<float> same(Vec::lanes, x[i + lane]);  // whatever its neighbours are
+      Vec::store(&same[0], gelu(Vec::load(&same[0])));
+      expect_code("gelu beside others", same[0] == other || (std::isnan(same[0]) && std::isnan(other)), 1);
+    }
     Vec::store(&slope[i], both.slope);
   }
   double worst_y = 0, worst_slope = 0;

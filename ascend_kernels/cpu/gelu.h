@@ -66,23 +66,36 @@ inline GeluAndSlope gelu_and_slope_anywhere(Vec::F x) {  // the slope is Phi(x) 
 #if defined(NEONEXT_AVX512)
 
 // Where tables of 16 fit into a register, values up to 4.5 take a third of the instructions.
-[[gnu::noinline, gnu::cold]] inline Vec::F gelu_far(Vec::F x) { return gelu(x, normal(x)); }
-[[gnu::noinline, gnu::cold]] inline GeluAndSlope gelu_and_slope_far(Vec::F x) { return gelu_and_slope_anywhere(x); }
+inline Vec::F gelu_near(Vec::F x, Vec::F u, const TablePlace& place) {
+  return Vec::fma(minus(u), place.look_up(gelu_table.phi), Vec::max(x, Vec::zero()));
+}
+
+inline Vec::F slope_near(Vec::F x, const TablePlace& place) {
+  const Vec::F left = place.look_up(gelu_table.slope);
+  return Vec::select_negative(x, left, Vec::sub(constant(1.0f), left));
+}
+
+// For vectors with any larger value. Each lane has the form of its own value: what becomes of a pixel must not depend on
+// its neighbours.
+[[gnu::noinline, gnu::cold]] inline GeluAndSlope gelu_and_slope_far(Vec::F x) {
+  const Vec::F u = Vec::abs(x), end = constant(GeluTable::kEnd);
+  const TablePlace place(u);
+  const GeluAndSlope far = gelu_and_slope_anywhere(x);
+  return {Vec::select_below(u, end, gelu_near(x, u, place), far.gelu),
+          Vec::select_below(u, end, slope_near(x, place), far.slope)};
+}
 
 inline Vec::F gelu(Vec::F x) {
   const Vec::F u = Vec::abs(x);
-  if (!Vec::all_below(u, constant(GeluTable::kEnd))) return gelu_far(x);
-  const TablePlace place(u);
-  return Vec::fma(minus(u), place.look_up(gelu_table.phi), Vec::max(x, Vec::zero()));
+  if (!Vec::all_below(u, constant(GeluTable::kEnd))) return gelu_and_slope_far(x).gelu;
+  return gelu_near(x, u, TablePlace(u));
 }
 
 inline GeluAndSlope gelu_and_slope(Vec::F x) {
   const Vec::F u = Vec::abs(x);
   if (!Vec::all_below(u, constant(GeluTable::kEnd))) return gelu_and_slope_far(x);
   const TablePlace place(u);
-  const Vec::F left = place.look_up(gelu_table.slope);
-  return {Vec::fma(minus(u), place.look_up(gelu_table.phi), Vec::max(x, Vec::zero())),
-          Vec::select_negative(x, left, Vec::sub(constant(1.0f), left))};
+  return {gelu_near(x, u, place), slope_near(x, place)};
 }
 
 #else

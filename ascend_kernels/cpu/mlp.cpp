@@ -46,7 +46,7 @@ void forward(const Sizes& s, const Forward<T>& f) {
 }
 
 bool has_shapes(const Sizes& s, const Tensor& w1, const Tensor& b1, const Tensor& w2, const Tensor& b2) {
-  return w1.has_shape({s.hidden, s.channels}) && b1.has_shape({s.hidden}) && w2.has_shape({s.channels, s.hidden}) &&
+  return w1.size() > 0 && w1.has_shape({s.hidden, s.channels}) && b1.has_shape({s.hidden}) && w2.has_shape({s.channels, s.hidden}) &&
          b2.has_shape({s.channels});
 }
 
@@ -64,12 +64,11 @@ int forward(const Arguments& in, int count, bool training) {
     if (!in[6].has_shape({s.pixels.tiles(), s.hidden, kTile})) return NEONEXT_BAD_SHAPE;
     hidden = in[6].as<float>();
   }
-  with_type(x.type, [&](auto type) {
+  return with_type(x.type, [&](auto type) {
     using T = decltype(type);
     forward<T>(s, {x.as<T>(), w1.as<T>(), b1.as<T>(), w2.as<T>(), b2.as<T>(),
                    count == 7 && !training ? added.as<T>() : nullptr, y.as<T>(), hidden});
   });
-  return NEONEXT_OK;
 }
 
 }  // namespace
@@ -101,13 +100,12 @@ int mlp_backward(int nparam, void** params, int* ndims, int64_t** shapes, const 
       !in[8].same_shape(w2) || !hidden.has_shape({s.pixels.tiles(), s.hidden, kTile})) {
     return NEONEXT_BAD_SHAPE;
   }
-  with_type(x.type, [&](auto type) {
+  return with_type(x.type, [&](auto type) {
     using T = decltype(type);
     const Backward<T> arguments{x.as<T>(),     hidden.as<float>(), dy.as<T>(),    w1.as<T>(),    w2.as<T>(),
                                 in[5].as<T>(), in[6].as<T>(),      in[7].as<T>(), in[8].as<T>(), in[9].as<T>()};
     BackwardPass<T>(s, arguments).run();
   });
-  return NEONEXT_OK;
 }
 
 }  // extern "C"

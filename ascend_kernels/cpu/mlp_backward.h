@@ -10,9 +10,6 @@
 
 namespace neonext {
 
-constexpr int64_t kChunk = 3 << 20;  // bytes of dH and gelu(H) that are summed into the weights' gradients at a time
-constexpr int kFewest = 32;          // tiles, at least
-
 template <class T>
 struct Backward {
   const T* x;
@@ -30,7 +27,7 @@ class BackwardPass {
         a(arguments),
         w1(Scratch::panels1, a.w1, s.channels, s.hidden, true),
         w2(Scratch::panels2, a.w2, s.hidden, s.channels, true),
-        chunk(chunk_tiles()),
+        chunk(chunk_size(s.pixels.tiles(), 2 * h_size() * sizeof(float))),
         dh(scratch(Scratch::dh, chunk * h_size() + WeightGradient::kBehind)),
         g(scratch(Scratch::gelu, chunk * h_size() + WeightGradient::kBehind)),
         xt(Scratch::xt, s.channels, chunk),
@@ -40,7 +37,8 @@ class BackwardPass {
         db1(scratch(Scratch::bias, s.hidden)) {}
 
   void run() {
-    for (int first = 0; first < s.pixels.tiles(); first += chunk) {
+    int first = 0;
+    do {  // without a pixel once, for sums of zero
       const int count = std::min(chunk, s.pixels.tiles() - first);
       parallel_tiles(count, 2 * h_size() * sizeof(float), [&](int at, int n) { per_pixel(first, at, n); });
       parallel_for(dw1.panels(), [&](int panel) {
@@ -48,7 +46,8 @@ class BackwardPass {
         dw2.add(panel, g, dyt, count, first == 0);
         sum_of_dh(panel, count, first == 0);
       });
-    }
+      first += chunk;
+    } while (first < s.pixels.tiles());
     parallel_for(dw1.panels(), [&](int panel) { dw1.write_rows(panel, a.dw1); });
     parallel_for(dw2.blocks(), [&](int block) { dw2.write_transposed(block, a.dw2); });
     for (int i = 0; i < s.hidden; ++i) from_float(db1[i], a.db1 + i);
@@ -58,11 +57,6 @@ class BackwardPass {
  private:
   int64_t c_size() const { return static_cast<int64_t>(s.channels) * kTile; }
   int64_t h_size() const { return static_cast<int64_t>(s.hidden) * kTile; }
-  int chunk_tiles() const {
-    const int tiles = s.pixels.tiles();
-    const int most = std::max<int>(kFewest, kChunk / (2 * h_size() * sizeof(float)));
-    return parts(tiles, parts(tiles, most));
-  }
 
   // dH = (W2^T dY) slope(H), G = gelu(H) and dX = W1^T dH of tiles at.. of the chunk, and X and dY turned.
   void per_pixel(int first, int at, int count) {

@@ -32,8 +32,8 @@ int neocell_backward(int nparam, void** params, int* ndims, int64_t** shapes, co
                      void* extra);
 
 // y = w2 gelu(w1 x + b1) + b2 at every pixel, gelu(v) = v (1 + erf(v / sqrt(2))) / 2.
-// Inputs, all of one type: x (N, C, ...); w1 (hidden, C); b1 (hidden); w2 (C, hidden); b2 (C); if
-// there is a seventh tensor, another like x that is added to y. Output: y, like x.
+// Inputs, all of one type: x (N, C, ...); w1 (hidden, C); b1 (hidden); w2 (C, hidden); b2 (C); a sixth,
+// if there is one, is like x and added to y. Output: y, like x.
 int mlp_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream, void* extra);
 
 // The same. Outputs: y, and w1 x + b1 for the backward pass, float32 (tiles, hidden, 16): the pixels of all images one

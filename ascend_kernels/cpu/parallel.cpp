@@ -85,11 +85,12 @@ class Pool {
   // A worker that wakes up on the caller's processor while the others are busy waits there until the caller has done all
   // the work: two threads on two processors then take as long as one.
   void keep_off(int processor) {
-    if (processor == caller_at_ && placed_ == workers_.size()) return;
+    constexpr size_t kFew = 8;  // with more, one that waits matters less than the calls to move them all
+    if ((processor == caller_at_ && placed_ == workers_.size()) || workers_.size() > kFew) return;
     cpu_set_t allowed;
-    if (sched_getaffinity(getpid(), sizeof(allowed), &allowed) != 0) return;
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
     CPU_CLR(processor, &allowed);
-    if (CPU_COUNT(&allowed) == 0) return;
+    if (CPU_COUNT(&allowed) < static_cast<int>(workers_.size())) return;  // who binds the caller has it his way
     for (pthread_t worker : workers_) pthread_setaffinity_np(worker, sizeof(allowed), &allowed);
     caller_at_ = processor, placed_ = workers_.size();
   }

@@ -27,14 +27,13 @@ template <class T>
 void backward(const Pixels& pixels, int in, int out, const T* x, const T* dy, const T* w, T* dx, T* dw, T* db) {
   const Panels weight(Scratch::panels1, w, in, out, true);
   const int64_t in_size = static_cast<int64_t>(in) * kTile, out_size = static_cast<int64_t>(out) * kTile;
-  const int tiles = pixels.tiles();
-  const int most = std::max<int>(32, (3 << 20) / ((in_size + out_size) * sizeof(float)));
-  const int chunk = parts(tiles, parts(tiles, most));
+  const int tiles = pixels.tiles(), chunk = chunk_size(tiles, (in_size + out_size) * sizeof(float));
   Turned xt(Scratch::xt, in, chunk);
   float* const p = scratch(Scratch::dh, chunk * out_size + WeightGradient::kBehind);
   WeightGradient gradient(Scratch::sum1, out, in);
   const Rows<T> rows{pixels, in, dx, nullptr, nullptr};
-  for (int first = 0; first < tiles; first += chunk) {
+  int first = 0;
+  do {  // without a pixel once, for sums of zero
     const int count = std::min(chunk, tiles - first);
     parallel_tiles(count, (in_size + out_size) * sizeof(float), [&](int at, int n) {
       float* values = scratch(Scratch::x, n * in_size);
@@ -46,7 +45,8 @@ void backward(const Pixels& pixels, int in, int out, const T* x, const T* dy, co
       });
     });
     parallel_for(gradient.panels(), [&](int panel) { gradient.add(panel, p, xt, count, first == 0); });
-  }
+    first += chunk;
+  } while (first < tiles);
   parallel_for(gradient.panels(), [&](int panel) { gradient.write_rows(panel, dw); });
   sum_over_pixels(pixels, dy, out, db);
 }
@@ -54,7 +54,7 @@ void backward(const Pixels& pixels, int in, int out, const T* x, const T* dy, co
 // Whether y has x's images and pixels, and the channels of the matrix w (out, in) fit both.
 bool fit(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y) {
   return x.ndim >= 2 && y.ndim == x.ndim && w.has_shape({y.shape[1], x.shape[1]}) && b.has_shape({y.shape[1]}) &&
-         x.shape[0] == y.shape[0] && std::equal(x.shape + 2, x.shape + x.ndim, y.shape + 2);
+         x.shape[0] == y.shape[0] && w.size() > 0 && std::equal(x.shape + 2, x.shape + x.ndim, y.shape + 2);
 }
 
 }  // namespace
@@ -69,12 +69,11 @@ int pointwise_forward(int nparam, void** params, int* ndims, int64_t** shapes, c
   const Tensor x = arguments[0], w = arguments[1], b = arguments[2], y = arguments[3];
   if (!arguments.are_floats_like(x, 4)) return NEONEXT_BAD_TYPE;
   if (!fit(x, w, b, y)) return NEONEXT_BAD_SHAPE;
-  with_type(x.type, [&](auto type) {
+  return with_type(x.type, [&](auto type) {
     using T = decltype(type);
     forward<T>(pixels_of(x), static_cast<int>(x.shape[1]), static_cast<int>(y.shape[1]), x.as<T>(), w.as<T>(),
                b.as<T>(), y.as<T>());
   });
-  return NEONEXT_OK;
 }
 
 int pointwise_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, void*) {
@@ -85,12 +84,11 @@ int pointwise_backward(int nparam, void** params, int* ndims, int64_t** shapes, 
   const Tensor dx = arguments[3], dw = arguments[4], db = arguments[5];
   if (!arguments.are_floats_like(x, 6)) return NEONEXT_BAD_TYPE;
   if (!fit(x, w, db, dy) || !dx.same_shape(x) || !dw.same_shape(w)) return NEONEXT_BAD_SHAPE;
-  with_type(x.type, [&](auto type) {
+  return with_type(x.type, [&](auto type) {
     using T = decltype(type);
     backward<T>(pixels_of(x), static_cast<int>(x.shape[1]), static_cast<int>(dy.shape[1]), x.as<T>(), dy.as<T>(),
                 w.as<T>(), dx.as<T>(), dw.as<T>(), db.as<T>());
   });
-  return NEONEXT_OK;
 }
 
 }  // extern "C"

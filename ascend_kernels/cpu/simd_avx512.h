@@ -37,6 +37,9 @@ struct Vec {
   static F permute(F v, I index) { return _mm512_permutexvar_ps(index, v); }
   static I bits(F v) { return _mm512_castps_si512(v); }  // as an index: permute takes the last four of them
   static bool all_below(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) == 0xffff; }
+  static F select_below(F a, F b, F below, F other) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), other, below);
+  }
   static float sum(F v) { return _mm512_reduce_add_ps(v); }
 
   static F load(const float* p) { return _mm512_load_ps(p); }

@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+#include <new>
 
 #include "half.h"
+#include "neonext_cpu.h"
 
 namespace neonext {
 
@@ -59,10 +61,15 @@ struct Arguments {
   }
 };
 
-// Calls work with a value of the C++ type of a float tensor.
+// Calls work with a value of the C++ type of a float tensor, and gives what the operator returns.
 template <class Work>
-void with_type(Type type, Work work) {
-  type == Type::f32 ? work(float{}) : work(Half{});
+int with_type(Type type, Work work) {
+  try {
+    type == Type::f32 ? work(float{}) : work(Half{});
+  } catch (const std::bad_alloc&) {
+    return NEONEXT_NO_MEMORY;
+  }
+  return NEONEXT_OK;
 }
 
 }  // namespace neonext

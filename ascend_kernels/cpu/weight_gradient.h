@@ -8,6 +8,15 @@
 
 namespace neonext {
 
+// Tiles that are summed into the gradients at a time, in chunks of equal size, at least one; tile_bytes: what one of them
+// occupies.
+inline int chunk_size(int tiles, int64_t tile_bytes) {
+  constexpr int64_t kChunk = 3 << 20;  // bytes
+  constexpr int kFewest = 32;          // tiles: every chunk goes through all sums
+  const int chunks = parts(tiles, static_cast<int>(std::max<int64_t>(kFewest, kChunk / tile_bytes)));
+  return std::max(1, parts(tiles, std::max(1, chunks)));
+}
+
 // Tiles of x (N, channels, L), turned: for each tile in blocks of 16 channels, 16 rows (pixels) of 16 channels. Missing
 // channels are zero.
 class Turned {

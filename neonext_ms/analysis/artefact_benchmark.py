@@ -6,6 +6,7 @@ Beside them the authors' PyTorch code with the same weights, where there is a cl
 import contextlib
 import importlib
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -222,6 +223,7 @@ def _open_network(path: Path) -> _Opened:
 def _open_authors(clone: Path, arguments: dict, state: bytes, side: int) -> _Opened:
     import torch
 
+    torch.set_num_threads(os.cpu_count() or 1)  # not what MindSpore has put into OMP_NUM_THREADS
     network = AuthorsCode(clone.resolve()).build(arguments, BytesIO(state))
 
     def run(images):

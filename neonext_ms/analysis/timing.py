@@ -37,14 +37,13 @@ def measure(contenders: list[Contender], rounds: int, most_seconds: float = 10.0
         rounds (that it ran).
     """
     first = [_seconds(contender.run) for contender in contenders]
-    for contender in contenders:
-        contender.run()
+    warm = [_seconds(contender.run) for contender in contenders]
     times = [[] for _ in contenders]
     for done in range(rounds):
-        for contender, own in zip(contenders, times):
+        for contender, own, last in zip(contenders, times, warm):
             if done < 3 or sum(own) * contender.repeats < most_seconds:
                 time.sleep(_PAUSE)
-                if not own or own[-1] * contender.repeats < _SHORT:
+                if last < _SHORT:
                     contender.run()
                 own.append(_seconds(contender.run) / contender.repeats)
     results = []

@@ -7,7 +7,7 @@ from neonext_ms.ops.cpu_library import cpu_library
 
 
 class FusedPointwise(nn.Cell):
-    """y = W x + b at every pixel, with its gradients in one pass over x and dy.
+    """y = W x + b at every pixel, with both gradients of its product from tiles of x and dy that are read once.
 
     Inputs, all of one type, float32 or float16; arithmetic is float32:
         x: (N, C, H, W).

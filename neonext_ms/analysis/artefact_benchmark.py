@@ -22,8 +22,10 @@ from neonext_ms.deploy.official import official_state
 from neonext_ms.deploy.torch_file import torch_bytes
 from neonext_ms.errors import UserError
 
-# What runs a file of each kind. A checkpoint is measured as it was trained and folded.
-_FORMS = {".ckpt": ("network", "folded"), ".mindir": ("MindIR",), ".onnx": ("onnxruntime",)}
+# What runs a file of each kind. A checkpoint is measured as it was trained and folded, on compiled operators where
+# there are any and ("dense") on MindSpore's own, of which exported files are made.
+_CHECKPOINT_FORMS = ("network", "folded", "dense network", "dense folded")
+_FORMS = {".ckpt": _CHECKPOINT_FORMS, ".mindir": ("MindIR",), ".onnx": ("onnxruntime",)}
 AUTHORS = "authors' PyTorch"
 
 # A network as a function of arrays, and the shape of its input, N None for any.
@@ -93,7 +95,9 @@ def benchmark_artefacts(
 
 def _forms(path: Path, authors: Path | None) -> Iterator[_Form]:
     for name in _FORMS[path.suffix]:
-        yield _Form(path, name, "mindspore", partial(_open_network if name == "network" else _open_model, path))
+        as_inferred = path.suffix != ".ckpt" or name == "folded"
+        opened = partial(_open_model, path) if as_inferred else partial(_open_network, path, name)
+        yield _Form(path, name, "mindspore", opened)
     if authors and path.suffix == ".ckpt":
         from neonext_ms.training.checkpoint import load_network
 
@@ -208,15 +212,19 @@ def _open_model(path: Path) -> _Opened:
     return opened.network, [opened.batch_size, 3, side, side]
 
 
-def _open_network(path: Path) -> _Opened:
-    """A checkpoint's network as it was trained."""
+def _open_network(path: Path, form: str) -> _Opened:
+    """A checkpoint in one of _CHECKPOINT_FORMS."""
     import mindspore as ms
 
+    from neonext_ms.deploy.fold import fold
     from neonext_ms.training.checkpoint import load_network
 
     ms.set_context(mode=ms.GRAPH_MODE)
-    network, manifest = load_network(path)
+    backend = "dense" if "dense" in form else "auto"
+    network, manifest = load_network(path, backend=backend)
     side = manifest["preprocess"]["image_size"]
+    if "folded" in form:
+        network = fold(network, side, backend=backend)
     return lambda images: network(ms.Tensor(images)).asnumpy(), [None, 3, side, side]
 
 

@@ -89,6 +89,7 @@ void check_neocell() {
   check(Cell({square(17, 20, 1), square(33, 3, 4)}, 2, 40, 35, true));  // wider than any vector
   check(Cell({square(7, 2, 1)}, 700, 56, 56, false));                   // images in several segments
   check(Cell({square(4, 96, 1)}, 16, 28, 28, false));
+  check(Cell({square(4, 5, 1), square(7, 9, 0)}, 35, 7, 7, true));  // more images than are taken together
   std::printf("%d cells, largest error %.3g units in the last place\n", cases, g_worst);
 }
 

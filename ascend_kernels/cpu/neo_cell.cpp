@@ -12,8 +12,7 @@ namespace neonext {
 namespace {
 
 template <class T>
-using ForwardKernel = void (*)(const Plan&, const Run&, const ChannelState&, const T* const*, T* const*, int, const T*,
-                               T*);
+using ForwardKernel = void (*)(const Plan&, const Run&, const ChannelState&, const T*, T*, int, const T*, T*);
 template <class T>
 using BackwardKernel = void (*)(const Plan&, const Run&, const ChannelState&, const T* const*, const T* const*,
                                 T* const*, int, float*);
@@ -45,6 +44,8 @@ int channels_together(const Plan& plan) {
   return std::max(1, std::min(Workspace::kChannels, 1024 / std::max(1, plan.h * plan.w)));
 }
 
+constexpr int kImages = 16;  // with 8 channels of 7 x 7 planes, what the first cache holds
+
 template <class T>
 void forward_task(const Call& call, const Task& task) {
   const Plan& plan = *call.plan;
@@ -60,23 +61,25 @@ void forward_task(const Call& call, const Task& task) {
       work.load(call, work[c], run.first_in_group + first + c);
       if (call.has_bias) read_floats(call.bias, run.first + first + c, 1, &work[c].bias);
     }
-    for (int image = task.image; image < task.last_image; image += run.planes) {
-      const int present = std::min(run.planes, task.last_image - image);
+    // Planes that share vectors are small: B is laid out once for all images whose planes are near each other in the cache.
+    const int step = kernel && run.planes > 1 ? kImages : run.planes;
+    for (int image = task.image; image < task.last_image; image += step) {
+      const int present = std::min(step, task.last_image - image);
       for (int c = 0; c < count; ++c) {
-        const int64_t plane = int64_t(image) * plan.c + run.first + first + c, next = present == 2 ? plan.c : 0;
+        const int64_t plane = int64_t(image) * plan.c + run.first + first + c;
         const T* const x = static_cast<const T*>(call.x.data) + plane * in;
         T* const y = static_cast<T*>(call.y.data) + plane * out;
-        const T* const xs[] = {x, x + next * in};
-        T* const ys[] = {y, y + next * out};
         if (!run.vectorised) {
           forward_plain(plan, run, work[c].a, work[c].b, work[c].bias, x, y, work.rows());
         } else if (kernel) {
           const bool ahead = together == 1 && image + 1 < task.last_image;  // smaller planes come in long stretches
-          kernel(plan, run, work[c], xs, ys, present, ahead ? x + plan.c * in : nullptr, y + plan.c * out);
-        } else if (run.planes == 2) {
-          forward_any<Vec::max_planes>(plan, run, work[c], xs, ys, present, work.rows());
+          kernel(plan, run, work[c], x, y, present, ahead ? x + plan.c * in : nullptr, y + plan.c * out);
         } else {
-          forward_any<1>(plan, run, work[c], xs, ys, present, work.rows());
+          const int64_t next = present == 2 ? plan.c : 0;
+          const T* const xs[] = {x, x + next * in};
+          T* const ys[] = {y, y + next * out};
+          (run.planes == 2 ? forward_any<Vec::max_planes, T> : forward_any<1, T>)(plan, run, work[c], xs, ys, present,
+                                                                                  work.rows());
         }
       }
     }

@@ -27,10 +27,10 @@ class Contender:
 def measure(contenders: list[Contender], rounds: int, most_seconds: float = 10.0) -> list[dict]:
     """Time all contenders in interleaved rounds, so that whatever slows the machine down hits all of them.
 
-    The first run of each, with whatever it compiles, is reported apart; a second one warms up. In every round a short run
-    is timed after a pause, in which the threads of the contender before it stop waiting for work in a loop, and after
-    some runs of its own that are not timed: they find its threads awake and its data where it leaves them. A contender
-    whose runs so far took longer than `most_seconds` sits the remaining rounds out, but for the first three.
+    The first run of each, with whatever it compiles, is reported apart; a second one warms up. In every round a short
+    run is timed after a pause, in which the threads of the contender before it stop waiting for work in a loop, and
+    after some runs of its own that are not timed: they find its threads awake and its data where it leaves them. A
+    contender whose runs so far took longer than `most_seconds` sits the remaining rounds out, but for the first three.
 
     Returns:
         per contender: name, ms (median of its rounds, of one unit of work), low_ms and high_ms (quartiles), first_ms,

@@ -12,7 +12,7 @@ namespace neonext {
 namespace {
 
 template <class T>
-using ForwardKernel = void (*)(const Plan&, const Run&, const ChannelState&, const T*, T*, int, const T*, T*);
+using ForwardKernel = void (*)(const Plan&, const Run&, const Workspace&, int, int, const T*, T*);
 template <class T>
 using BackwardKernel = void (*)(const Plan&, const Run&, const ChannelState&, const T* const*, const T* const*,
                                 T* const*, int, float*);
@@ -39,13 +39,6 @@ BackwardKernel<T> backward_kernel(const Group& g) {
   return backward_planes<Shape<0, 0, 0, 0>, planes, T>;
 }
 
-// Channels whose planes are worked on image by image, so that small planes are read in longer stretches.
-int channels_together(const Plan& plan) {
-  return std::max(1, std::min(Workspace::kChannels, 1024 / std::max(1, plan.h * plan.w)));
-}
-
-constexpr int kImages = 16;  // with 8 channels of 7 x 7 planes, what the first cache holds
-
 template <class T>
 void forward_task(const Call& call, const Task& task) {
   const Plan& plan = *call.plan;
@@ -53,31 +46,30 @@ void forward_task(const Call& call, const Task& task) {
   const int64_t in = int64_t(plan.h) * plan.w, out = int64_t(plan.h_out) * plan.w_out;
   const auto kernel = run.planes == 2 ? forward_kernel<T, Vec::max_planes>(plan.groups[run.group])
                                       : forward_kernel<T, 1>(plan.groups[run.group]);
-  const int together = channels_together(plan);
-  for (int first = task.first; first < task.first + task.count; first += together) {
-    const int count = std::min(together, task.first + task.count - first);
+  for (int first = task.first; first < task.first + task.count; first += plan.stretch) {
+    const int count = std::min(plan.stretch, task.first + task.count - first);
     Workspace work(plan, run, count, false);
     for (int c = 0; c < count; ++c) {
       work.load(call, work[c], run.first_in_group + first + c);
       if (call.has_bias) read_floats(call.bias, run.first + first + c, 1, &work[c].bias);
     }
-    // Planes that share vectors are small: B is laid out once for all images whose planes are near each other in the cache.
-    const int step = kernel && run.planes > 1 ? kImages : run.planes;
-    for (int image = task.image; image < task.last_image; image += step) {
-      const int present = std::min(step, task.last_image - image);
+    const int64_t plane = int64_t(task.image) * plan.c + run.first + first;
+    const T* const x = static_cast<const T*>(call.x.data) + plane * in;
+    T* const y = static_cast<T*>(call.y.data) + plane * out;
+    const int images = task.last_image - task.image;
+    if (run.vectorised && kernel) {
+      kernel(plan, run, work, count, images, x, y);
+      continue;
+    }
+    for (int image = 0; image < images; image += run.planes) {
+      const int present = std::min(run.planes, images - image);
       for (int c = 0; c < count; ++c) {
-        const int64_t plane = int64_t(image) * plan.c + run.first + first + c;
-        const T* const x = static_cast<const T*>(call.x.data) + plane * in;
-        T* const y = static_cast<T*>(call.y.data) + plane * out;
+        const int64_t at = int64_t(image) * plan.c + c, next = present == 2 ? plan.c : 0;
+        const T* const xs[] = {x + at * in, x + (at + next) * in};
+        T* const ys[] = {y + at * out, y + (at + next) * out};
         if (!run.vectorised) {
-          forward_plain(plan, run, work[c].a, work[c].b, work[c].bias, x, y, work.rows());
-        } else if (kernel) {
-          const bool ahead = together == 1 && image + 1 < task.last_image;  // smaller planes come in long stretches
-          kernel(plan, run, work[c], x, y, present, ahead ? x + plan.c * in : nullptr, y + plan.c * out);
+          forward_plain(plan, run, work[c].a, work[c].b, work[c].bias, xs[0], ys[0], work.rows());
         } else {
-          const int64_t next = present == 2 ? plan.c : 0;
-          const T* const xs[] = {x, x + next * in};
-          T* const ys[] = {y, y + next * out};
           (run.planes == 2 ? forward_any<Vec::max_planes, T> : forward_any<1, T>)(plan, run, work[c], xs, ys, present,
                                                                                   work.rows());
         }
@@ -94,9 +86,8 @@ void backward_task(const Call& call, const Task& task) {
   const auto kernel = run.planes == 2 ? backward_kernel<T, Vec::max_planes>(group) : backward_kernel<T, 1>(group);
   const int64_t in = int64_t(plan.h) * plan.w, out = int64_t(plan.h_out) * plan.w_out;
   const int64_t left = group.h_out * group.h_in, right = group.w_in * group.w_out;
-  const int together = channels_together(plan);
-  for (int first = task.first; first < task.first + task.count; first += together) {
-    const int count = std::min(together, task.first + task.count - first);
+  for (int first = task.first; first < task.first + task.count; first += plan.stretch) {
+    const int count = std::min(plan.stretch, task.first + task.count - first);
     Workspace work(plan, run, count, true);
     for (int c = 0; c < count; ++c) work.load(call, work[c], run.first_in_group + first + c);
     for (int image = task.image; image < task.last_image; image += run.planes) {

@@ -1,13 +1,10 @@
 // The forward pass on vectors that hold whole blocks side by side.
 //
 // One tile is a row of blocks by one vector of columns: up to h_in input rows. Left product: rows of X times broadcast
-// coefficients of A. Right product: with P_p the permutation that gives every lane of a block the value at position p of
-// that block,
-//     Y = sum over p of P_p(T) * B_p,    B_p[lane] = B[p, position of the lane].
+// coefficients of A. Right product: each term a permutation of the row times a vector of coefficients, see Lanes.
 #pragma once
 
 #include <algorithm>
-#include <type_traits>
 
 #include "plan.h"
 #include "simd.h"
@@ -15,67 +12,106 @@
 
 namespace neonext {
 
-// The rows of Y that one tile gives. x: its rows of X, zero outside the plane; a: the first of these rows of A.
-template <class S, int planes, class T, class Count>
-inline void forward_tile(const Vec::F* x, const float* a, const Vec::F* b, const Vec::I* lane_of, Vec::F bias,
-                         T* const* y, ptrdiff_t at, int stride, Vec::Mask mask, Count count) {
-  for (int i = 0; i < count; ++i, a += S::h_in, at += stride) {
-    Vec::F t = Vec::mul(Vec::set1(a[0]), x[0]);
-    for (int p = 1; p < S::h_in; ++p) t = Vec::fma(Vec::set1(a[p]), x[p], t);
-    Vec::F out = bias;
-    for (int p = 0; p < S::w_in; ++p) out = Vec::fma(Vec::permute(t, lane_of[p]), b[p], out);
-    Vec::store<planes>(y, at, mask, out);
+// The sum of x(i) * y(i), and of what is at `start` if that is not null. Two chains of multiply-adds, since each has to
+// wait for itself.
+template <int count, class X, class Y>
+inline Vec::F dot(X x, Y y, const Vec::F* start = nullptr) {
+  Vec::F even = Vec::mul(x(0), y(0));
+  if constexpr (count == 1) return start ? Vec::add(even, *start) : even;
+  Vec::F odd = start ? Vec::fma(x(1), y(1), *start) : Vec::mul(x(1), y(1));
+  for (int i = 2; i < count; ++i) {
+    Vec::F& sum = i % 2 ? odd : even;
+    sum = Vec::fma(x(i), y(i), sum);
+  }
+  return Vec::add(even, odd);
+}
+
+// What the forward pass needs of a vector of columns.
+struct Column {
+  const int32_t* lane_of;
+  int b_at;
+  ptrdiff_t in_at, out_at;
+  Vec::Mask in_mask, out_mask;
+};
+
+// One tile. cut: Run::cut if `block` is the one that is cut in two, else 0.
+template <class S, int planes, class T>
+[[gnu::always_inline]] inline void forward_tile(const Plan& plan, const ChannelState& channel, Vec::F bias,
+                                                const Column& column, const Block& block, int cut, const T* const* x,
+                                                T* const* y) {
+  Vec::F x_row[S::h_in], b[S::w_in];
+  Vec::I lane_of[S::w_in];
+  for (int i = 0; i < S::w_in; ++i) {
+    b[i] = Vec::load(channel.b + column.b_at + i * Vec::lanes);
+    lane_of[i] = Vec::load_index(column.lane_of + i * Vec::lanes);
+  }
+  const ptrdiff_t w = plan.w, w_out = plan.w_out;  // stores might be to anywhere, as far as the compiler knows
+  const float* const left = cut ? channel.a_cut : channel.a;
+  const auto load = [&](ptrdiff_t row) { return Vec::load<planes>(x, row * w + column.in_at, column.in_mask); };
+  const auto store = [&](ptrdiff_t row, int i) {  // i: the row of A
+    const float* const a = left + i * S::h_in;
+    const Vec::F t = dot<S::h_in>([&](int p) { return Vec::set1(a[p]); }, [&](int p) { return x_row[p]; });
+    const auto term = [&](int i) { return S::w_in == S::w_out && i == 0 ? t : Vec::permute(t, lane_of[i]); };
+    const Vec::F out = dot<S::w_in>(term, [&](int i) { return b[i]; }, &bias);
+    Vec::store<planes>(y, row * w_out + column.out_at, column.out_mask, out);
+  };
+  if (cut) {  // its first rows are at the bottom of the plane, the others at the top
+    const int from[] = {block.in.at, -cut};
+    const auto row = [&](int i) { return from[i >= cut] + i; };
+    for (int p = 0; p < S::h_in; ++p) x_row[p] = load(row(p));
+    for (int i = 0; i < S::h_in; ++i) store(row(i), i);
+  } else if (block.in.count == S::h_in && block.out.count == S::h_out) {
+    for (int p = 0; p < S::h_in; ++p) x_row[p] = load(block.in.at + p);
+    for (int i = 0; i < S::h_out; ++i) store(block.out.at + i, i);
+  } else {
+    for (int p = 0; p < S::h_in; ++p) {
+      const bool inside = p >= block.in.first && p < block.in.first + block.in.count;
+      x_row[p] = inside ? load(block.in.at + p - block.in.first) : Vec::zero();
+    }
+    for (int i = 0; i < block.out.count; ++i) store(block.out.at + i, block.out.first + i);
   }
 }
 
-// Y of one channel of `images` images, x and y being its planes in the first. A column of tiles at a time: its B stays in
-// registers. next_x and next_y are the planes whose turn it is after these, or null: they are brought into the cache a few
-// lines a tile, because a plane is too short for the processor to see the pattern.
+// Y of `channels` channels of `images` images, x and y being the first plane. The planes of an image are read from front
+// to back, but for a block that is cut in two: that comes last, when the top of the plane is in the cache.
 template <class S, int planes, class T>
-void forward_planes(const Plan& plan, const Run& run, const ChannelState& channel, const T* x, T* y, int images,
-                    const T* next_x, T* next_y) {
-  constexpr int line = 64 / sizeof(T);
-  const Vec::F bias = Vec::set1(channel.bias);
-  const int tiles = static_cast<int>(run.columns.size() * run.rows.size());
-  const int lines = next_x ? (plan.h * plan.w / line + tiles) / tiles : 0;
-  for (const Columns& cols : run.columns) {
-    if (cols.out_count == 0) continue;
-    const int32_t* index = run.patterns[cols.pattern].forward.source.data();
-    const float* b_at = channel.b + cols.pattern * S::w_in * Vec::lanes;
-    Vec::F b[S::w_in];
-    Vec::I lane_of[S::w_in];
-    for (int p = 0; p < S::w_in; ++p) {
-      b[p] = Vec::load(b_at + p * Vec::lanes);
-      lane_of[p] = Vec::load_index(index + p * Vec::lanes);
-    }
+void forward_planes(const Plan& plan, const Run& run, const Workspace& work, int channels, int images, const T* x, T* y) {
+  constexpr int kColumns = 8;
+  // The processor does not fetch ahead far enough by itself: this many bytes ahead, as many lines as a tile is long.
+  constexpr int kAhead = 3072 / sizeof(T), kLine = 64 / sizeof(T), kLines = (S::h_in * Vec::lanes + kLine - 1) / kLine;
+  const ptrdiff_t in = ptrdiff_t(plan.h) * plan.w, out = ptrdiff_t(plan.h_out) * plan.w_out;
+  const Block *const rows = run.rows.data(), *const last_row = rows + run.rows.size();
+  const int run_cut = run.cut;
+  for (size_t first = 0; first < run.columns.size(); first += kColumns) {
+    const size_t last = std::min(run.columns.size(), first + kColumns);
+    Column columns[kColumns];
+    int count = 0, present = 0;
     for (int image = 0; image < images; image += planes) {
-      const int present = std::min(planes, images - image);
-      const Vec::Mask in_mask = Vec::mask<planes>(cols.in_count, present);
-      const Vec::Mask out_mask = Vec::mask<planes>(cols.out_count, present);
-      const ptrdiff_t in = ptrdiff_t(plan.c) * plan.h * plan.w, out = ptrdiff_t(plan.c) * plan.h_out * plan.w_out;
-      const T* const xs[] = {x + image * in, x + (image + present - 1) * in};
-      T* const ys[] = {y + image * out, y + (image + present - 1) * out};
-      for (const Block& block : run.rows) {
-        for (int i = 0; i < lines; ++i, next_x += line, next_y += line) {
-          __builtin_prefetch(next_x);
-          __builtin_prefetch(next_y, 1);
+      if (present != std::min(planes, images - image)) {
+        present = std::min(planes, images - image);
+        count = 0;
+        for (size_t i = first; i < last; ++i) {
+          const Columns& c = run.columns[i];
+          if (c.out_count == 0) continue;
+          columns[count++] = {run.patterns[c.pattern].forward.source.data(), c.pattern * S::w_in * Vec::lanes, c.in_at,
+                              c.out_at, Vec::mask<planes>(c.in_count, present), Vec::mask<planes>(c.out_count, present)};
         }
-        ptrdiff_t from = ptrdiff_t(block.in.at) * plan.w + cols.in_at;
-        const ptrdiff_t to = ptrdiff_t(block.out.at) * plan.w_out + cols.out_at;
-        Vec::F x_row[S::h_in];
-        if (block.in.count == S::h_in && block.out.count == S::h_out) {
-          for (int p = 0; p < S::h_in; ++p, from += plan.w) x_row[p] = Vec::load<planes>(xs, from, in_mask);
-          forward_tile<S, planes>(x_row, channel.a, b, lane_of, bias, ys, to, plan.w_out, out_mask,
-                                  std::integral_constant<int, S::h_out>{});
-          continue;
+      }
+      for (int channel = 0; channel < channels; ++channel) {
+        const T* const x_at = x + (ptrdiff_t(image) * plan.c + channel) * in;
+        T* const y_at = y + (ptrdiff_t(image) * plan.c + channel) * out;
+        const T* const xs[] = {x_at, x_at + (present - 1) * plan.c * in};
+        T* const ys[] = {y_at, y_at + (present - 1) * plan.c * out};
+        const Vec::F bias = Vec::set1(work[channel].bias);
+        for (const Block* row = rows + (run_cut > 0); row < last_row; ++row) {
+          const Block& block = *row;
+          const int cut = row == last_row - 1 ? run_cut : 0;
+          const T* ahead = x_at + ptrdiff_t(block.in.at) * plan.w + kAhead;
+          for (int c = 0; c < count; ++c, ahead += kLines * kLine) {
+            for (int i = 0; planes == 1 && i < kLines; ++i) __builtin_prefetch(ahead + i * kLine);
+            forward_tile<S, planes>(plan, work[channel], bias, columns[c], block, cut, xs, ys);
+          }
         }
-        for (int p = 0; p < S::h_in; ++p) {
-          const bool inside = p >= block.in.first && p < block.in.first + block.in.count;
-          x_row[p] = inside ? Vec::load<planes>(xs, from, in_mask) : Vec::zero();
-          from += inside ? plan.w : 0;
-        }
-        forward_tile<S, planes>(x_row, channel.a + block.out.first * S::h_in, b, lane_of, bias, ys, to, plan.w_out,
-                                out_mask, block.out.count);
       }
     }
   }

@@ -28,19 +28,23 @@ bool same_layout(const Block& a, const Block& b) {
          a.out.count == b.out.count;
 }
 
-// Lane numbers of `members`, whose entries are `from` in the source and `to` in the result; k positions.
-Lanes make_lanes(const std::vector<Block>& members, Span Block::*from, Span Block::*to, int k, int lanes, int planes) {
+// Lane numbers of `members`, whose entries are `from` in the source and `to` in the result, for an M of k rows.
+Lanes make_lanes(const std::vector<Block>& members, Span Block::*from, Span Block::*to, int k, bool square, int lanes,
+                 int planes) {
   Lanes result;
   result.source.assign(k * lanes, lanes - 1);
   result.position.assign(k * lanes, -1);
+  result.row.assign(k * lanes, 0);
   for (int plane = 0; plane < planes; ++plane) {
     int source = plane * lanes / planes, target = source;
     for (const Block& block : members) {
       for (int t = 0; t < (block.*to).count; ++t) {
         for (int s = 0; s < (block.*from).count; ++s) {
-          const int at = ((block.*from).first + s) * lanes + target + t;
+          const int row = (block.*from).first + s, position = (block.*to).first + t;
+          const int at = (square ? (row - position + k) % k : row) * lanes + target + t;
           result.source[at] = source + s;
-          result.position[at] = (block.*to).first + t;
+          result.position[at] = position;
+          result.row[at] = row;
         }
       }
       source += (block.*from).count;
@@ -77,11 +81,19 @@ void pack_columns(Run& run, const Group& group, int w, int w_out, int lanes, int
     while (pattern < layouts.size() && !same(layouts[pattern])) ++pattern;
     if (pattern == layouts.size()) {
       layouts.push_back(members);
-      run.patterns.push_back({make_lanes(members, &Block::in, &Block::out, group.w_in, lanes, run.planes),
-                              make_lanes(members, &Block::out, &Block::in, group.w_out, lanes, run.planes)});
+      const bool square = group.w_in == group.w_out;
+      run.patterns.push_back({make_lanes(members, &Block::in, &Block::out, group.w_in, square, lanes, run.planes),
+                              make_lanes(members, &Block::out, &Block::in, group.w_out, square, lanes, run.planes)});
     }
     run.columns.push_back({members[0].in.at, in, members[0].out.at, out, static_cast<int>(pattern)});
   }
+}
+
+// Run::cut.
+int cut_of(const std::vector<Block>& rows, const Group& group) {
+  if (rows.size() < 2 || group.h_in != group.h_out) return 0;
+  const int last = rows.back().in.count;
+  return rows.front().in.first > 0 && rows.front().in.count + last == group.h_in ? last : 0;
 }
 
 // Shift of channel c of a group: (k - 1) / step + 1 sub-groups of equal size, the remainder in the last.
@@ -89,6 +101,12 @@ int shift_of(int c, int channels, int k, int step) {
   if (step == 0) return 0;
   const int count = (k - 1) / step + 1, size = channels / count;
   return (size == 0 ? count - 1 : std::min(c / size, count - 1)) * step;
+}
+
+// Size of the parts of n that have at most `most` each and are as even as can be.
+int even_part(int64_t n, int64_t most) {
+  const int64_t parts = std::max<int64_t>(1, (n + most - 1) / most);
+  return static_cast<int>(std::max<int64_t>(1, (n + parts - 1) / parts));
 }
 
 Plan make_plan(const std::vector<Group>& groups, int n, int c, int h, int w, int lanes, int max_planes) {
@@ -112,6 +130,7 @@ Plan make_plan(const std::vector<Group>& groups, int n, int c, int h, int w, int
       run.first_in_group = first;
       run.rows = blocks(h, plan.h_out, group.h_in, group.h_out, left(first));
       run.cols = blocks(w, plan.w_out, group.w_in, group.w_out, right(first));
+      run.cut = cut_of(run.rows, group);
       pack_columns(run, group, w, plan.w_out, lanes, max_planes);
       plan.runs.push_back(run);
     }
@@ -124,15 +143,17 @@ Plan make_plan(const std::vector<Group>& groups, int n, int c, int h, int w, int
   plan.bias_at = plan.gradients;
   plan.gradients += c;
 
-  // A task is some 16 K elements: enough to pay for its set-up, few enough to share out evenly.
-  constexpr int64_t kTask = 1 << 14, kSegment = 1 << 17;
+  // A task is some channels of some images: enough to pay for its set-up, few enough to share out evenly. Its channels
+  // are a stretch of memory that is long enough for the processor to fetch ahead.
+  constexpr int64_t kStretch = 1 << 14, kTask = 1 << 14, kSegment = 1 << 17;
   const int64_t plane = std::max<int64_t>(1, std::max<int64_t>(int64_t(h) * w, int64_t(plan.h_out) * plan.w_out));
-  const int images = static_cast<int>(std::min<int64_t>(n, std::max<int64_t>(2, kSegment / plane)));
-  const int together = static_cast<int>(std::max<int64_t>(1, kTask / (plane * images)));
+  plan.stretch = static_cast<int>(std::clamp<int64_t>(kStretch / plane, 1, Plan::kStretch));
+  const int images = even_part(n, std::max<int64_t>(2, kSegment / (plane * plan.stretch)));
   plan.segments = (n + images - 1) / images;
   for (int s = 0; s < plan.segments; ++s) {
     for (size_t r = 0; r < plan.runs.size(); ++r) {
       const Run& run = plan.runs[r];
+      const int together = even_part(run.count, std::max<int64_t>(plan.stretch, kTask / (plane * images)));
       for (int first = 0; first < run.count; first += together) {
         plan.tasks.push_back({static_cast<int>(r), first, std::min(together, run.count - first), s * images,
                               std::min(n, (s + 1) * images), s});

@@ -40,11 +40,12 @@ struct Block {
   Span in, out;
 };
 
-// One side of a product of a vector and the blocks side by side in it, as (positions in a block, lanes):
-//   result[l] = sum over p of values[source[p][l]] * M[p][position[p][l]]
-// An empty place has a coefficient of zero, whatever its source and position.
+// One side of a product of a vector and the blocks side by side in it, as (terms, lanes):
+//   result[l] = sum over i of values[source[i][l]] * M[row[i][l]][position[i][l]]
+// A square M is taken along its diagonals, row = (position + i) mod k: so the first term has every value where it is, and
+// needs no permutation. Any other M is taken by rows, row = i. An empty place has a coefficient of zero.
 struct Lanes {
-  Aligned<int32_t> source, position;
+  Aligned<int32_t> source, position, row;
   std::vector<int32_t> filled, empty;  // places, as numbers within the two above
 };
 
@@ -64,6 +65,7 @@ struct Run {
   int first, count;       // channels of the cell
   int first_in_group;     // the same channels, counted within the group
   std::vector<Block> rows, cols;
+  int cut;                // rows of the last block, where a shift cuts one block into the last and the first; else 0
   bool vectorised;        // a block fits into a vector; else rows and cols are all there is
   int planes;             // images that share a vector
   std::vector<Columns> columns;
@@ -77,7 +79,10 @@ struct Task {
 };
 
 struct Plan {
+  static constexpr int kStretch = 8;
+
   int n, c, h, w, h_out, w_out;
+  int stretch;  // channels, kStretch at most, that a task works on image by image
   std::vector<Group> groups;
   std::vector<Run> runs;
   std::vector<Task> tasks;

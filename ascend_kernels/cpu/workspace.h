@@ -22,8 +22,9 @@ struct Shape {
 // and b_t is not there.
 struct ChannelState {
   float* a;      // (h_out, h_in)
-  float* b;      // (patterns, w_in, lanes): B_p
-  float* b_t;    // (patterns, w_out, lanes): the same for the transposed product
+  float* a_cut;  // the same with zeros between its first Run::cut rows and the others
+  float* b;      // (patterns, w_in, lanes): the coefficients of Pattern::forward
+  float* b_t;    // (patterns, w_out, lanes): those of Pattern::backward
   float* sum_a;  // (h_out, h_in, lanes): dA, not yet summed over lanes
   float* sum_b;  // (patterns, w_out, lanes): dB, likewise
   float* sum_y;  // (lanes): dBias, likewise
@@ -46,18 +47,16 @@ inline void write_floats(const float* from, int64_t count, const Tensor& to, int
   }
 }
 
-// Memory for some channels of a run, kept for the thread's next task.
+// Memory for some channels of a run, Plan::kStretch at most, kept for the thread's next task.
 class Workspace {
  public:
-  static constexpr int kChannels = 8;
-
   Workspace(const Plan& plan, const Run& run, int channels, bool backward)
       : group_(plan.groups[run.group]), run_(run), backward_(backward) {
     const size_t vectors = run.patterns.size() * Vec::lanes;
     const size_t left = group_.h_out * group_.h_in, right = group_.w_in * group_.w_out;
     const size_t width = run.vectorised ? Vec::lanes : plan.w;
     const auto whole = [](size_t count) { return (count + 15) / 16 * 16; };
-    size_t state[] = {whole(left), whole(vectors * group_.w_in), 0, 0, 0, 0};
+    size_t state[] = {2 * whole(left), whole(vectors * group_.w_in), 0, 0, 0, 0};
     if (!run.vectorised) state[1] = whole(right);
     if (backward) {
       state[2] = whole(vectors * group_.w_out);
@@ -68,7 +67,7 @@ class Workspace {
     size_t each = 0;
     for (size_t part : state) each += part;
     const size_t rows = (group_.h_in + group_.h_out + 2) * whole(width) + whole(left) + whole(right);
-    const size_t size = channels * each + rows + 2 * whole(right);
+    const size_t size = channels * each + rows + 3 * whole(right);
     thread_local Aligned<float> memory;
     if (memory.size() < size) memory.resize(size);
     float* at = memory.data();
@@ -76,14 +75,16 @@ class Workspace {
       float* part[6];
       for (int i = 0; i < 6; ++i) part[i] = at, at += state[i];
       if (backward) std::fill(part[3], at, 0.0f);
-      states_[c] = {part[0], part[1], part[2], part[3], part[4], part[5], 0.0f};
+      states_[c] = {part[0], part[0] + whole(left), part[1], part[2], part[3], part[4], part[5], 0.0f};
     }
     rows_ = at;
     small_ = at + rows;
     turned_ = small_ + whole(right);
+    diagonals_ = turned_ + whole(right);
   }
 
   ChannelState& operator[](int channel) { return states_[channel]; }
+  const ChannelState& operator[](int channel) const { return states_[channel]; }
   float* rows() { return rows_; }
 
   // Fill in the coefficients of channel c of the group.
@@ -94,13 +95,17 @@ class Workspace {
     float* b = run_.vectorised ? small_ : state.b;
     read_floats(call.right[run_.group], c * right, right, b);
     if (!run_.vectorised) return;
+    for (int i = 0; run_.cut && i < group_.h_out; ++i) {
+      for (int p = 0; p < group_.h_in; ++p) {
+        const int at = i * group_.h_in + p;
+        state.a_cut[at] = (i < run_.cut) == (p < run_.cut) ? state.a[at] : 0.0f;
+      }
+    }
     for (int p = 0; backward_ && p < w_in; ++p) {
       for (int q = 0; q < w_out; ++q) turned_[q * w_in + p] = b[p * w_out + q];
     }
-    for (size_t i = 0; i < run_.patterns.size(); ++i) {
-      spread(b, w_in, w_out, run_.patterns[i].forward, state.b + i * w_in * Vec::lanes);
-      if (backward_) spread(turned_, w_out, w_in, run_.patterns[i].backward, state.b_t + i * w_out * Vec::lanes);
-    }
+    spread(b, w_in, w_out, &Pattern::forward, state.b);
+    if (backward_) spread(turned_, w_out, w_in, &Pattern::backward, state.b_t);
   }
 
   // Sum a channel's gradients over lanes, in place: dA at sum_a, dB at b (no longer needed), dBias at sum_y.
@@ -115,30 +120,42 @@ class Workspace {
     for (size_t i = 0; i < run_.patterns.size(); ++i) {
       const float* sum = state.sum_b + i * group_.w_out * Vec::lanes;
       const Lanes& lanes = run_.patterns[i].backward;
-      for (int at : lanes.filled) small_[lanes.position[at] * group_.w_out + at / Vec::lanes] += sum[at];
+      for (int at : lanes.filled) small_[lanes.position[at] * group_.w_out + lanes.row[at]] += sum[at];
     }
     state.b = small_;
     state.sum_y[0] = Vec::sum(Vec::load(state.sum_y));
   }
 
  private:
-  // rows of m (rows, width), each lane with the value at its position, zero where it has none.
-  static void spread(const float* m, int rows, int width, const Lanes& lanes, float* to) {
-    const auto mask = Vec::mask<1>(width, 1);
-    for (int r = 0; r < rows; ++r, m += width) {
-      const Vec::I position = Vec::load_index(lanes.position.data() + r * Vec::lanes);
-      Vec::store(to + r * Vec::lanes, Vec::permute(Vec::load<1>(&m, 0, mask), position));
+  // Coefficients of one side of all patterns, of m (rows, width): each place with its own, zero where it has none.
+  void spread(const float* m, int rows, int width, Lanes Pattern::*side, float* to) {
+    for (int i = 0; rows == width && i < rows; ++i) {  // row i becomes the diagonal that starts in row i of column 0
+      float* const diagonal = diagonals_ + i * width;
+      for (int q = 0; q < width - i; ++q) diagonal[q] = m[(q + i) * width + q];
+      for (int q = width - i; q < width; ++q) diagonal[q] = m[(q + i - width) * width + q];
     }
-    for (int at : lanes.empty) to[at] = 0.0f;
+    if (rows == width) m = diagonals_;
+    const auto mask = Vec::mask<1>(width, 1);
+    for (const Pattern& pattern : run_.patterns) {
+      const Lanes& lanes = pattern.*side;
+      for (int r = 0; r < rows; ++r) {
+        const float* const row = m + r * width;
+        const Vec::I position = Vec::load_index(lanes.position.data() + r * Vec::lanes);
+        Vec::store(to + r * Vec::lanes, Vec::permute(Vec::load<1>(&row, 0, mask), position));
+      }
+      for (int at : lanes.empty) to[at] = 0.0f;
+      to += rows * Vec::lanes;
+    }
   }
 
   const Group& group_;
   const Run& run_;
   const bool backward_;
-  std::array<ChannelState, kChannels> states_;
+  std::array<ChannelState, Plan::kStretch> states_;
   float* rows_;
   float* small_;
-  float* turned_;
+  float* turned_;     // B transposed
+  float* diagonals_;  // of B
 };
 
 }  // namespace neonext

@@ -77,8 +77,9 @@ template <class S, int planes, class T>
 template <class S, int planes, class T>
 void forward_planes(const Plan& plan, const Run& run, const Workspace& work, int channels, int images, const T* x, T* y) {
   constexpr int kColumns = 8;
-  // The processor does not fetch ahead far enough by itself: this many bytes ahead, as many lines as a tile is long.
+  // The processor does not fetch far enough ahead by itself. As many lines as a tile is long, if so much memory is to come.
   constexpr int kAhead = 3072 / sizeof(T), kLine = 64 / sizeof(T), kLines = (S::h_in * Vec::lanes + kLine - 1) / kLine;
+  const bool fetch = planes == 1 && ptrdiff_t(channels) * plan.h * plan.w > 4 * kAhead;
   const ptrdiff_t in = ptrdiff_t(plan.h) * plan.w, out = ptrdiff_t(plan.h_out) * plan.w_out;
   const Block *const rows = run.rows.data(), *const last_row = rows + run.rows.size();
   const int run_cut = run.cut;
@@ -106,9 +107,13 @@ void forward_planes(const Plan& plan, const Run& run, const Workspace& work, int
         for (const Block* row = rows + (run_cut > 0); row < last_row; ++row) {
           const Block& block = *row;
           const int cut = row == last_row - 1 ? run_cut : 0;
-          const T* ahead = x_at + ptrdiff_t(block.in.at) * plan.w + kAhead;
-          for (int c = 0; c < count; ++c, ahead += kLines * kLine) {
-            for (int i = 0; planes == 1 && i < kLines; ++i) __builtin_prefetch(ahead + i * kLine);
+          const T* x_ahead = x_at + ptrdiff_t(block.in.at) * plan.w + kAhead;
+          T* y_ahead = y_at + ptrdiff_t(block.out.at) * plan.w_out + kAhead;
+          for (int c = 0; c < count; ++c, x_ahead += kLines * kLine, y_ahead += kLines * kLine) {
+            for (int i = 0; fetch && i < kLines; ++i) {
+              __builtin_prefetch(x_ahead + i * kLine);
+              __builtin_prefetch(y_ahead + i * kLine, 1);
+            }
             forward_tile<S, planes>(plan, work[channel], bias, columns[c], block, cut, xs, ys);
           }
         }

@@ -145,7 +145,7 @@ Plan make_plan(const std::vector<Group>& groups, int n, int c, int h, int w, int
 
   // A task is some channels of some images: enough to pay for its set-up, few enough to share out evenly. Its channels
   // are a stretch of memory that is long enough for the processor to fetch ahead.
-  constexpr int64_t kStretch = 1 << 14, kTask = 1 << 14, kSegment = 1 << 17;
+  constexpr int64_t kStretch = 1 << 15, kTask = 1 << 14, kSegment = 1 << 17;
   const int64_t plane = std::max<int64_t>(1, std::max<int64_t>(int64_t(h) * w, int64_t(plan.h_out) * plan.w_out));
   plan.stretch = static_cast<int>(std::clamp<int64_t>(kStretch / plane, 1, Plan::kStretch));
   const int images = even_part(n, std::max<int64_t>(2, kSegment / (plane * plan.stretch)));

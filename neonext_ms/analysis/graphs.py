@@ -17,7 +17,7 @@ def random_tensor(shape: Sequence[int]) -> Tensor:
 
 
 def runner(network: nn.Cell, x: Tensor, dy_shape=None, input_gradient=True) -> Callable[[], None]:
-    """A callable that runs network(x) once. A graph on a CPU returns when it has ended.
+    """A callable that runs network(x) once, as one compiled graph. On a CPU it returns when the graph has ended.
 
     Args:
         network: a Cell of one input.
@@ -27,12 +27,23 @@ def runner(network: nn.Cell, x: Tensor, dy_shape=None, input_gradient=True) -> C
         input_gradient: also compute the gradient of x, which a network does not need of its images.
     """
     if dy_shape is None:
-        graph, inputs = network.set_train(False), (x,)
-    else:
-        graph, inputs = _ForwardBackward(network, input_gradient).set_train(True), (x, random_tensor(dy_shape))
+        network.set_train(False)
+
+        # Calling a cell costs twice as much as calling such a function: MindSpore visits all its sub-cells every time.
+        @ms.jit
+        def forward(x):
+            return network(x)
+
+        def run():
+            forward(x)
+
+        return run
+
+    # With gradients the cell is the faster one: 24 ms against 34 ms for eight NeoCells of 192 x 28 x 28.
+    graph, dy = _ForwardBackward(network, input_gradient).set_train(True), random_tensor(dy_shape)
 
     def run():
-        graph(*inputs)
+        graph(x, dy)
 
     return run
 

@@ -1,6 +1,7 @@
 """The compiled library called without MindSpore in between."""
 
 import ctypes
+import mmap
 import statistics
 import time
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ class KernelChain:
     def __init__(self, cells: Sequence[NeoCell], x: np.ndarray, backward: bool):
         library = ctypes.CDLL(str(cpu_library()))
         count = len(cells) if backward else 2
-        buffers = [np.empty_like(x) for _ in range(count)]
+        buffers = [_buffer(x) for _ in range(count)]
         values = [x] + [buffers[i % count] for i in range(len(cells))]
         layouts = [cell.fused.layout.asnumpy() for cell in cells]
         blocks = [[p.asnumpy() for pair in zip(cell.left, cell.right) for p in pair] for cell in cells]
@@ -35,7 +36,8 @@ class KernelChain:
             for i in range(len(cells))
         ]
         if backward:
-            dy, free = x.copy(), np.empty_like(x)
+            dy, free = _buffer(x), _buffer(x)
+            dy[:] = x
             for i in reversed(range(len(cells))):
                 dblocks = [np.empty_like(block) for block in blocks[i]]
                 dbias = np.empty(x.shape[1], np.float32)
@@ -46,6 +48,14 @@ class KernelChain:
     def run(self):
         for call in self.calls:
             call()
+
+
+def _buffer(like: np.ndarray) -> np.ndarray:
+    """Zeros in pages of the usual size, as MindSpore's memory: numpy asks the system for huge ones."""
+    memory = mmap.mmap(-1, like.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    array = np.frombuffer(memory, like.dtype).reshape(like.shape)
+    array[:] = 0  # the first touch of a page is the system's work
+    return array
 
 
 class Peak:

@@ -2,6 +2,7 @@
 #include <new>
 
 #include "arguments.h"
+#include "neo_cell_any.h"
 #include "neo_cell_backward.h"
 #include "neo_cell_forward.h"
 #include "neo_cell_plain.h"
@@ -14,15 +15,14 @@ namespace {
 template <class T>
 using ForwardKernel = void (*)(const Plan&, const Run&, const Workspace&, int, int, const T*, T*);
 template <class T>
-using BackwardKernel = void (*)(const Plan&, const Run&, const ChannelState&, const T* const*, const T* const*,
-                                T* const*, int, float*);
+using BackwardKernel = void (*)(const Plan&, const Run&, Workspace&, int, int, const T*, const T*, T*);
 
 template <class S>
 bool matches(const Group& g) {
   return g.h_out == S::h_out && g.h_in == S::h_in && g.w_in == S::w_in && g.w_out == S::w_out;
 }
 
-// Null for blocks of other sizes, which forward_any takes.
+// Null for blocks of other sizes, which forward_any and backward_any take.
 template <class T, int planes>
 ForwardKernel<T> forward_kernel(const Group& g) {
   if (matches<Shape<4, 4, 4, 4>>(g)) return forward_planes<Shape<4, 4, 4, 4>, planes, T>;
@@ -36,7 +36,27 @@ BackwardKernel<T> backward_kernel(const Group& g) {
   if (matches<Shape<4, 4, 4, 4>>(g)) return backward_planes<Shape<4, 4, 4, 4>, planes, T>;
   if (matches<Shape<7, 7, 7, 7>>(g)) return backward_planes<Shape<7, 7, 7, 7>, planes, T>;
   if (matches<Shape<1, 2, 2, 1>>(g)) return backward_planes<Shape<1, 2, 2, 1>, planes, T>;
-  return backward_planes<Shape<0, 0, 0, 0>, planes, T>;
+  return nullptr;
+}
+
+// Y of `channels` channels of `images` images where no kernel is made for the blocks.
+template <class T>
+void forward_images(const Plan& plan, const Run& run, Workspace& work, int channels, int images, const T* x, T* y) {
+  const int64_t in = int64_t(plan.h) * plan.w, out = int64_t(plan.h_out) * plan.w_out;
+  const auto any = run.planes == 2 ? forward_any<Vec::max_planes, T> : forward_any<1, T>;
+  for (int image = 0; image < images; image += run.planes) {
+    const int present = std::min(run.planes, images - image);
+    for (int c = 0; c < channels; ++c) {
+      const int64_t at = int64_t(image) * plan.c + c, last = at + (present - 1) * plan.c;
+      const T* const xs[] = {x + at * in, x + last * in};
+      T* const ys[] = {y + at * out, y + last * out};
+      if (run.vectorised) {
+        any(plan, run, work[c], xs, ys, present, work.rows());
+      } else {
+        forward_plain(plan, run, work[c].a, work[c].b, work[c].bias, xs[0], ys[0], work.rows());
+      }
+    }
+  }
 }
 
 template <class T>
@@ -59,20 +79,31 @@ void forward_task(const Call& call, const Task& task) {
     const int images = task.last_image - task.image;
     if (run.vectorised && kernel) {
       kernel(plan, run, work, count, images, x, y);
-      continue;
+    } else {
+      forward_images(plan, run, work, count, images, x, y);
     }
-    for (int image = 0; image < images; image += run.planes) {
-      const int present = std::min(run.planes, images - image);
-      for (int c = 0; c < count; ++c) {
-        const int64_t at = int64_t(image) * plan.c + c, next = present == 2 ? plan.c : 0;
-        const T* const xs[] = {x + at * in, x + (at + next) * in};
-        T* const ys[] = {y + at * out, y + (at + next) * out};
-        if (!run.vectorised) {
-          forward_plain(plan, run, work[c].a, work[c].b, work[c].bias, xs[0], ys[0], work.rows());
-        } else {
-          (run.planes == 2 ? forward_any<Vec::max_planes, T> : forward_any<1, T>)(plan, run, work[c], xs, ys, present,
-                                                                                  work.rows());
-        }
+  }
+}
+
+// The same where no kernel is made for the blocks.
+template <class T>
+void backward_images(const Plan& plan, const Run& run, Workspace& work, int channels, int images, const T* x, const T* dy,
+                     T* dx) {
+  const int64_t in = int64_t(plan.h) * plan.w, out = int64_t(plan.h_out) * plan.w_out;
+  const auto any = run.planes == 2 ? backward_any<Vec::max_planes, T> : backward_any<1, T>;
+  for (int image = 0; image < images; image += run.planes) {
+    const int present = std::min(run.planes, images - image);
+    for (int c = 0; c < channels; ++c) {
+      ChannelState& state = work[c];
+      const int64_t at = int64_t(image) * plan.c + c, last = at + (present - 1) * plan.c;
+      const T* const xs[] = {x + at * in, x + last * in};
+      const T* const dys[] = {dy + at * out, dy + last * out};
+      T* const dxs[] = {dx + at * in, dx + last * in};
+      if (run.vectorised) {
+        any(plan, run, state, xs, dys, dxs, present, work.rows());
+      } else {
+        backward_plain(plan, run, state.a, state.b, xs[0], dys[0], dxs[0], state.sum_a, state.sum_b, state.sum_y,
+                       work.rows());
       }
     }
   }
@@ -90,23 +121,15 @@ void backward_task(const Call& call, const Task& task) {
     const int count = std::min(plan.stretch, task.first + task.count - first);
     Workspace work(plan, run, count, true);
     for (int c = 0; c < count; ++c) work.load(call, work[c], run.first_in_group + first + c);
-    for (int image = task.image; image < task.last_image; image += run.planes) {
-      const int present = std::min(run.planes, task.last_image - image);
-      for (int c = 0; c < count; ++c) {
-        const int64_t plane = int64_t(image) * plan.c + run.first + first + c, next = present == 2 ? plan.c : 0;
-        const T* const x = static_cast<const T*>(call.x.data) + plane * in;
-        const T* const dy = static_cast<const T*>(call.y.data) + plane * out;
-        T* const dx = static_cast<T*>(call.dx.data) + plane * in;
-        ChannelState& state = work[c];
-        if (run.vectorised) {
-          const T* const xs[] = {x, x + next * in};
-          const T* const dys[] = {dy, dy + next * out};
-          T* const dxs[] = {dx, dx + next * in};
-          kernel(plan, run, state, xs, dys, dxs, present, work.rows());
-        } else {
-          backward_plain(plan, run, state.a, state.b, x, dy, dx, state.sum_a, state.sum_b, state.sum_y, work.rows());
-        }
-      }
+    const int64_t plane = int64_t(task.image) * plan.c + run.first + first;
+    const T* const x = static_cast<const T*>(call.x.data) + plane * in;
+    const T* const dy = static_cast<const T*>(call.y.data) + plane * out;
+    T* const dx = static_cast<T*>(call.dx.data) + plane * in;
+    const int images = task.last_image - task.image;
+    if (run.vectorised && kernel) {
+      kernel(plan, run, work, count, images, x, dy, dx);
+    } else {
+      backward_images(plan, run, work, count, images, x, dy, dx);
     }
     for (int c = 0; c < count; ++c) {
       ChannelState& state = work[c];

@@ -50,6 +50,8 @@ inline void write_floats(const float* from, int64_t count, const Tensor& to, int
 // Memory for some channels of a run, Plan::kStretch at most, kept for the thread's next task.
 class Workspace {
  public:
+  static constexpr int kTiles = 8;  // whose rows the backward pass keeps
+
   Workspace(const Plan& plan, const Run& run, int channels, bool backward)
       : group_(plan.groups[run.group]), run_(run), backward_(backward) {
     const size_t vectors = run.patterns.size() * Vec::lanes;
@@ -66,7 +68,9 @@ class Workspace {
     }
     size_t each = 0;
     for (size_t part : state) each += part;
-    const size_t rows = (group_.h_in + group_.h_out + 2) * whole(width) + whole(left) + whole(right);
+    const size_t all_rows = group_.h_in + group_.h_out;
+    const size_t rows = all_rows * (backward && run.vectorised ? kTiles + 1 : 1) * whole(width) + 2 * whole(width) +
+                        whole(left) + whole(right);
     const size_t size = channels * each + rows + 3 * whole(right);
     thread_local Aligned<float> memory;
     if (memory.size() < size) memory.resize(size);

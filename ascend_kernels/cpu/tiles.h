@@ -1,0 +1,68 @@
+// What the vectorised kernels share. They work tile by tile: a row of blocks by one vector of columns. The planes of an
+// image are walked through from front to back, but for a block that is cut in two (Run::cut): that comes last, when the
+// top of the plane is in the cache.
+#pragma once
+
+#include <algorithm>
+
+#include "plan.h"
+#include "simd.h"
+
+namespace neonext {
+
+// What a kernel needs of a vector of columns.
+struct Column {
+  const int32_t* lane_of;  // sources of the terms of the right product
+  int b_at;                // where its coefficients are
+  ptrdiff_t in_at, out_at;
+  Vec::Mask in_mask, out_mask;
+};
+
+constexpr int kColumns = 8;  // that are worked on together
+
+// A run's columns from `first` on, kColumns at most, for `present` images that share the vectors. Gives their number.
+// Inline, so that the compiler sees that no store changes them.
+template <int planes, int terms>
+[[gnu::always_inline]] inline int fill_columns(const Run& run, Lanes Pattern::*side, size_t first, int present,
+                                               Column* columns) {
+  const int count = static_cast<int>(std::min<size_t>(kColumns, run.columns.size() - first));
+  for (int i = 0; i < count; ++i) {
+    const Columns& c = run.columns[first + i];
+    columns[i] = {(run.patterns[c.pattern].*side).source.data(), c.pattern * terms * Vec::lanes, c.in_at, c.out_at,
+                  Vec::mask<planes>(c.in_count, present), Vec::mask<planes>(c.out_count, present)};
+  }
+  return count;
+}
+
+// The processor does not fetch far enough ahead by itself. Tiles of S and T bring in as much as they are long, from
+// `kAhead` elements ahead; of use only if so much memory is to come.
+template <class S, class T>
+struct Ahead {
+  static constexpr int kAhead = 3072 / sizeof(T), kLine = 64 / sizeof(T);
+  static constexpr int kLines = (S::h_in * Vec::lanes + kLine - 1) / kLine;
+
+  static bool of_use(const Plan& plan, int channels) { return ptrdiff_t(channels) * plan.h * plan.w > 4 * kAhead; }
+  // tile: the number of the tile in its row of blocks, which starts at `at`.
+  static void read(const T* at, int tile) {
+    for (int i = 0; i < kLines; ++i) __builtin_prefetch(at + kAhead + (tile * kLines + i) * kLine);
+  }
+  static void write(T* at, int tile) {
+    for (int i = 0; i < kLines; ++i) __builtin_prefetch(at + kAhead + (tile * kLines + i) * kLine, 1);
+  }
+};
+
+// The sum of x(i) * y(i), and of what is at `start` if that is not null. Two chains of multiply-adds, since each has to
+// wait for itself.
+template <int count, class X, class Y>
+inline Vec::F dot(X x, Y y, const Vec::F* start = nullptr) {
+  Vec::F even = Vec::mul(x(0), y(0));
+  if constexpr (count == 1) return start ? Vec::add(even, *start) : even;
+  Vec::F odd = start ? Vec::fma(x(1), y(1), *start) : Vec::mul(x(1), y(1));
+  for (int i = 2; i < count; ++i) {
+    Vec::F& sum = i % 2 ? odd : even;
+    sum = Vec::fma(x(i), y(i), sum);
+  }
+  return Vec::add(even, odd);
+}
+
+}  // namespace neonext

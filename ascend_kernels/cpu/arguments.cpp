@@ -51,7 +51,7 @@ int make_plan(Call& call, const std::vector<Group>& groups) {
     c += g.channels;
     if (!y.has_shape({n, x.shape[1], h * g.h_out / g.h_in, w * g.w_out / g.w_in})) return NEONEXT_BAD_SHAPE;
   }
-  if (c != x.shape[1]) return NEONEXT_BAD_SHAPE;
+  if (c != x.shape[1] || x.size() == 0) return NEONEXT_BAD_SHAPE;
   constexpr int64_t kLargest = INT32_MAX / 2;
   if (std::max({n, h * w, y.shape[2] * y.shape[3]}) > kLargest) return NEONEXT_BAD_SHAPE;
   call.plan = plan_for(groups, static_cast<int>(n), static_cast<int>(c), static_cast<int>(h), static_cast<int>(w),

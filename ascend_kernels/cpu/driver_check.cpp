@@ -87,9 +87,13 @@ void check_neocell() {
   }
   check(Cell({{3, 3, 2, 1, 1, 0, 0}}, 2, 8, 7, false));
   check(Cell({square(17, 20, 1), square(33, 3, 4)}, 2, 40, 35, true));  // wider than any vector
-  check(Cell({square(7, 2, 1)}, 700, 56, 56, false));                   // images in several segments
+  check(Cell({square(7, 2, 1)}, 43, 56, 56, false));                    // images in several segments
   check(Cell({square(4, 96, 1)}, 16, 28, 28, false));
-  check(Cell({square(4, 5, 1), square(7, 9, 0)}, 35, 7, 7, true));  // more images than are taken together
+  check(Cell({square(4, 5, 1), square(7, 9, 0)}, 669, 7, 7, true));     // the same, of an odd number each
+  for (bool half : {false, true}) {                                     // more columns than are taken together
+    check(Cell({square(4, 9, 1), square(7, 9, 1)}, 2, 9, 300, true, half));
+    check(Cell({{5, 1, 2, 2, 1, 0, 0}}, 2, 9, 301, true, half));
+  }
   std::printf("%d cells, largest error %.3g units in the last place\n", cases, g_worst);
 }
 
@@ -105,6 +109,9 @@ void check_refusals() {
   refuse("type of a block", NEONEXT_BAD_TYPE, [](Cell& c) { c.blocks[1].dtype = "int32"; });
   refuse("channels of x", NEONEXT_BAD_SHAPE, [](Cell& c) {
     for (int i : {0, 1, 4, 5}) c.own[i].shape[1] = 7;
+  });
+  refuse("no images", NEONEXT_BAD_SHAPE, [](Cell& c) {
+    for (int i : {0, 1, 4, 5}) c.own[i].shape[0] = 0;
   });
   refuse("rank of x", NEONEXT_BAD_SHAPE, [](Cell& c) { c.own[0].shape = {2, 8, 196}; });
   refuse("size of y", NEONEXT_BAD_SHAPE, [](Cell& c) { c.own[1].shape[3] = c.own[4].shape[3] = 13; });

@@ -77,7 +77,7 @@ void forward_task(const Call& call, const Task& task) {
     const T* const x = static_cast<const T*>(call.x.data) + plane * in;
     T* const y = static_cast<T*>(call.y.data) + plane * out;
     const int images = task.last_image - task.image;
-    if (run.vectorised && kernel) {
+    if (kernel) {
       kernel(plan, run, work, count, images, x, y);
     } else {
       forward_images(plan, run, work, count, images, x, y);
@@ -85,10 +85,10 @@ void forward_task(const Call& call, const Task& task) {
   }
 }
 
-// The same where no kernel is made for the blocks.
+// dX of them, and their sums, likewise.
 template <class T>
-void backward_images(const Plan& plan, const Run& run, Workspace& work, int channels, int images, const T* x, const T* dy,
-                     T* dx) {
+void backward_images(const Plan& plan, const Run& run, Workspace& work, int channels, int images, const T* x,
+                     const T* dy, T* dx) {
   const int64_t in = int64_t(plan.h) * plan.w, out = int64_t(plan.h_out) * plan.w_out;
   const auto any = run.planes == 2 ? backward_any<Vec::max_planes, T> : backward_any<1, T>;
   for (int image = 0; image < images; image += run.planes) {
@@ -126,7 +126,7 @@ void backward_task(const Call& call, const Task& task) {
     const T* const dy = static_cast<const T*>(call.y.data) + plane * out;
     T* const dx = static_cast<T*>(call.dx.data) + plane * in;
     const int images = task.last_image - task.image;
-    if (run.vectorised && kernel) {
+    if (kernel) {
       kernel(plan, run, work, count, images, x, dy, dx);
     } else {
       backward_images(plan, run, work, count, images, x, dy, dx);

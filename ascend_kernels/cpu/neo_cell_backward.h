@@ -5,6 +5,8 @@
 // there are some tiles of a channel, over which a part of dA is then summed at a time.
 #pragma once
 
+#include <algorithm>
+
 #include "plan.h"
 #include "simd.h"
 #include "tiles.h"
@@ -15,7 +17,6 @@ namespace neonext {
 // Where tiles keep their rows: h_in of X, h_out of dT.
 template <class S>
 struct KeptTiles {
-  static constexpr int kMost = Workspace::kTiles;
   float* const rows;
   int count = 0;
 
@@ -58,7 +59,8 @@ struct KeptTiles {
   }
 
   void sum(float* sum_a) {
-    constexpr int kRows = Vec::lanes == 16 && S::h_out > 2 ? 3 : 1;  // as many as the registers hold
+    constexpr int kRegisters = Vec::lanes == 16 ? 32 : 16;
+    constexpr int kRows = std::min(S::h_out, (kRegisters - 2) / (S::h_in + 1));
     int i = 0;
     for (; i + kRows <= S::h_out; i += kRows) sum_rows<kRows>(i, sum_a);
     for (; i < S::h_out; ++i) sum_rows<1>(i, sum_a);
@@ -75,8 +77,7 @@ template <class S, int planes, class T>
   const float* const a = cut ? channel.a_cut : channel.a;
   const bool whole = block.in.count == S::h_in && block.out.count == S::h_out;
   // Row p of the block is this row of the plane, if it is inside.
-  const int in_from[] = {cut ? block.in.at : block.in.at - block.in.first, -cut};
-  const int out_from[] = {cut ? block.out.at : block.out.at - block.out.first, -cut};
+  const int in_from[] = {block.in.at - block.in.first, -cut}, out_from[] = {block.out.at - block.out.first, -cut};
   const int split = cut ? cut : S::h_in + S::h_out;
   const auto in_row = [&](int p) { return ptrdiff_t(in_from[p >= split] + p); };
   const auto out_row = [&](int i) { return ptrdiff_t(out_from[i >= split] + i); };
@@ -134,12 +135,12 @@ template <class S, int planes, class T>
   }
 }
 
-// dX of `channels` channels of `images` images, x, dy and dx being the first plane; dA, dB and dBias are added to the sums
-// of the channels.
+// dX of `channels` channels of `images` images, x, dy and dx being the first plane; dA, dB and dBias are added to the
+// sums of the channels.
 template <class S, int planes, class T>
-void backward_planes(const Plan& plan, const Run& run, Workspace& work, int channels, int images, const T* x, const T* dy,
-                     T* dx) {
-  const bool fetch = planes == 1 && Ahead<S, T>::of_use(plan, channels);
+void backward_planes(const Plan& plan, const Run& run, Workspace& work, int channels, int images, const T* x,
+                     const T* dy, T* dx) {
+  const bool fetch = planes == 1 && worth_fetching<T>(plan, channels);
   const ptrdiff_t in = ptrdiff_t(plan.h) * plan.w, out = ptrdiff_t(plan.h_out) * plan.w_out;
   const Block *const rows = run.rows.data(), *const last_row = rows + run.rows.size();
   const int run_cut = run.cut, steps = (images + planes - 1) / planes;
@@ -167,11 +168,11 @@ void backward_planes(const Plan& plan, const Run& run, Workspace& work, int chan
           const int cut = row == last_row - 1 ? run_cut : 0;
           for (int c = 0; c < count; ++c) {
             if (fetch) {
-              Ahead<S, T>::read(xs[0] + ptrdiff_t(block.in.at) * plan.w, c);
-              Ahead<S, T>::read(dys[0] + ptrdiff_t(block.out.at) * plan.w_out, c);
-              Ahead<S, T>::write(dxs[0] + ptrdiff_t(block.in.at) * plan.w, c);
+              fetch_ahead<S::h_in, false>(xs[0] + ptrdiff_t(block.in.at) * plan.w, first + c);
+              fetch_ahead<S::h_out, false>(dys[0] + ptrdiff_t(block.out.at) * plan.w_out, first + c);
+              fetch_ahead<S::h_in, true>(dxs[0] + ptrdiff_t(block.in.at) * plan.w, first + c);
             }
-            if (kept.count + 2 > kept.kMost) kept.sum(state.sum_a);
+            if (kept.count + 1 + (cut > 0) > Workspace::kTiles) kept.sum(state.sum_a);
             backward_tile<S, planes>(plan, state, columns[c], block, cut, xs, dys, dxs, kept.next(), t_rows);
             if (cut) kept.split(cut);
             ++kept.count;

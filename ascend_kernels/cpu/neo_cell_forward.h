@@ -28,8 +28,8 @@ template <class S, int planes, class T>
   const auto store = [&](ptrdiff_t row, int i) {  // i: the row of A
     const float* const a = left + i * S::h_in;
     const Vec::F t = dot<S::h_in>([&](int p) { return Vec::set1(a[p]); }, [&](int p) { return x_row[p]; });
-    const auto term = [&](int i) { return S::w_in == S::w_out && i == 0 ? t : Vec::permute(t, lane_of[i]); };
-    const Vec::F out = dot<S::w_in>(term, [&](int i) { return b[i]; }, &bias);
+    const auto term = [&](int q) { return S::w_in == S::w_out && q == 0 ? t : Vec::permute(t, lane_of[q]); };
+    const Vec::F out = dot<S::w_in>(term, [&](int q) { return b[q]; }, &bias);
     Vec::store<planes>(y, row * w_out + column.out_at, column.out_mask, out);
   };
   if (cut) {  // its first rows are at the bottom of the plane, the others at the top
@@ -51,8 +51,9 @@ template <class S, int planes, class T>
 
 // Y of `channels` channels of `images` images, x and y being the first plane.
 template <class S, int planes, class T>
-void forward_planes(const Plan& plan, const Run& run, const Workspace& work, int channels, int images, const T* x, T* y) {
-  const bool fetch = planes == 1 && Ahead<S, T>::of_use(plan, channels);
+void forward_planes(const Plan& plan, const Run& run, const Workspace& work, int channels, int images, const T* x,
+                    T* y) {
+  const bool fetch = planes == 1 && worth_fetching<T>(plan, channels);
   const ptrdiff_t in = ptrdiff_t(plan.h) * plan.w, out = ptrdiff_t(plan.h_out) * plan.w_out;
   const Block *const rows = run.rows.data(), *const last_row = rows + run.rows.size();
   const int run_cut = run.cut;
@@ -75,8 +76,8 @@ void forward_planes(const Plan& plan, const Run& run, const Workspace& work, int
           const int cut = row == last_row - 1 ? run_cut : 0;
           for (int c = 0; c < count; ++c) {
             if (fetch) {
-              Ahead<S, T>::read(x_at + ptrdiff_t(block.in.at) * plan.w, c);
-              Ahead<S, T>::write(y_at + ptrdiff_t(block.out.at) * plan.w_out, c);
+              fetch_ahead<S::h_in, false>(x_at + ptrdiff_t(block.in.at) * plan.w, first + c);
+              fetch_ahead<S::h_out, true>(y_at + ptrdiff_t(block.out.at) * plan.w_out, first + c);
             }
             forward_tile<S, planes>(plan, work[channel], bias, columns[c], block, cut, xs, ys);
           }

@@ -103,7 +103,7 @@ int shift_of(int c, int channels, int k, int step) {
   return (size == 0 ? count - 1 : std::min(c / size, count - 1)) * step;
 }
 
-// Size of the parts of n that have at most `most` each and are as even as can be.
+// The size of a part when n is cut into as few as `most` allows: no larger than that takes.
 int even_part(int64_t n, int64_t most) {
   const int64_t parts = std::max<int64_t>(1, (n + most - 1) / most);
   return static_cast<int>(std::max<int64_t>(1, (n + parts - 1) / parts));
@@ -145,9 +145,9 @@ Plan make_plan(const std::vector<Group>& groups, int n, int c, int h, int w, int
 
   // A task is some channels of some images: enough to pay for its set-up, few enough to share out evenly. Its channels
   // are a stretch of memory that is long enough for the processor to fetch ahead.
-  constexpr int64_t kStretch = 1 << 15, kTask = 1 << 14, kSegment = 1 << 17;
+  constexpr int64_t kTogether = 1 << 15, kTask = 1 << 14, kSegment = 1 << 17;
   const int64_t plane = std::max<int64_t>(1, std::max<int64_t>(int64_t(h) * w, int64_t(plan.h_out) * plan.w_out));
-  plan.stretch = static_cast<int>(std::clamp<int64_t>(kStretch / plane, 1, Plan::kStretch));
+  plan.stretch = static_cast<int>(std::clamp<int64_t>(kTogether / plane, 1, Plan::kStretch));
   const int images = even_part(n, std::max<int64_t>(2, kSegment / (plane * plan.stretch)));
   plan.segments = (n + images - 1) / images;
   for (int s = 0; s < plan.segments; ++s) {

@@ -42,11 +42,11 @@ struct Block {
 
 // One side of a product of a vector and the blocks side by side in it, as (terms, lanes):
 //   result[l] = sum over i of values[source[i][l]] * M[row[i][l]][position[i][l]]
-// A square M is taken along its diagonals, row = (position + i) mod k: so the first term has every value where it is, and
-// needs no permutation. Any other M is taken by rows, row = i. An empty place has a coefficient of zero.
+// A square M is taken along its diagonals, row = (position + i) mod k: so the first term has every value where it is,
+// and needs no permutation. Any other M is taken by rows, row = i. An empty place has a coefficient of zero.
 struct Lanes {
   Aligned<int32_t> source, position, row;
-  std::vector<int32_t> filled, empty;  // places, as numbers within the two above
+  std::vector<int32_t> filled, empty;  // places, as numbers within those above
 };
 
 // How blocks lie in a vector: y = forward(t, B), dt = backward(dy, B transposed).

@@ -1,6 +1,6 @@
-// What the vectorised kernels share. They work tile by tile: a row of blocks by one vector of columns. The planes of an
-// image are walked through from front to back, but for a block that is cut in two (Run::cut): that comes last, when the
-// top of the plane is in the cache.
+// What the vectorised kernels share. They work tile by tile: a row of blocks by one vector of columns. A plane is walked
+// through from top to bottom, but for a block that is cut in two (Run::cut): that comes last, when the top of the plane is
+// in the cache. The planes of an image follow each other, as in memory, where they are not small.
 #pragma once
 
 #include <algorithm>
@@ -34,35 +34,39 @@ template <int planes, int terms>
   return count;
 }
 
-// The processor does not fetch far enough ahead by itself. Tiles of S and T bring in as much as they are long, from
-// `kAhead` elements ahead; of use only if so much memory is to come.
-template <class S, class T>
-struct Ahead {
-  static constexpr int kAhead = 3072 / sizeof(T), kLine = 64 / sizeof(T);
-  static constexpr int kLines = (S::h_in * Vec::lanes + kLine - 1) / kLine;
+// The processor does not fetch far enough ahead by itself. So every tile brings in as much as it is long, from so many
+// bytes ahead.
+constexpr int kAhead = 3072;
 
-  static bool of_use(const Plan& plan, int channels) { return ptrdiff_t(channels) * plan.h * plan.w > 4 * kAhead; }
-  // tile: the number of the tile in its row of blocks, which starts at `at`.
-  static void read(const T* at, int tile) {
-    for (int i = 0; i < kLines; ++i) __builtin_prefetch(at + kAhead + (tile * kLines + i) * kLine);
-  }
-  static void write(T* at, int tile) {
-    for (int i = 0; i < kLines; ++i) __builtin_prefetch(at + kAhead + (tile * kLines + i) * kLine, 1);
-  }
-};
+// Whether so much is to come.
+template <class T>
+bool worth_fetching(const Plan& plan, int channels) {
+  return ptrdiff_t(channels) * plan.h * plan.w * sizeof(T) > 4 * kAhead;
+}
+
+// at: where the row of blocks, of `height` rows each, starts; column: which tile of it this is.
+template <int height, bool write, class T>
+inline void fetch_ahead(const T* at, size_t column) {
+  constexpr int kLine = 64, kLines = (height * Vec::lanes * int(sizeof(T)) + kLine - 1) / kLine;
+  const char* const from = reinterpret_cast<const char*>(at) + kAhead + column * kLines * kLine;
+  for (int i = 0; i < kLines; ++i) __builtin_prefetch(from + i * kLine, write);
+}
 
 // The sum of x(i) * y(i), and of what is at `start` if that is not null. Two chains of multiply-adds, since each has to
 // wait for itself.
 template <int count, class X, class Y>
 inline Vec::F dot(X x, Y y, const Vec::F* start = nullptr) {
   Vec::F even = Vec::mul(x(0), y(0));
-  if constexpr (count == 1) return start ? Vec::add(even, *start) : even;
-  Vec::F odd = start ? Vec::fma(x(1), y(1), *start) : Vec::mul(x(1), y(1));
-  for (int i = 2; i < count; ++i) {
-    Vec::F& sum = i % 2 ? odd : even;
-    sum = Vec::fma(x(i), y(i), sum);
+  if constexpr (count == 1) {
+    return start ? Vec::add(even, *start) : even;
+  } else {
+    Vec::F odd = start ? Vec::fma(x(1), y(1), *start) : Vec::mul(x(1), y(1));
+    for (int i = 2; i < count; ++i) {
+      Vec::F& sum = i % 2 ? odd : even;
+      sum = Vec::fma(x(i), y(i), sum);
+    }
+    return Vec::add(even, odd);
   }
-  return Vec::add(even, odd);
 }
 
 }  // namespace neonext

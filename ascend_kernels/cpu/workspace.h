@@ -1,4 +1,5 @@
-// What a thread keeps of the channels it works on: coefficients in the order that the arithmetic wants, sums of gradients.
+// What a thread keeps of the channels it works on: coefficients in the order that the arithmetic wants, and sums of
+// gradients.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +13,7 @@
 
 namespace neonext {
 
-// Block sizes known when this is compiled; 0 is any size.
+// Block sizes known when this is compiled.
 template <int HO, int HI, int WI, int WO>
 struct Shape {
   static constexpr int h_out = HO, h_in = HI, w_in = WI, w_out = WO;
@@ -22,7 +23,8 @@ struct Shape {
 // and b_t is not there.
 struct ChannelState {
   float* a;      // (h_out, h_in)
-  float* a_cut;  // the same with zeros between its first Run::cut rows and the others
+  float* a_cut;  // where Run::cut > 0, the same with zeros between its first `cut` rows and columns and the others. They
+                 // carry what is not finite from one part to the other, as the zeros of the dense form do.
   float* b;      // (patterns, w_in, lanes): the coefficients of Pattern::forward
   float* b_t;    // (patterns, w_out, lanes): those of Pattern::backward
   float* sum_a;  // (h_out, h_in, lanes): dA, not yet summed over lanes

@@ -83,21 +83,17 @@ int read_backward(int count, const Arguments& arguments, Call& call) {
   std::vector<Group> groups;
   if (count < 8) return NEONEXT_BAD_COUNT;
   if (!read_layout(arguments[2], groups, call.has_bias)) return NEONEXT_BAD_LAYOUT;
-  if (count != 4 + 4 * static_cast<int>(groups.size()) + call.has_bias) return NEONEXT_BAD_COUNT;
+  if (count != 5 + 4 * static_cast<int>(groups.size())) return NEONEXT_BAD_COUNT;
   call.x = arguments[0];
   call.y = arguments[1];
   int at = 3;
   if (const int bad = take_blocks(arguments, groups, at, call.left, call.right)) return bad;
   call.dx = arguments[at++];
   if (const int bad = take_blocks(arguments, groups, at, call.dleft, call.dright)) return bad;
+  call.dbias = arguments[at];
   if (const int bad = make_plan(call, groups)) return bad;
-  if (call.dx.type != call.x.type) return NEONEXT_BAD_TYPE;
-  if (!call.dx.same_shape(call.x)) return NEONEXT_BAD_SHAPE;
-  if (call.has_bias) {
-    call.dbias = arguments[at];
-    if (!call.dbias.is_float()) return NEONEXT_BAD_TYPE;
-    if (!call.dbias.has_shape({call.plan->c})) return NEONEXT_BAD_SHAPE;
-  }
+  if (call.dx.type != call.x.type || !call.dbias.is_float()) return NEONEXT_BAD_TYPE;
+  if (!call.dx.same_shape(call.x) || !call.dbias.has_shape({call.plan->c})) return NEONEXT_BAD_SHAPE;
   return NEONEXT_OK;
 }
 

@@ -154,7 +154,7 @@ struct Cell {
     for (Buffer& b : blocks) list.push_back(&b);
     list.push_back(&own[5]);
     for (Buffer& b : dblocks) list.push_back(&b);
-    if (has_bias) list.push_back(&own[6]);
+    list.push_back(&own[6]);
     return call(neocell_backward, list);
   }
   std::vector<char> outputs() const {

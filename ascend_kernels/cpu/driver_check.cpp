@@ -44,7 +44,7 @@ void check_cell(Cell cell) {
   const std::string name = name_of(cell);
   compare(name + ": y", cell.own[4], golden.y, 12);
   compare(name + ": dx", cell.own[5], golden.dx, 12);
-  if (cell.has_bias) compare(name + ": dbias", cell.own[6], golden.dbias, 50);
+  compare(name + ": dbias", cell.own[6], golden.dbias, 50);
   for (size_t g = 0; g < golden.groups.size(); ++g) {
     compare(name + ": dleft", cell.dblocks[2 * g], golden.dleft[g], 50);
     compare(name + ": dright", cell.dblocks[2 * g + 1], golden.dright[g], 50);

@@ -143,7 +143,7 @@ void backward_task(const Call& call, const Task& task) {
       } else {
         write_floats(state.sum_a, left, call.dleft[run.group], in_group * left);
         write_floats(state.b, right, call.dright[run.group], in_group * right);
-        if (call.has_bias) write_floats(state.sum_y, 1, call.dbias, in_cell);
+        write_floats(state.sum_y, 1, call.dbias, in_cell);
       }
     }
   }
@@ -159,7 +159,7 @@ void sum_segments(const Call& call) {
     write_floats(call.partial + plan.left_at[g], call.dleft[g].size(), call.dleft[g], 0);
     write_floats(call.partial + plan.right_at[g], call.dright[g].size(), call.dright[g], 0);
   }
-  if (call.has_bias) write_floats(call.partial + plan.bias_at, plan.c, call.dbias, 0);
+  write_floats(call.partial + plan.bias_at, plan.c, call.dbias, 0);
 }
 
 // Below this many elements the threads would wait longer for each other than for the work.

@@ -27,8 +27,7 @@ enum {
 int neocell_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
                     void* extra);
 
-// Inputs: x, dy, layout, left and right of every group. Outputs: dx, dleft and dright of every group;
-// dbias if the layout says that there is a bias.
+// Inputs: x, dy, layout, left and right of every group. Outputs: dx, dleft and dright of every group, dbias.
 int neocell_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
                      void* extra);
 

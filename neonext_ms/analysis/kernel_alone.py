@@ -40,7 +40,8 @@ class KernelChain:
             dy[:] = x
             for i in reversed(range(len(cells))):
                 dblocks = [np.empty_like(block) for block in blocks[i]]
-                tensors = [values[i], dy, layouts[i], *blocks[i], free, *dblocks]
+                dbias = np.empty(x.shape[1], np.float32)
+                tensors = [values[i], dy, layouts[i], *blocks[i], free, *dblocks, dbias]
                 self.calls.append(_Call(library.neocell_backward, tensors))
                 dy, free = free, values[i]
 

@@ -70,10 +70,10 @@ class FusedNeoCell(nn.Cell):
             return [x[0], channels, *cell_output_size(*x[1:], channels, sizes)]
 
         def gradient_shapes(x, dy, layout, *blocks):
-            return (x, *blocks, [x[1]]) if has_bias else (x, *blocks)
+            return (x, *blocks[: 2 * len(groups)], [x[1]])
 
         def gradient_types(x, dy, layout, *blocks):
-            return (x, *blocks, blocks[0]) if has_bias else (x, *blocks)
+            return (x, *blocks[: 2 * len(groups)], blocks[0])
 
         library = cpu_library()
         self.forward = ops.Custom(f"{library}:neocell_forward", output_shape, lambda x, *_: x, "aot")
@@ -88,4 +88,4 @@ class FusedNeoCell(nn.Cell):
 
     def bprop(self, x, blocks, out, dout):
         gradients = self.backward(x, dout, self.layout, *(blocks[:-1] if self.has_bias else blocks))
-        return gradients[0], gradients[1:]
+        return gradients[0], gradients[1:] if self.has_bias else gradients[1:-1]

@@ -8,7 +8,7 @@ from mindspore import Tensor, nn
 
 from neonext_ms.analysis.timing import Contender
 
-CHAIN = 8  # layers in a row: one call from Python adds 0.3 ms, which is not the layer's
+CHAIN = 8  # layers in a row: one call from Python adds some 0.3 ms, which is not the layer's
 
 
 def random_tensor(shape: Sequence[int]) -> Tensor:

@@ -22,7 +22,7 @@ from neonext_ms.ops.cpu_library import Unavailable, cpu_library
 def benchmark_layers(model: str = "neonext_t", n: int = 8, image_size: int = 224, rounds: int = 9) -> dict:
     """Measure forward, and forward with backward, in graph mode on random inputs.
 
-    A layer inside a block is one of a chain of CHAIN, each with its own weights; the others include 0.3 ms for a call
+    A layer inside a block is one of a chain of CHAIN, each with its own weights; the others include the call
     from Python. What the network takes beyond the sum of its layers is the rest: layer scale, memory, colder caches.
 
     Args:
@@ -175,7 +175,7 @@ def layers_table(result: dict) -> str:
     peaks = " and ".join(f"{timed['peak_gflops']:.0f}" for timed in passes if timed["peak_gflops"])
     notes = (
         f"{result['model']}, {result['n']} images of {size} x {size}, float32, medians of interleaved rounds. "
-        f"ms: of one layer, in blocks as one of {CHAIN} in a row, elsewhere with 0.3 ms for the call from Python; "
+        f"ms: of one layer, in blocks as one of {CHAIN} in a row, elsewhere with the call from Python; "
         "all: their sum. Share: of all such layers. Rest: what the network takes beyond its layers.",
         f"Peak: {peaks} GFLOP/s, a loop of multiply-adds on all threads in the same rounds." if peaks else "",
         machine_line(result["machine"]),

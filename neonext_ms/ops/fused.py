@@ -69,6 +69,8 @@ class FusedNeoCell(nn.Cell):
         def output_shape(x, *_):
             return [x[0], channels, *cell_output_size(*x[1:], channels, sizes)]
 
+        # With that of a bias even where there is none: eagerly, MindSpore takes the number of outputs from an earlier
+        # call with inputs of the same shapes.
         def gradient_shapes(x, dy, layout, *blocks):
             return (x, *blocks[: 2 * len(groups)], [x[1]])
 

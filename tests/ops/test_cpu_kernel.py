@@ -1,7 +1,7 @@
 """The compiled CPU path by itself: its own driver against double precision, under sanitizers and on every vector width.
 
-The driver checks forward and all gradients of 376 cells (planes of 1 x 1 to 56 x 56 and 9 x 301, k 1 to 33, shifts, rectangles,
-float32 and float16), of MLPs, pointwise layers, and GELU, and that 1, 2 and 3 threads give the same bits.
+The driver checks forward and all gradients of 376 cells (planes of 1 x 1 to 56 x 56 and 9 x 301, k 1 to 33, shifts,
+rectangles, float32 and float16), of MLPs, pointwise layers, and GELU, and that 1, 2 and 3 threads give the same bits.
 """
 
 import platform

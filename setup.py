@@ -27,6 +27,7 @@ EXTRAS["dev"] = [
     *EXTRAS["digits"],
     *EXTRAS["tensorboard"],
     *EXTRAS["onnx"],
+    "clang-format==20.*",  # its formatting, too, differs between versions
     "hypothesis>=6.100,<7",
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",  # most of a test run is the compilation of graphs, which uses one core

@@ -7,7 +7,7 @@ if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
   cat <<'HELP'
 usage: bash scripts/run_tests.sh [pytest arguments]
 
-Runs ruff (lint and format), shellcheck where it is installed, and pytest in two processes.
+Runs ruff (lint and format), clang-format, shellcheck where it is installed, and pytest in two processes.
   bash scripts/run_tests.sh                    everything, as CI does
   bash scripts/run_tests.sh -m 'not slow'      without the tests that take more than about 20 seconds
   bash scripts/run_tests.sh tests/ops -k shift
@@ -20,6 +20,8 @@ cd "$ROOT"
 say "Lint and format (ruff)"
 python -m ruff check .
 python -m ruff format --check .
+say "C++ format (clang-format)"
+find ascend_kernels tests -name "*.cpp" -o -name "*.h" | xargs clang-format --style=file:ascend_kernels/.clang-format --dry-run --Werror
 if command -v shellcheck >/dev/null; then
   say "Shell scripts (shellcheck)"
   shellcheck -x -P SCRIPTDIR scripts/*.sh scripts/cluster/slurm.sbatch .ci/run

@@ -11,9 +11,9 @@ namespace neonext {
 
 struct Call {
   std::shared_ptr<const Plan> plan;
-  Tensor x{}, y{};                   // y is dY in the backward pass
+  Tensor x{}, y{};  // y is dY in the backward pass
   Tensor dx{};
-  std::vector<Tensor> left, right;   // of every group
+  std::vector<Tensor> left, right;  // of every group
   std::vector<Tensor> dleft, dright;
   Tensor bias{}, dbias{};
   bool has_bias = false;

@@ -9,9 +9,7 @@ namespace {
 
 using namespace neonext;
 
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // Median seconds of a call, after one to warm up.
 template <class Call>

@@ -80,8 +80,8 @@ inline void compare(const std::string& what, const Buffer& got, const std::vecto
   const double relative = error / largest / (got.dtype == "float16" ? 1.0 / 2048 : 1.0 / 16777216);
   g_worst = std::max(g_worst, relative);
   if (!(relative <= limit)) {
-    std::printf("FAILED %s: error of %.3g units in the last place of %.3g, limit %.3g\n", what.c_str(), relative, largest,
-                limit);
+    std::printf("FAILED %s: error of %.3g units in the last place of %.3g, limit %.3g\n", what.c_str(), relative,
+                largest, limit);
     ++g_failures;
   }
 }
@@ -138,8 +138,13 @@ struct Cell {
     golden.dy = random(size_t(n) * golden.c * golden.h_out * golden.w_out);
     golden.bias = has_bias ? random(golden.c) : std::vector<double>(golden.c, 0.0);
     const std::vector<int64_t> in{n, golden.c, h, w}, out{n, golden.c, golden.h_out, golden.w_out}, c{golden.c};
-    own = {Buffer(in, half_x, golden.x), Buffer(out, half_x, golden.dy), Buffer(layout),
-           Buffer(c, half_weights, golden.bias), Buffer(out, half_x), Buffer(in, half_x), Buffer(c, half_weights)};
+    own = {Buffer(in, half_x, golden.x),
+           Buffer(out, half_x, golden.dy),
+           Buffer(layout),
+           Buffer(c, half_weights, golden.bias),
+           Buffer(out, half_x),
+           Buffer(in, half_x),
+           Buffer(c, half_weights)};
   }
 
   int forward() {

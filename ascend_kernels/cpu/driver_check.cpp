@@ -89,8 +89,8 @@ void check_neocell() {
   check(Cell({square(17, 20, 1), square(33, 3, 4)}, 2, 40, 35, true));  // wider than any vector
   check(Cell({square(7, 2, 1)}, 43, 56, 56, false));                    // images in several segments
   check(Cell({square(4, 96, 1)}, 16, 28, 28, false));
-  check(Cell({square(4, 5, 1), square(7, 9, 0)}, 669, 7, 7, true));     // the same, of an odd number each
-  for (bool half : {false, true}) {                                     // more columns than are taken together
+  check(Cell({square(4, 5, 1), square(7, 9, 0)}, 669, 7, 7, true));  // the same, of an odd number each
+  for (bool half : {false, true}) {                                  // more columns than are taken together
     check(Cell({square(4, 9, 1), square(7, 9, 1)}, 2, 9, 300, true, half));
     check(Cell({{5, 1, 2, 2, 1, 0, 0}}, 2, 9, 301, true, half));
   }

@@ -63,8 +63,8 @@ void check_added(const std::string& name, Mlp& mlp, double limit) {
 }
 
 void check_values() {
-  const int shapes[][5] = {{1, 1, 1, 1, 1},   {0, 8, 16, 2, 2}, {3, 7, 28, 1, 1},  {2, 24, 40, 5, 7},  {1, 64, 70, 14, 14},
-                           {5, 33, 70, 7, 7}, {2, 16, 64, 8, 8}, {1, 40, 160, 24, 24}};
+  const int shapes[][5] = {{1, 1, 1, 1, 1},     {0, 8, 16, 2, 2},  {3, 7, 28, 1, 1},  {2, 24, 40, 5, 7},
+                           {1, 64, 70, 14, 14}, {5, 33, 70, 7, 7}, {2, 16, 64, 8, 8}, {1, 40, 160, 24, 24}};
   int cases = 0;
   g_worst = 0;
   for (const auto& s : shapes) {
@@ -102,7 +102,8 @@ void check_values() {
 }
 
 void check_pointwise() {
-  const int shapes[][5] = {{1, 1, 1, 1, 1}, {0, 8, 16, 2, 2}, {3, 7, 28, 1, 1}, {2, 48, 24, 5, 7}, {5, 33, 66, 7, 7}, {1, 40, 15, 24, 24}};
+  const int shapes[][5] = {{1, 1, 1, 1, 1},   {0, 8, 16, 2, 2},  {3, 7, 28, 1, 1},
+                           {2, 48, 24, 5, 7}, {5, 33, 66, 7, 7}, {1, 40, 15, 24, 24}};
   int cases = 0;
   g_worst = 0;
   for (const auto& s : shapes) {
@@ -116,7 +117,8 @@ void check_pointwise() {
       for (const auto& shape : {result, image, w, b}) own.emplace_back(shape, half);
       g.run();
       char name[64];
-      std::snprintf(name, sizeof(name), "pointwise N %d C %d to %d %d x %d half %d", s[0], s[1], s[2], s[3], s[4], half);
+      std::snprintf(name, sizeof(name), "pointwise N %d C %d to %d %d x %d half %d", s[0], s[1], s[2], s[3], s[4],
+                    half);
       std::vector<char> first;
       for (int threads = 1; threads <= 3; ++threads) {
         neonext_set_threads(threads);
@@ -203,7 +205,8 @@ void check_gelu() {
   expect_code("gelu's error above 8 units", !(worst_y <= 8), 0);
   expect_code("the slope's error above 4 units", !(worst_slope <= 4), 0);
   const float* special = &y[infinite];
-  expect_code("gelu of infinity", special[0] == INFINITY && std::fabs(special[1]) < 1.2e-38f && std::isnan(special[2]), 1);
+  expect_code("gelu of infinity", special[0] == INFINITY && std::fabs(special[1]) < 1.2e-38f && std::isnan(special[2]),
+              1);
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // GELU with the exact error function, and its slope.
 //
 // With u = |x|, everything comes from E = exp(-u^2 / 2) and R(u) = exp(u^2 / 2) erfc(u / sqrt(2)) / 2: the normal
-// distribution is Phi(-u) = E R, its density E / sqrt(2 pi). Phi(-u) itself, not 1 - Phi(u), keeps the relative error of
-// GELU's left tail as small as that of the rest.
+// distribution is Phi(-u) = E R, its density E / sqrt(2 pi). Phi(-u) itself, not 1 - Phi(u), keeps the relative error
+// of GELU's left tail as small as that of the rest.
 #pragma once
 
 #include <initializer_list>
@@ -75,8 +75,8 @@ inline Vec::F slope_near(Vec::F x, const TablePlace& place) {
   return Vec::select_negative(x, left, Vec::sub(constant(1.0f), left));
 }
 
-// For vectors with any larger value. Each lane has the form of its own value: what becomes of a pixel must not depend on
-// its neighbours.
+// For vectors with any larger value. Each lane has the form of its own value: what becomes of a pixel must not depend
+// on its neighbours.
 [[gnu::noinline, gnu::cold]] inline GeluAndSlope gelu_and_slope_far(Vec::F x) {
   const Vec::F u = Vec::abs(x), end = constant(GeluTable::kEnd);
   const TablePlace place(u);

@@ -2,8 +2,8 @@
 //
 // The hidden values never make a trip of their own through memory: a tile of them leaves the first product, meets GELU,
 // and enters the second while it is in the cache. Training keeps them, before GELU, in tiles, for the backward pass.
-#include "gelu.h"
 #include "mlp.h"
+#include "gelu.h"
 #include "mlp_backward.h"
 #include "neonext_cpu.h"
 #include "tensor.h"
@@ -39,15 +39,14 @@ void forward(const Sizes& s, const Forward<T>& f) {
         }
       }
     });
-    each_product(w2, h, count, [&](int t, const float* product, int row, int rows) {
-      y.store(product, row, rows, first + t);
-    });
+    each_product(w2, h, count,
+                 [&](int t, const float* product, int row, int rows) { y.store(product, row, rows, first + t); });
   });
 }
 
 bool has_shapes(const Sizes& s, const Tensor& w1, const Tensor& b1, const Tensor& w2, const Tensor& b2) {
-  return w1.size() > 0 && w1.has_shape({s.hidden, s.channels}) && b1.has_shape({s.hidden}) && w2.has_shape({s.channels, s.hidden}) &&
-         b2.has_shape({s.channels});
+  return w1.size() > 0 && w1.has_shape({s.hidden, s.channels}) && b1.has_shape({s.hidden}) &&
+         w2.has_shape({s.channels, s.hidden}) && b2.has_shape({s.channels});
 }
 
 // count: 6 tensors, or with `added` 7.

@@ -79,9 +79,8 @@ class BackwardPass {
       }
     });
     const Rows<T> dx{s.pixels, s.channels, a.dx, nullptr, nullptr};
-    each_product(w1, dh_at, count, [&](int t, const float* product, int row, int rows) {
-      dx.store(product, row, rows, first + at + t);
-    });
+    each_product(w1, dh_at, count,
+                 [&](int t, const float* product, int row, int rows) { dx.store(product, row, rows, first + at + t); });
   }
 
   void sum_of_dh(int panel, int count, bool first) {

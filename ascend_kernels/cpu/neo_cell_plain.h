@@ -35,8 +35,8 @@ void forward_plain(const Plan& plan, const Run& run, const float* a, const float
   }
 }
 
-// dX of one plane; dA, dB and dBias are added to, a plane's sums at a time to keep their rounding errors small. t: scratch
-// of (2 + h_in) * W + h_out * h_in + w_in * w_out floats.
+// dX of one plane; dA, dB and dBias are added to, a plane's sums at a time to keep their rounding errors small. t:
+// scratch of (2 + h_in) * W + h_out * h_in + w_in * w_out floats.
 template <class T>
 void backward_plain(const Plan& plan, const Run& run, const float* a, const float* b, const T* x, const T* dy, T* dx,
                     float* sum_a, float* sum_b, float* sum_y, float* t) {

@@ -1,8 +1,9 @@
 // The compiled CPU path: what MindSpore calls, through ops.Custom(func_type="aot").
 //
 // Every function takes its tensors as arrays of pointers, numbers of axes, shapes and type names ("float32", "float16",
-// "int32"), inputs first, and returns 0 or one of the codes below. Float tensors are float32 or float16, each on its own
-// account (x, y and their gradients have one type); arithmetic is float32. Letters: N images, C channels, H x W plane.
+// "int32"), inputs first, and returns 0 or one of the codes below. Float tensors are float32 or float16, each on its
+// own account (x, y and their gradients have one type); arithmetic is float32. Letters: N images, C channels, H x W
+// plane.
 //
 // Results are bit-equal for any number of threads.
 #pragma once
@@ -34,7 +35,8 @@ int neocell_backward(int nparam, void** params, int* ndims, int64_t** shapes, co
 // y = w2 gelu(w1 x + b1) + b2 at every pixel, gelu(v) = v (1 + erf(v / sqrt(2))) / 2.
 // Inputs, all of one type: x (N, C, ...); w1 (hidden, C); b1 (hidden); w2 (C, hidden); b2 (C); a sixth,
 // if there is one, is like x and added to y. Output: y, like x.
-int mlp_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream, void* extra);
+int mlp_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
+                void* extra);
 
 // The same. Outputs: y, and w1 x + b1 for the backward pass, float32 (tiles, hidden, 16): the pixels of all images one
 // after another in tiles of 16, b1 after the last.
@@ -58,8 +60,8 @@ int pointwise_backward(int nparam, void** params, int* ndims, int64_t** shapes, 
 int neonext_copy(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
                  void* extra);
 
-// The most that the machine computes: all threads multiply and add in registers. Input: how often, float32 (1,). Output:
-// 10^9 operations a second, float32 (1,).
+// The most that the machine computes: all threads multiply and add in registers. Input: how often, float32 (1,).
+// Output: 10^9 operations a second, float32 (1,).
 int neonext_peak(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
                  void* extra);
 

@@ -43,8 +43,8 @@ bool spin_until(Condition condition) {
   return condition();
 }
 
-// Thread t of T begins with the t-th part of the tasks: what it left in its own cache in the last call it finds there in
-// the next one on the same tensors. Who has finished helps the others.
+// Thread t of T begins with the t-th part of the tasks: what it left in its own cache in the last call it finds there
+// in the next one on the same tensors. Who has finished helps the others.
 class Pool {
  public:
   static constexpr int kThreads = 64;
@@ -82,8 +82,8 @@ class Pool {
     int end = 0;
   };
 
-  // A worker that wakes up on the caller's processor while the others are busy waits there until the caller has done all
-  // the work: two threads on two processors then take as long as one.
+  // A worker that wakes up on the caller's processor while the others are busy waits there until the caller has done
+  // all the work: two threads on two processors then take as long as one.
   void keep_off(int processor) {
     constexpr size_t kFew = 8;  // with more, one that waits matters less than the calls to move them all
     if ((processor == caller_at_ && placed_ == workers_.size()) || workers_.size() > kFew) return;
@@ -133,8 +133,8 @@ class Pool {
   const std::function<void(int)>* task_ = nullptr;
   int threads_ = 1;
   std::vector<pthread_t> workers_;
-  int caller_at_ = -1;    // processor that the workers keep off
-  size_t placed_ = 0;     // how many of them know
+  int caller_at_ = -1;  // processor that the workers keep off
+  size_t placed_ = 0;   // how many of them know
   Part parts_[kThreads];
   std::atomic<int> busy_{0}, sleeping_{0};
   std::atomic<uint64_t> round_{0};

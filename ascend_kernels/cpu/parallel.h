@@ -5,9 +5,9 @@
 
 namespace neonext {
 
-// Calls task(i) once for every i in 0..count-1, on up to thread_count() threads, the caller among them. Which thread runs
-// a task is left to chance; tasks must not depend on it. A call while another is under way (an executor that runs two
-// operators at once) does its tasks alone.
+// Calls task(i) once for every i in 0..count-1, on up to thread_count() threads, the caller among them. Which thread
+// runs a task is left to chance; tasks must not depend on it. A call while another is under way (an executor that runs
+// two operators at once) does its tasks alone.
 void parallel_for(int count, const std::function<void(int)>& task);
 
 int thread_count();

@@ -29,7 +29,7 @@ bool same_layout(const Block& a, const Block& b) {
 }
 
 // Lane numbers of `members`, whose entries are `from` in the source and `to` in the result, for an M of k rows.
-Lanes make_lanes(const std::vector<Block>& members, Span Block::*from, Span Block::*to, int k, bool square, int lanes,
+Lanes make_lanes(const std::vector<Block>& members, Span Block::* from, Span Block::* to, int k, bool square, int lanes,
                  int planes) {
   Lanes result;
   result.source.assign(k * lanes, lanes - 1);

@@ -62,12 +62,12 @@ struct Columns {
 // Channels that share block sizes and shifts, so all of the above.
 struct Run {
   int group;
-  int first, count;       // channels of the cell
-  int first_in_group;     // the same channels, counted within the group
+  int first, count;    // channels of the cell
+  int first_in_group;  // the same channels, counted within the group
   std::vector<Block> rows, cols;
-  int cut;                // rows of the last block, where a shift cuts one block into the last and the first; else 0
-  bool vectorised;        // a block fits into a vector; else rows and cols are all there is
-  int planes;             // images that share a vector
+  int cut;          // rows of the last block, where a shift cuts one block into the last and the first; else 0
+  bool vectorised;  // a block fits into a vector; else rows and cols are all there is
+  int planes;       // images that share a vector
   std::vector<Columns> columns;
   std::vector<Pattern> patterns;
 };
@@ -86,7 +86,7 @@ struct Plan {
   std::vector<Group> groups;
   std::vector<Run> runs;
   std::vector<Task> tasks;
-  int segments;  // parts into which the images are cut
+  int segments;                        // parts into which the images are cut
   std::vector<int> left_at, right_at;  // per group, where its gradients start in a buffer of all gradients
   int gradients;                       // size of that buffer: left blocks, right blocks, bias
   int bias_at;

@@ -17,9 +17,8 @@ void forward(const Pixels& pixels, int in, int out, const T* x, const T* w, cons
   parallel_tiles(pixels.tiles(), size * sizeof(float), [&](int first, int count) {
     float* tiles = scratch(Scratch::x, count * size);
     load_tiles(pixels, x, in, first, count, tiles);
-    each_product(weight, tiles, count, [&](int t, const float* product, int row, int n) {
-      rows.store(product, row, n, first + t);
-    });
+    each_product(weight, tiles, count,
+                 [&](int t, const float* product, int row, int n) { rows.store(product, row, n, first + t); });
   });
 }
 

@@ -1,8 +1,8 @@
 // Matrix products over pixels: what the pointwise layers are made of.
 //
 // The right matrix comes in tiles: rows of 16 floats, as many as the product is deep. The left matrix goes through in
-// panels of kRows rows, in lines of 16 values a row: a line of a panel is (kRows, 16), and the lines lie in the order in
-// which they are used. (A tile of hidden values is such lines as it is, which the weights' gradients make use of.)
+// panels of kRows rows, in lines of 16 values a row: a line of a panel is (kRows, 16), and the lines lie in the order
+// in which they are used. (A tile of hidden values is such lines as it is, which the weights' gradients make use of.)
 #pragma once
 
 #include <algorithm>
@@ -139,9 +139,11 @@ class Panels {
       if (present < kRows) std::fill_n(panel, size_, 0.0f);
       for (int k = 0; k < depth; k += kTile, panel += kLine) {
         if (transposed) {
-          take_columns(matrix + static_cast<int64_t>(k) * rows + first, rows, present, std::min(kTile, depth - k), panel);
+          take_columns(matrix + static_cast<int64_t>(k) * rows + first, rows, present, std::min(kTile, depth - k),
+                       panel);
         } else {
-          take_rows(matrix + static_cast<int64_t>(first) * depth + k, depth, present, std::min(kTile, depth - k), panel);
+          take_rows(matrix + static_cast<int64_t>(first) * depth + k, depth, present, std::min(kTile, depth - k),
+                    panel);
         }
       }
     });

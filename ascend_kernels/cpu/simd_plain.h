@@ -20,16 +20,28 @@ struct Vec8 {
 
   static F zero() { return set1(0.0f); }
   static F set1(float v) { return {{v, v, v, v, v, v, v, v}}; }
-  static F add(F a, F b) { return each(a, b, [](float x, float y) { return x + y; }); }
-  static F sub(F a, F b) { return each(a, b, [](float x, float y) { return x - y; }); }
-  static F mul(F a, F b) { return each(a, b, [](float x, float y) { return x * y; }); }
-  static F div(F a, F b) { return each(a, b, [](float x, float y) { return x / y; }); }
-  static F min(F a, F b) { return each(a, b, [](float x, float y) { return x < y ? x : y; }); }
+  static F add(F a, F b) {
+    return each(a, b, [](float x, float y) { return x + y; });
+  }
+  static F sub(F a, F b) {
+    return each(a, b, [](float x, float y) { return x - y; });
+  }
+  static F mul(F a, F b) {
+    return each(a, b, [](float x, float y) { return x * y; });
+  }
+  static F div(F a, F b) {
+    return each(a, b, [](float x, float y) { return x / y; });
+  }
+  static F min(F a, F b) {
+    return each(a, b, [](float x, float y) { return x < y ? x : y; });
+  }
   static F fma(F a, F b, F c) {  // one rounding, as far as it matters: the product of two floats is exact in double
     for (int i = 0; i < 8; ++i) c.v[i] = static_cast<float>(static_cast<double>(a.v[i]) * b.v[i] + c.v[i]);
     return c;
   }
-  static F abs(F a) { return each(a, a, [](float x, float) { return x < 0 ? -x : x; }); }
+  static F abs(F a) {
+    return each(a, a, [](float x, float) { return x < 0 ? -x : x; });
+  }
   static F round(F a) {  // |a| < 2^22: adding 1.5 * 2^23 leaves no bits for a fraction
     volatile float shift = 12582912.0f;
     const float s = shift;

@@ -1,6 +1,6 @@
-// What the vectorised kernels share. They work tile by tile: a row of blocks by one vector of columns. A plane is walked
-// through from top to bottom, but for a block that is cut in two (Run::cut): that comes last, when the top of the plane is
-// in the cache. The planes of an image follow each other, as in memory, where they are not small.
+// What the vectorised kernels share. They work tile by tile: a row of blocks by one vector of columns. A plane is
+// walked through from top to bottom, but for a block that is cut in two (Run::cut): that comes last, when the top of
+// the plane is in the cache. The planes of an image follow each other, as in memory, where they are not small.
 #pragma once
 
 #include <algorithm>
@@ -23,13 +23,14 @@ constexpr int kColumns = 8;  // that are worked on together
 // A run's columns from `first` on, kColumns at most, for `present` images that share the vectors. Gives their number.
 // Inline, so that the compiler sees that no store changes them.
 template <int planes, int terms>
-[[gnu::always_inline]] inline int fill_columns(const Run& run, Lanes Pattern::*side, size_t first, int present,
+[[gnu::always_inline]] inline int fill_columns(const Run& run, Lanes Pattern::* side, size_t first, int present,
                                                Column* columns) {
   const int count = static_cast<int>(std::min<size_t>(kColumns, run.columns.size() - first));
   for (int i = 0; i < count; ++i) {
     const Columns& c = run.columns[first + i];
-    columns[i] = {(run.patterns[c.pattern].*side).source.data(), c.pattern * terms * Vec::lanes, c.in_at, c.out_at,
-                  Vec::mask<planes>(c.in_count, present), Vec::mask<planes>(c.out_count, present)};
+    columns[i] = {
+        (run.patterns[c.pattern].*side).source.data(), c.pattern * terms * Vec::lanes,         c.in_at, c.out_at,
+        Vec::mask<planes>(c.in_count, present),        Vec::mask<planes>(c.out_count, present)};
   }
   return count;
 }

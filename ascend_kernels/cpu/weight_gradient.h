@@ -8,8 +8,8 @@
 
 namespace neonext {
 
-// Tiles that are summed into the gradients at a time, in chunks of equal size, at least one; tile_bytes: what one of them
-// occupies.
+// Tiles that are summed into the gradients at a time, in chunks of equal size, at least one; tile_bytes: what one of
+// them occupies.
 inline int chunk_size(int tiles, int64_t tile_bytes) {
   constexpr int64_t kChunk = 3 << 20;  // bytes
   constexpr int kFewest = 32;          // tiles: every chunk goes through all sums
@@ -22,7 +22,9 @@ inline int chunk_size(int tiles, int64_t tile_bytes) {
 class Turned {
  public:
   Turned(Scratch where, int channels, int tiles)
-      : channels(channels), blocks(parts(channels, kTile)), tiles_(tiles),
+      : channels(channels),
+        blocks(parts(channels, kTile)),
+        tiles_(tiles),
         data_(scratch(where, static_cast<int64_t>(tiles) * blocks * kTile * kTile)) {}
 
   void take(const float* tile, int at) {
@@ -48,11 +50,14 @@ class Turned {
   float* data_;
 };
 
-// Sums of P Q^T (rows x channels): P comes in tiles of `rows` rows, Q turned. One task adds to one panel of rows at a time.
+// Sums of P Q^T (rows x channels): P comes in tiles of `rows` rows, Q turned. One task adds to one panel of rows at a
+// time.
 class WeightGradient {
  public:
   WeightGradient(Scratch where, int rows, int channels)
-      : rows_(rows), channels_(channels), blocks_(parts(channels, kTile)),
+      : rows_(rows),
+        channels_(channels),
+        blocks_(parts(channels, kTile)),
         sums_(scratch(where, static_cast<int64_t>(parts(rows, kRows)) * blocks_ * kLine)) {}
 
   // Floats behind the last tile of P that may be read: those of rows that fill up the last panel.

@@ -23,8 +23,8 @@ struct Shape {
 // and b_t is not there.
 struct ChannelState {
   float* a;      // (h_out, h_in)
-  float* a_cut;  // where Run::cut > 0, the same with zeros between its first `cut` rows and columns and the others. They
-                 // carry what is not finite from one part to the other, as the zeros of the dense form do.
+  float* a_cut;  // where Run::cut > 0, the same with zeros between its first `cut` rows and columns and the others.
+                 // They carry what is not finite from one part to the other, as the zeros of the dense form do.
   float* b;      // (patterns, w_in, lanes): the coefficients of Pattern::forward
   float* b_t;    // (patterns, w_out, lanes): those of Pattern::backward
   float* sum_a;  // (h_out, h_in, lanes): dA, not yet summed over lanes
@@ -134,7 +134,7 @@ class Workspace {
 
  private:
   // Coefficients of one side of all patterns, of m (rows, width): each place with its own, zero where it has none.
-  void spread(const float* m, int rows, int width, Lanes Pattern::*side, float* to) {
+  void spread(const float* m, int rows, int width, Lanes Pattern::* side, float* to) {
     for (int i = 0; rows == width && i < rows; ++i) {  // row i becomes the diagonal that starts in row i of column 0
       float* const diagonal = diagonals_ + i * width;
       for (int q = 0; q < width - i; ++q) diagonal[q] = m[(q + i) * width + q];

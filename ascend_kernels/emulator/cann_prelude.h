@@ -4,6 +4,6 @@
 #include <cstring>
 
 #define GET_TILING_DATA_WITH_STRUCT(type, name, address) \
-    type name;                                           \
-    std::memcpy(&name, address, sizeof(type))
+  type name;                                             \
+  std::memcpy(&name, address, sizeof(type))
 #endif

@@ -7,8 +7,8 @@
 #define neo_cell_kron neo_cell_kron_f16
 #define neo_cell_grad neo_cell_grad_f16
 #include "../op_kernel/neo_cell.cpp"
-#include "../op_kernel/neo_cell_kron.cpp"
 #include "../op_kernel/neo_cell_grad.cpp"
+#include "../op_kernel/neo_cell_kron.cpp"
 #undef DTYPE_X
 #undef neo_cell
 #undef neo_cell_kron
@@ -19,8 +19,8 @@
 #define neo_cell_kron neo_cell_kron_bf16
 #define neo_cell_grad neo_cell_grad_bf16
 #include "../op_kernel/neo_cell.cpp"
-#include "../op_kernel/neo_cell_kron.cpp"
 #include "../op_kernel/neo_cell_grad.cpp"
+#include "../op_kernel/neo_cell_kron.cpp"
 #undef DTYPE_X
 #undef neo_cell
 #undef neo_cell_kron
@@ -30,21 +30,20 @@
 
 namespace emulator {
 
-void CallKernel(Operator op, bool bf16, uint8_t *const *t, neocell::Tiling tiling, int core)
-{
-    block_idx = core;
-    GM_ADDR plan = reinterpret_cast<GM_ADDR>(&tiling);
-    switch (op) {
-        case Operator::FORWARD:
-            (bf16 ? neo_cell_bf16 : neo_cell_f16)(t[0], t[1], t[2], t[3], nullptr, plan);
-            break;
-        case Operator::KRON:
-            (bf16 ? neo_cell_kron_bf16 : neo_cell_kron_f16)(t[0], t[1], t[2], nullptr, plan);
-            break;
-        case Operator::GRAD:
-            (bf16 ? neo_cell_grad_bf16 : neo_cell_grad_f16)(t[0], t[1], t[2], t[3], t[4], t[5], t[6], nullptr, plan);
-            break;
-    }
+void CallKernel(Operator op, bool bf16, uint8_t* const* t, neocell::Tiling tiling, int core) {
+  block_idx = core;
+  GM_ADDR plan = reinterpret_cast<GM_ADDR>(&tiling);
+  switch (op) {
+    case Operator::FORWARD:
+      (bf16 ? neo_cell_bf16 : neo_cell_f16)(t[0], t[1], t[2], t[3], nullptr, plan);
+      break;
+    case Operator::KRON:
+      (bf16 ? neo_cell_kron_bf16 : neo_cell_kron_f16)(t[0], t[1], t[2], nullptr, plan);
+      break;
+    case Operator::GRAD:
+      (bf16 ? neo_cell_grad_bf16 : neo_cell_grad_f16)(t[0], t[1], t[2], t[3], t[4], t[5], t[6], nullptr, plan);
+      break;
+  }
 }
 
 }  // namespace emulator

@@ -9,136 +9,137 @@ using emulator::Operator;
 
 namespace {
 
-void Append(std::string *json, const char *key, double value)
-{
-    char text[64];
-    std::snprintf(text, sizeof(text), "%s\"%s\": %.17g", json->back() == '{' ? "" : ", ", key, value);
-    *json += text;
+void Append(std::string* json, const char* key, double value) {
+  char text[64];
+  std::snprintf(text, sizeof(text), "%s\"%s\": %.17g", json->back() == '{' ? "" : ", ", key, value);
+  *json += text;
 }
 
-std::string Quote(const std::string &text)
-{
-    std::string quoted = "\"";
-    for (char c : text) {
-        if (c == '"' || c == '\\') { quoted += '\\'; }
-        quoted += c;
+std::string Quote(const std::string& text) {
+  std::string quoted = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\') {
+      quoted += '\\';
     }
-    return quoted + "\"";
+    quoted += c;
+  }
+  return quoted + "\"";
 }
 
-std::string ToJson(const emulator::Counters &counters)
-{
-    std::string json = "{";
-    uint64_t instructions = 0;
-    for (int p = 0; p < emulator::PIPES; ++p) {
-        Append(&json, emulator::PIPE_NAME[p], static_cast<double>(counters.instructions[p]));
-        instructions += counters.instructions[p];
+std::string ToJson(const emulator::Counters& counters) {
+  std::string json = "{";
+  uint64_t instructions = 0;
+  for (int p = 0; p < emulator::PIPES; ++p) {
+    Append(&json, emulator::PIPE_NAME[p], static_cast<double>(counters.instructions[p]));
+    instructions += counters.instructions[p];
+  }
+  Append(&json, "instructions", static_cast<double>(instructions));
+  Append(&json, "flags", static_cast<double>(counters.flags));
+  Append(&json, "barriers", static_cast<double>(counters.barriers));
+  Append(&json, "gm_read", static_cast<double>(counters.gmRead));
+  Append(&json, "gm_written", static_cast<double>(counters.gmWritten));
+  Append(&json, "cube_cycles", static_cast<double>(counters.cubeCycles));
+  Append(&json, "l0_cycles", static_cast<double>(counters.l0Cycles));
+  Append(&json, "fix_cycles", static_cast<double>(counters.fixCycles));
+  return json + "}";
+}
+
+std::string ToJson(const neocell::Tiling& t) {
+  std::string json = "{";
+  Append(&json, "channel_cores", t.channelCores);
+  Append(&json, "image_cores", t.imageCores);
+  Append(&json, "tile_channels", t.tileChannels);
+  Append(&json, "tile_images", t.tileImages);
+  Append(&json, "splits", t.splits);
+  Append(&json, "result_buffers", t.resultBuffers);
+  return json + "}";
+}
+
+std::string ToJson(const emulator::Times& times) {
+  std::string json = "{";
+  Append(&json, "total", times.total);
+  Append(&json, "issue", times.issue);
+  Append(&json, "gm", times.gm);
+  for (int p = 0; p < emulator::PIPES; ++p) {
+    Append(&json, emulator::PIPE_NAME[p], times.busy[p]);
+  }
+  return json + "}";
+}
+
+std::string ToJson(const emulator::Report& report) {
+  std::string json = "{\"refusal\": " + Quote(report.refusal) + ", \"violations\": [";
+  for (size_t i = 0; i < report.violations.size(); ++i) {
+    json += (i ? ", " : "") + Quote(report.violations[i]);
+  }
+  json += "]";
+  Append(&json, "violation_count", static_cast<double>(report.violationCount));
+  Append(&json, "races", static_cast<double>(report.races));
+  return json + ", \"tiling\": " + ToJson(report.tiling) + ", \"total\": " + ToJson(report.total) +
+         ", \"core\": " + ToJson(report.first) + ", \"cycles\": " + ToJson(report.times) + "}";
+}
+
+bool ParseOperator(const char* name, Operator* op) {
+  const char* const names[] = {"neo_cell", "neo_cell_kron", "neo_cell_grad"};
+  for (int i = 0; i < 3; ++i) {
+    if (std::strcmp(name, names[i]) == 0) {
+      *op = static_cast<Operator>(i);
+      return true;
     }
-    Append(&json, "instructions", static_cast<double>(instructions));
-    Append(&json, "flags", static_cast<double>(counters.flags));
-    Append(&json, "barriers", static_cast<double>(counters.barriers));
-    Append(&json, "gm_read", static_cast<double>(counters.gmRead));
-    Append(&json, "gm_written", static_cast<double>(counters.gmWritten));
-    Append(&json, "cube_cycles", static_cast<double>(counters.cubeCycles));
-    Append(&json, "l0_cycles", static_cast<double>(counters.l0Cycles));
-    Append(&json, "fix_cycles", static_cast<double>(counters.fixCycles));
-    return json + "}";
-}
-
-std::string ToJson(const neocell::Tiling &t)
-{
-    std::string json = "{";
-    Append(&json, "channel_cores", t.channelCores);
-    Append(&json, "image_cores", t.imageCores);
-    Append(&json, "tile_channels", t.tileChannels);
-    Append(&json, "tile_images", t.tileImages);
-    Append(&json, "splits", t.splits);
-    Append(&json, "result_buffers", t.resultBuffers);
-    return json + "}";
-}
-
-std::string ToJson(const emulator::Times &times)
-{
-    std::string json = "{";
-    Append(&json, "total", times.total);
-    Append(&json, "issue", times.issue);
-    Append(&json, "gm", times.gm);
-    for (int p = 0; p < emulator::PIPES; ++p) { Append(&json, emulator::PIPE_NAME[p], times.busy[p]); }
-    return json + "}";
-}
-
-std::string ToJson(const emulator::Report &report)
-{
-    std::string json = "{\"refusal\": " + Quote(report.refusal) + ", \"violations\": [";
-    for (size_t i = 0; i < report.violations.size(); ++i) { json += (i ? ", " : "") + Quote(report.violations[i]); }
-    json += "]";
-    Append(&json, "violation_count", static_cast<double>(report.violationCount));
-    Append(&json, "races", static_cast<double>(report.races));
-    return json + ", \"tiling\": " + ToJson(report.tiling) + ", \"total\": " + ToJson(report.total) +
-           ", \"core\": " + ToJson(report.first) + ", \"cycles\": " + ToJson(report.times) + "}";
-}
-
-bool ParseOperator(const char *name, Operator *op)
-{
-    const char *const names[] = {"neo_cell", "neo_cell_kron", "neo_cell_grad"};
-    for (int i = 0; i < 3; ++i) {
-        if (std::strcmp(name, names[i]) == 0) {
-            *op = static_cast<Operator>(i);
-            return true;
-        }
-    }
-    return false;
+  }
+  return false;
 }
 
 // ---------------------------------------------------------------------------------- ops.Custom(func_type="aot")
 constexpr uint32_t AOT_CORES = 24;
 
-int Refuse(const char *op, const std::string &reason)
-{
-    std::fprintf(stderr, "%s: %s\n", op, reason.c_str());
-    return 1;
+int Refuse(const char* op, const std::string& reason) {
+  std::fprintf(stderr, "%s: %s\n", op, reason.c_str());
+  return 1;
 }
 
 struct Call {
-    int count;
-    void **params;
-    int *ranks;
-    int64_t **shapes;
-    const char **dtypes;
+  int count;
+  void** params;
+  int* ranks;
+  int64_t** shapes;
+  const char** dtypes;
 };
 
-int RunAot(const char *name, Operator op, const Call &call, const neocell::Shape &shape)
-{
-    static std::mutex machine;  // there is one, and MindSpore runs independent operators in several threads
-    std::lock_guard<std::mutex> lock(machine);
-    bool bf16 = std::strcmp(call.dtypes[0], "bfloat16") == 0;
-    if (!bf16 && std::strcmp(call.dtypes[0], "float16") != 0) {
-        return Refuse(name, std::string("expects float16 or bfloat16, given ") + call.dtypes[0]);
-    }
-    emulator::Report report =
-        emulator::Launch(op, bf16, shape, AOT_CORES, reinterpret_cast<uint8_t *const *>(call.params));
-    if (!report.refusal.empty()) { return Refuse(name, report.refusal); }
-    if (!report.violations.empty()) { return Refuse(name, report.violations[0]); }
-    return 0;
+int RunAot(const char* name, Operator op, const Call& call, const neocell::Shape& shape) {
+  static std::mutex machine;  // there is one, and MindSpore runs independent operators in several threads
+  std::lock_guard<std::mutex> lock(machine);
+  bool bf16 = std::strcmp(call.dtypes[0], "bfloat16") == 0;
+  if (!bf16 && std::strcmp(call.dtypes[0], "float16") != 0) {
+    return Refuse(name, std::string("expects float16 or bfloat16, given ") + call.dtypes[0]);
+  }
+  emulator::Report report =
+      emulator::Launch(op, bf16, shape, AOT_CORES, reinterpret_cast<uint8_t* const*>(call.params));
+  if (!report.refusal.empty()) {
+    return Refuse(name, report.refusal);
+  }
+  if (!report.violations.empty()) {
+    return Refuse(name, report.violations[0]);
+  }
+  return 0;
 }
 
-int RefuseCount(const char *name, const Call &call, int expected)
-{
-    return Refuse(name, "expects " + std::to_string(expected) + " tensors, given " + std::to_string(call.count));
+int RefuseCount(const char* name, const Call& call, int expected) {
+  return Refuse(name, "expects " + std::to_string(expected) + " tensors, given " + std::to_string(call.count));
 }
 
-uint32_t Size(const Call &call, int tensor, int axis) { return static_cast<uint32_t>(call.shapes[tensor][axis]); }
+uint32_t Size(const Call& call, int tensor, int axis) { return static_cast<uint32_t>(call.shapes[tensor][axis]); }
 
 // x (N, C, H, W), a (C, H', H), b (C, W, W') and, after them, what the operator adds
-int RunPlanes(const char *name, Operator op, const Call &call, int expected)
-{
-    if (call.count != expected) { return RefuseCount(name, call, expected); }
-    if (const char *reason = neocell::RefuseSizes(call.shapes[0], call.shapes[1], call.shapes[2])) {
-        return Refuse(name, reason);
-    }
-    return RunAot(
-        name, op, call,
-        {Size(call, 0, 0), Size(call, 0, 1), Size(call, 0, 2), Size(call, 0, 3), Size(call, 1, 1), Size(call, 2, 2)});
+int RunPlanes(const char* name, Operator op, const Call& call, int expected) {
+  if (call.count != expected) {
+    return RefuseCount(name, call, expected);
+  }
+  if (const char* reason = neocell::RefuseSizes(call.shapes[0], call.shapes[1], call.shapes[2])) {
+    return Refuse(name, reason);
+  }
+  return RunAot(
+      name, op, call,
+      {Size(call, 0, 0), Size(call, 0, 1), Size(call, 0, 2), Size(call, 0, 3), Size(call, 1, 1), Size(call, 2, 2)});
 }
 
 }  // namespace
@@ -147,46 +148,44 @@ extern "C" {
 
 // Runs `op` for a shape {N, C, H, W, H', W'}; `tensors` in the operator's order, or null for a dry run of core 0.
 // Returns a JSON report.
-const char *neo_cell_emulate(const char *op, int bf16, const uint32_t *shape, uint32_t cores, void **tensors)
-{
-    static std::string json;
-    Operator which;
-    if (!ParseOperator(op, &which)) {
-        json = "{\"refusal\": \"unknown operator\"}";
-        return json.c_str();
-    }
-    neocell::Shape s = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]};
-    json = ToJson(emulator::Launch(which, bf16 != 0, s, cores, reinterpret_cast<uint8_t *const *>(tensors)));
+const char* neo_cell_emulate(const char* op, int bf16, const uint32_t* shape, uint32_t cores, void** tensors) {
+  static std::string json;
+  Operator which;
+  if (!ParseOperator(op, &which)) {
+    json = "{\"refusal\": \"unknown operator\"}";
     return json.c_str();
+  }
+  neocell::Shape s = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]};
+  json = ToJson(emulator::Launch(which, bf16 != 0, s, cores, reinterpret_cast<uint8_t* const*>(tensors)));
+  return json.c_str();
 }
 
 // 1 if the Kronecker kernel is the faster forward for the shape {N, C, H, W, H', W'}.
-int neo_cell_prefers_kron(const uint32_t *s) { return neocell::PrefersKron({s[0], s[1], s[2], s[3], s[4], s[5]}); }
+int neo_cell_prefers_kron(const uint32_t* s) { return neocell::PrefersKron({s[0], s[1], s[2], s[3], s[4], s[5]}); }
 
 // Images over which dA and dB of a gradient are summed apart: the first axis S of its outputs da and db.
 uint32_t neo_cell_grad_splits(uint32_t images, uint32_t channels) { return neocell::GradSplits(images, channels); }
 
 // x (N, C, H, W), a (C, H', H), b (C, W, W') -> y (N, C, H', W')
-int NeoCell(int count, void **params, int *ranks, int64_t **shapes, const char **dtypes, void *, void *)
-{
-    return RunPlanes("NeoCell", Operator::FORWARD, {count, params, ranks, shapes, dtypes}, 4);
+int NeoCell(int count, void** params, int* ranks, int64_t** shapes, const char** dtypes, void*, void*) {
+  return RunPlanes("NeoCell", Operator::FORWARD, {count, params, ranks, shapes, dtypes}, 4);
 }
 
 // x (N, C, H*W), k (C, H'*W', H*W) -> y (N, C, H'*W')
-int NeoCellKron(int count, void **params, int *ranks, int64_t **shapes, const char **dtypes, void *, void *)
-{
-    Call call{count, params, ranks, shapes, dtypes};
-    if (count != 3) { return RefuseCount("NeoCellKron", call, 3); }
-    if (shapes[1][0] != shapes[0][1] || shapes[1][2] != shapes[0][2]) {
-        return Refuse("NeoCellKron", "k needs a matrix for every channel of x, with as many columns as x");
-    }
-    return RunAot("NeoCellKron", Operator::KRON, call,
-                  {Size(call, 0, 0), Size(call, 0, 1), 1, Size(call, 0, 2), 1, Size(call, 1, 1)});
+int NeoCellKron(int count, void** params, int* ranks, int64_t** shapes, const char** dtypes, void*, void*) {
+  Call call{count, params, ranks, shapes, dtypes};
+  if (count != 3) {
+    return RefuseCount("NeoCellKron", call, 3);
+  }
+  if (shapes[1][0] != shapes[0][1] || shapes[1][2] != shapes[0][2]) {
+    return Refuse("NeoCellKron", "k needs a matrix for every channel of x, with as many columns as x");
+  }
+  return RunAot("NeoCellKron", Operator::KRON, call,
+                {Size(call, 0, 0), Size(call, 0, 1), 1, Size(call, 0, 2), 1, Size(call, 1, 1)});
 }
 
 // x, a, b, dy -> dx like x, da (S, C, H', H) and db (S, C, W, W') in float32
-int NeoCellGrad(int count, void **params, int *ranks, int64_t **shapes, const char **dtypes, void *, void *)
-{
-    return RunPlanes("NeoCellGrad", Operator::GRAD, {count, params, ranks, shapes, dtypes}, 7);
+int NeoCellGrad(int count, void** params, int* ranks, int64_t** shapes, const char** dtypes, void*, void*) {
+  return RunPlanes("NeoCellGrad", Operator::GRAD, {count, params, ranks, shapes, dtypes}, 7);
 }
 }

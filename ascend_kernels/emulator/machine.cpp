@@ -14,282 +14,282 @@ constexpr size_t KEPT_VIOLATIONS = 8;
 }  // namespace
 
 // -------------------------------------------------------------------------------------------------------- set-up
-void Counters::Add(const Counters &other)
-{
-    for (int p = 0; p < PIPES; ++p) { instructions[p] += other.instructions[p]; }
-    flags += other.flags;
-    barriers += other.barriers;
-    gmRead += other.gmRead;
-    gmWritten += other.gmWritten;
-    cubeCycles += other.cubeCycles;
-    l0Cycles += other.l0Cycles;
-    fixCycles += other.fixCycles;
+void Counters::Add(const Counters& other) {
+  for (int p = 0; p < PIPES; ++p) {
+    instructions[p] += other.instructions[p];
+  }
+  flags += other.flags;
+  barriers += other.barriers;
+  gmRead += other.gmRead;
+  gmWritten += other.gmWritten;
+  cubeCycles += other.cubeCycles;
+  l0Cycles += other.l0Cycles;
+  fixCycles += other.fixCycles;
 }
 
-Machine &TheMachine()
-{
-    static Machine machine;
-    return machine;
+Machine& TheMachine() {
+  static Machine machine;
+  return machine;
 }
 
-Machine::Machine()
-{
-    for (int m = 0; m < MEMORIES; ++m) {
-        own_[m].resize(CAPACITY[m] + 512);
-        base_[m] = own_[m].data() + (512 - reinterpret_cast<uintptr_t>(own_[m].data()) % 512) % 512;
-        cells_[m].resize(CAPACITY[m] / GRANULE);
-    }
-    Reset();
+Machine::Machine() {
+  for (int m = 0; m < MEMORIES; ++m) {
+    own_[m].resize(CAPACITY[m] + 512);
+    base_[m] = own_[m].data() + (512 - reinterpret_cast<uintptr_t>(own_[m].data()) % 512) % 512;
+    cells_[m].resize(CAPACITY[m] / GRANULE);
+  }
+  Reset();
 }
 
-void Machine::BindMemory(Memory memory, uint8_t *base)
-{
-    if (base_[memory] == base) { return; }
-    base_[memory] = base;
-    std::fill_n(reinterpret_cast<uint16_t *>(base), CAPACITY[memory] / 2, POISON);
+void Machine::BindMemory(Memory memory, uint8_t* base) {
+  if (base_[memory] == base) {
+    return;
+  }
+  base_[memory] = base;
+  std::fill_n(reinterpret_cast<uint16_t*>(base), CAPACITY[memory] / 2, POISON);
 }
 
-void Machine::Reset()
-{
-    for (int m = 0; m < MEMORIES; ++m) {
-        std::fill_n(reinterpret_cast<uint16_t *>(base_[m]), CAPACITY[m] / 2, POISON);
-        std::fill(cells_[m].begin(), cells_[m].end(), Cell{Clock{}, 0, -1, 0});
-    }
-    for (int p = 0; p < PIPES; ++p) {
-        clock_[p].fill(0);
-        clock_[p][p] = 1;
-    }
-    std::memset(flags_, 0, sizeof(flags_));
-    cubeEpoch_ = 1;
-    held_ = 0;
-    counters = Counters();
-    steps.clear();
+void Machine::Reset() {
+  for (int m = 0; m < MEMORIES; ++m) {
+    std::fill_n(reinterpret_cast<uint16_t*>(base_[m]), CAPACITY[m] / 2, POISON);
+    std::fill(cells_[m].begin(), cells_[m].end(), Cell{Clock{}, 0, -1, 0});
+  }
+  for (int p = 0; p < PIPES; ++p) {
+    clock_[p].fill(0);
+    clock_[p][p] = 1;
+  }
+  std::memset(flags_, 0, sizeof(flags_));
+  cubeEpoch_ = 1;
+  held_ = 0;
+  counters = Counters();
+  steps.clear();
 }
 
-void Machine::AddTensor(const std::string &name, const void *base, uint64_t bytes, bool output)
-{
-    std::vector<uint8_t> written(output && !dry_ ? bytes / 2 : 0, 0);
-    tensors_.push_back({name, static_cast<const uint8_t *>(base), bytes, output, std::move(written)});
+void Machine::AddTensor(const std::string& name, const void* base, uint64_t bytes, bool output) {
+  std::vector<uint8_t> written(output && !dry_ ? bytes / 2 : 0, 0);
+  tensors_.push_back({name, static_cast<const uint8_t*>(base), bytes, output, std::move(written)});
 }
 
-void Machine::Finish()
-{
-    if (held_ != 0) { Fail("end of kernel: " + std::to_string(held_) + " tensors of queues were never freed"); }
-    for (int s = 0; s < PIPES; ++s) {
-        for (int d = 0; d < PIPES; ++d) {
-            for (int id = 0; id < EVENT_IDS; ++id) {
-                if (flags_[s][d][id].count != 0) {
-                    Fail(std::string("end of kernel: flag ") + PIPE_NAME[s] + "_" + PIPE_NAME[d] + " " +
-                         std::to_string(id) + " is left set, the next kernel would not wait for it");
-                }
-            }
+void Machine::Finish() {
+  if (held_ != 0) {
+    Fail("end of kernel: " + std::to_string(held_) + " tensors of queues were never freed");
+  }
+  for (int s = 0; s < PIPES; ++s) {
+    for (int d = 0; d < PIPES; ++d) {
+      for (int id = 0; id < EVENT_IDS; ++id) {
+        if (flags_[s][d][id].count != 0) {
+          Fail(std::string("end of kernel: flag ") + PIPE_NAME[s] + "_" + PIPE_NAME[d] + " " + std::to_string(id) +
+               " is left set, the next kernel would not wait for it");
         }
+      }
     }
+  }
 }
 
 // ------------------------------------------------------------------------------------------------------- reports
-void Machine::Fail(const std::string &message)
-{
-    ++violationCount;
-    if (violations.size() < KEPT_VIOLATIONS) { violations.push_back(message); }
+void Machine::Fail(const std::string& message) {
+  ++violationCount;
+  if (violations.size() < KEPT_VIOLATIONS) {
+    violations.push_back(message);
+  }
 }
 
-void Machine::Die(const std::string &message)
-{
-    Fail(message);
-    throw Abort(message);
+void Machine::Die(const std::string& message) {
+  Fail(message);
+  throw Abort(message);
 }
 
-void Machine::Expect(bool condition, const char *call, const char *rule, uint64_t value)
-{
-    if (!condition) { Die(std::string(call) + ": " + rule + ", given " + std::to_string(value)); }
+void Machine::Expect(bool condition, const char* call, const char* rule, uint64_t value) {
+  if (!condition) {
+    Die(std::string(call) + ": " + rule + ", given " + std::to_string(value));
+  }
 }
 
-Memory Machine::Locate(const char *call, const void *address, uint64_t bytes, uint64_t *offset)
-{
-    for (int m = 0; m < MEMORIES; ++m) {
-        ptrdiff_t o = static_cast<const uint8_t *>(address) - base_[m];
-        if (o >= 0 && o < static_cast<ptrdiff_t>(CAPACITY[m])) {
-            if (o + bytes > CAPACITY[m]) {
-                Die(std::string(call) + ": " + std::to_string(bytes) + " B at offset " + std::to_string(o) +
-                    " pass the end of " + MEMORY_NAME[m] + " (" + std::to_string(CAPACITY[m]) + " B)");
-            }
-            *offset = static_cast<uint64_t>(o);
-            return static_cast<Memory>(m);
-        }
+Memory Machine::Locate(const char* call, const void* address, uint64_t bytes, uint64_t* offset) {
+  for (int m = 0; m < MEMORIES; ++m) {
+    ptrdiff_t o = static_cast<const uint8_t*>(address) - base_[m];
+    if (o >= 0 && o < static_cast<ptrdiff_t>(CAPACITY[m])) {
+      if (o + bytes > CAPACITY[m]) {
+        Die(std::string(call) + ": " + std::to_string(bytes) + " B at offset " + std::to_string(o) +
+            " pass the end of " + MEMORY_NAME[m] + " (" + std::to_string(CAPACITY[m]) + " B)");
+      }
+      *offset = static_cast<uint64_t>(o);
+      return static_cast<Memory>(m);
     }
-    Die(std::string(call) + ": an operand lies in no on-chip memory");
+  }
+  Die(std::string(call) + ": an operand lies in no on-chip memory");
 }
 
-Memory Machine::ExpectMemory(const char *call, const char *operand, const void *address,
-                             std::initializer_list<Memory> allowed)
-{
-    uint64_t offset;
-    Memory memory = Locate(call, address, 1, &offset);
-    if (std::find(allowed.begin(), allowed.end(), memory) == allowed.end()) {
-        Die(std::string(call) + ": the " + operand + " must be in " + MEMORY_NAME[*allowed.begin()] + ", given " +
-            MEMORY_NAME[memory]);
-    }
-    return memory;
+Memory Machine::ExpectMemory(const char* call, const char* operand, const void* address,
+                             std::initializer_list<Memory> allowed) {
+  uint64_t offset;
+  Memory memory = Locate(call, address, 1, &offset);
+  if (std::find(allowed.begin(), allowed.end(), memory) == allowed.end()) {
+    Die(std::string(call) + ": the " + operand + " must be in " + MEMORY_NAME[*allowed.begin()] + ", given " +
+        MEMORY_NAME[memory]);
+  }
+  return memory;
 }
 
-void Machine::Align(const char *call, const void *address, uint32_t alignment)
-{
-    uint64_t offset;
-    Memory memory = Locate(call, address, 1, &offset);
-    if (offset % alignment != 0) {
-        Die(std::string(call) + ": an address in " + MEMORY_NAME[memory] + " must be a multiple of " +
-            std::to_string(alignment) + " B, given " + std::to_string(offset));
-    }
+void Machine::Align(const char* call, const void* address, uint32_t alignment) {
+  uint64_t offset;
+  Memory memory = Locate(call, address, 1, &offset);
+  if (offset % alignment != 0) {
+    Die(std::string(call) + ": an address in " + MEMORY_NAME[memory] + " must be a multiple of " +
+        std::to_string(alignment) + " B, given " + std::to_string(offset));
+  }
 }
 
 // ------------------------------------------------------------------------------------------------- race detector
-void Machine::Race(const char *kind, int first, Pipe second, const char *call, Memory memory, uint64_t offset)
-{
-    if (races++ < 3) {
-        Fail(std::string("race (") + kind + "): " + call + " on pipe " + PIPE_NAME[second] + " at " +
-             MEMORY_NAME[memory] + " offset " + std::to_string(offset) + " is not ordered after pipe " +
-             PIPE_NAME[first]);
-    } else {
-        ++violationCount;
+void Machine::Race(const char* kind, int first, Pipe second, const char* call, Memory memory, uint64_t offset) {
+  if (races++ < 3) {
+    Fail(std::string("race (") + kind + "): " + call + " on pipe " + PIPE_NAME[second] + " at " + MEMORY_NAME[memory] +
+         " offset " + std::to_string(offset) + " is not ordered after pipe " + PIPE_NAME[first]);
+  } else {
+    ++violationCount;
+  }
+}
+
+void Machine::Read(Pipe pipe, const char* call, const void* address, uint64_t bytes, bool written) {
+  if (bytes == 0) {
+    return;
+  }
+  uint64_t offset;
+  Memory memory = Locate(call, address, bytes, &offset);
+  bool unwritten = false;
+  for (uint64_t g = offset / GRANULE; g <= (offset + bytes - 1) / GRANULE; ++g) {
+    Cell& cell = cells_[memory][g];
+    if (cell.writer < 0) {
+      unwritten = true;
+    } else if (cell.writer != pipe && clock_[pipe][cell.writer] < cell.written) {
+      Race("read after write", cell.writer, pipe, call, memory, g * GRANULE);
     }
+    cell.read[pipe] = clock_[pipe][pipe];
+  }
+  if (written && unwritten) {
+    Fail(std::string(call) + ": reads " + MEMORY_NAME[memory] + " at offset " + std::to_string(offset) +
+         ", which nobody wrote");
+  }
 }
 
-void Machine::Read(Pipe pipe, const char *call, const void *address, uint64_t bytes, bool written)
-{
-    if (bytes == 0) { return; }
-    uint64_t offset;
-    Memory memory = Locate(call, address, bytes, &offset);
-    bool unwritten = false;
-    for (uint64_t g = offset / GRANULE; g <= (offset + bytes - 1) / GRANULE; ++g) {
-        Cell &cell = cells_[memory][g];
-        if (cell.writer < 0) {
-            unwritten = true;
-        } else if (cell.writer != pipe && clock_[pipe][cell.writer] < cell.written) {
-            Race("read after write", cell.writer, pipe, call, memory, g * GRANULE);
-        }
-        cell.read[pipe] = clock_[pipe][pipe];
-    }
-    if (written && unwritten) {
-        Fail(std::string(call) + ": reads " + MEMORY_NAME[memory] + " at offset " + std::to_string(offset) +
-             ", which nobody wrote");
-    }
-}
-
-void Machine::Write(Pipe pipe, const char *call, const void *address, uint64_t bytes)
-{
-    if (bytes == 0) { return; }
-    uint64_t offset;
-    Memory memory = Locate(call, address, bytes, &offset);
-    for (uint64_t g = offset / GRANULE; g <= (offset + bytes - 1) / GRANULE; ++g) {
-        Cell &cell = cells_[memory][g];
-        if (cell.writer >= 0 && cell.writer != pipe && clock_[pipe][cell.writer] < cell.written) {
-            Race("write after write", cell.writer, pipe, call, memory, g * GRANULE);
-        }
-        for (int p = 0; p < PIPES; ++p) {
-            if (p != pipe && cell.read[p] > clock_[pipe][p]) {
-                Race("write after read", p, pipe, call, memory, g * GRANULE);
-                break;
-            }
-        }
-        cell.writer = static_cast<int8_t>(pipe);
-        cell.written = clock_[pipe][pipe];
-        cell.cubeEpoch = pipe == PIPE_CUBE ? cubeEpoch_ : 0;
-    }
-}
-
-void Machine::SetFlag(Pipe source, Pipe destination, int id)
-{
-    std::string name = std::string("set_flag ") + PIPE_NAME[source] + "_" + PIPE_NAME[destination];
-    Expect(id >= 0 && id < EVENT_IDS, name.c_str(), "event ids are 0..7", static_cast<uint64_t>(id));
-    Flag &flag = flags_[source][destination][id];
-    if (flag.count++ != 0) { Fail(name + " " + std::to_string(id) + ": set twice without a wait between"); }
-    flag.clock = clock_[source];
-    ++clock_[source][source];
-    ++counters.flags;
-    steps.push_back({Step::SET, static_cast<uint8_t>(source),
-                     static_cast<uint16_t>((source * PIPES + destination) * EVENT_IDS + id), 0, 0});
-}
-
-void Machine::WaitFlag(Pipe source, Pipe destination, int id)
-{
-    std::string name = std::string("wait_flag ") + PIPE_NAME[source] + "_" + PIPE_NAME[destination];
-    Expect(id >= 0 && id < EVENT_IDS, name.c_str(), "event ids are 0..7", static_cast<uint64_t>(id));
-    Flag &flag = flags_[source][destination][id];
-    if (flag.count == 0) {
-        Fail(name + " " + std::to_string(id) + ": nobody set it, the core would hang");
-        return;
-    }
-    --flag.count;
-    for (int p = 0; p < PIPES; ++p) { clock_[destination][p] = std::max(clock_[destination][p], flag.clock[p]); }
-    ++counters.flags;
-    steps.push_back({Step::WAIT, static_cast<uint8_t>(destination),
-                     static_cast<uint16_t>((source * PIPES + destination) * EVENT_IDS + id), 0, 0});
-}
-
-void Machine::Barrier(Pipe pipe)
-{
-    ++counters.barriers;
-    if (pipe == PIPE_CUBE) { ++cubeEpoch_; }
-}
-
-void Machine::BarrierAll()
-{
-    ++counters.barriers;
-    ++cubeEpoch_;
-    Clock joined{};
-    for (const Clock &clock : clock_) {
-        for (int p = 0; p < PIPES; ++p) { joined[p] = std::max(joined[p], clock[p]); }
+void Machine::Write(Pipe pipe, const char* call, const void* address, uint64_t bytes) {
+  if (bytes == 0) {
+    return;
+  }
+  uint64_t offset;
+  Memory memory = Locate(call, address, bytes, &offset);
+  for (uint64_t g = offset / GRANULE; g <= (offset + bytes - 1) / GRANULE; ++g) {
+    Cell& cell = cells_[memory][g];
+    if (cell.writer >= 0 && cell.writer != pipe && clock_[pipe][cell.writer] < cell.written) {
+      Race("write after write", cell.writer, pipe, call, memory, g * GRANULE);
     }
     for (int p = 0; p < PIPES; ++p) {
-        clock_[p] = joined;
-        ++clock_[p][p];
+      if (p != pipe && cell.read[p] > clock_[pipe][p]) {
+        Race("write after read", p, pipe, call, memory, g * GRANULE);
+        break;
+      }
     }
+    cell.writer = static_cast<int8_t>(pipe);
+    cell.written = clock_[pipe][pipe];
+    cell.cubeEpoch = pipe == PIPE_CUBE ? cubeEpoch_ : 0;
+  }
 }
 
-void Machine::Work(Pipe pipe, uint64_t cycles, uint64_t gmBytes)
-{
-    ++counters.instructions[pipe];
-    steps.push_back(
-        {Step::WORK, static_cast<uint8_t>(pipe), 0, static_cast<uint32_t>(cycles), static_cast<uint32_t>(gmBytes)});
+void Machine::SetFlag(Pipe source, Pipe destination, int id) {
+  std::string name = std::string("set_flag ") + PIPE_NAME[source] + "_" + PIPE_NAME[destination];
+  Expect(id >= 0 && id < EVENT_IDS, name.c_str(), "event ids are 0..7", static_cast<uint64_t>(id));
+  Flag& flag = flags_[source][destination][id];
+  if (flag.count++ != 0) {
+    Fail(name + " " + std::to_string(id) + ": set twice without a wait between");
+  }
+  flag.clock = clock_[source];
+  ++clock_[source][source];
+  ++counters.flags;
+  steps.push_back({Step::SET, static_cast<uint8_t>(source),
+                   static_cast<uint16_t>((source * PIPES + destination) * EVENT_IDS + id), 0, 0});
+}
+
+void Machine::WaitFlag(Pipe source, Pipe destination, int id) {
+  std::string name = std::string("wait_flag ") + PIPE_NAME[source] + "_" + PIPE_NAME[destination];
+  Expect(id >= 0 && id < EVENT_IDS, name.c_str(), "event ids are 0..7", static_cast<uint64_t>(id));
+  Flag& flag = flags_[source][destination][id];
+  if (flag.count == 0) {
+    Fail(name + " " + std::to_string(id) + ": nobody set it, the core would hang");
+    return;
+  }
+  --flag.count;
+  for (int p = 0; p < PIPES; ++p) {
+    clock_[destination][p] = std::max(clock_[destination][p], flag.clock[p]);
+  }
+  ++counters.flags;
+  steps.push_back({Step::WAIT, static_cast<uint8_t>(destination),
+                   static_cast<uint16_t>((source * PIPES + destination) * EVENT_IDS + id), 0, 0});
+}
+
+void Machine::Barrier(Pipe pipe) {
+  ++counters.barriers;
+  if (pipe == PIPE_CUBE) {
+    ++cubeEpoch_;
+  }
+}
+
+void Machine::BarrierAll() {
+  ++counters.barriers;
+  ++cubeEpoch_;
+  Clock joined{};
+  for (const Clock& clock : clock_) {
+    for (int p = 0; p < PIPES; ++p) {
+      joined[p] = std::max(joined[p], clock[p]);
+    }
+  }
+  for (int p = 0; p < PIPES; ++p) {
+    clock_[p] = joined;
+    ++clock_[p][p];
+  }
+}
+
+void Machine::Work(Pipe pipe, uint64_t cycles, uint64_t gmBytes) {
+  ++counters.instructions[pipe];
+  steps.push_back(
+      {Step::WORK, static_cast<uint8_t>(pipe), 0, static_cast<uint32_t>(cycles), static_cast<uint32_t>(gmBytes)});
 }
 
 // ------------------------------------------------------------------------------------------------- global memory
-Machine::Tensor &Machine::FindTensor(const char *call, const void *address, uint64_t bytes)
-{
-    const uint8_t *a = static_cast<const uint8_t *>(address);
-    for (Tensor &tensor : tensors_) {
-        if (a >= tensor.base && a < tensor.base + tensor.bytes) {
-            if (a + bytes > tensor.base + tensor.bytes) {
-                Die(std::string(call) + ": " + std::to_string(bytes) + " B at offset " +
-                    std::to_string(a - tensor.base) + " pass the end of tensor " + tensor.name + " (" +
-                    std::to_string(tensor.bytes) + " B)");
-            }
-            return tensor;
-        }
+Machine::Tensor& Machine::FindTensor(const char* call, const void* address, uint64_t bytes) {
+  const uint8_t* a = static_cast<const uint8_t*>(address);
+  for (Tensor& tensor : tensors_) {
+    if (a >= tensor.base && a < tensor.base + tensor.bytes) {
+      if (a + bytes > tensor.base + tensor.bytes) {
+        Die(std::string(call) + ": " + std::to_string(bytes) + " B at offset " + std::to_string(a - tensor.base) +
+            " pass the end of tensor " + tensor.name + " (" + std::to_string(tensor.bytes) + " B)");
+      }
+      return tensor;
     }
-    Die(std::string(call) + ": the global address lies in no tensor of the kernel");
+  }
+  Die(std::string(call) + ": the global address lies in no tensor of the kernel");
 }
 
-void Machine::ReadGm(const char *call, const void *address, uint64_t bytes)
-{
-    FindTensor(call, address, bytes);
-    counters.gmRead += bytes;
+void Machine::ReadGm(const char* call, const void* address, uint64_t bytes) {
+  FindTensor(call, address, bytes);
+  counters.gmRead += bytes;
 }
 
-void Machine::WriteGm(const char *call, const void *address, uint64_t bytes)
-{
-    Tensor &tensor = FindTensor(call, address, bytes);
-    if (!tensor.output) { Die(std::string(call) + ": writes the input tensor " + tensor.name); }
-    counters.gmWritten += bytes;
-    if (dry_) { return; }
-    uint64_t first = (static_cast<const uint8_t *>(address) - tensor.base) / 2;
-    for (uint64_t i = first; i < first + bytes / 2; ++i) {
-        if (tensor.written[i]++) {
-            Die(std::string(call) + ": byte " + std::to_string(2 * i) + " of tensor " + tensor.name +
-                " is written twice; no two cores and no two tiles may share an output");
-        }
+void Machine::WriteGm(const char* call, const void* address, uint64_t bytes) {
+  Tensor& tensor = FindTensor(call, address, bytes);
+  if (!tensor.output) {
+    Die(std::string(call) + ": writes the input tensor " + tensor.name);
+  }
+  counters.gmWritten += bytes;
+  if (dry_) {
+    return;
+  }
+  uint64_t first = (static_cast<const uint8_t*>(address) - tensor.base) / 2;
+  for (uint64_t i = first; i < first + bytes / 2; ++i) {
+    if (tensor.written[i]++) {
+      Die(std::string(call) + ": byte " + std::to_string(2 * i) + " of tensor " + tensor.name +
+          " is written twice; no two cores and no two tiles may share an output");
     }
+  }
 }
 
 }  // namespace emulator

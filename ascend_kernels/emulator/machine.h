@@ -25,135 +25,135 @@ constexpr uint32_t CAPACITY[MEMORIES] = {196608, 524288, 65536, 65536, 131072};
 constexpr uint32_t ALIGNMENT[MEMORIES] = {32, 32, 512, 512, 64};
 constexpr int EVENT_IDS = 8;
 constexpr uint32_t GRANULE = 32;  // bytes that share a shadow cell
-const char *const PIPE_NAME[PIPES] = {"S", "V", "M", "MTE1", "MTE2", "MTE3", "FIX"};
-const char *const MEMORY_NAME[MEMORIES] = {"UB", "L1", "L0A", "L0B", "L0C"};
+const char* const PIPE_NAME[PIPES] = {"S", "V", "M", "MTE1", "MTE2", "MTE3", "FIX"};
+const char* const MEMORY_NAME[MEMORIES] = {"UB", "L1", "L0A", "L0B", "L0C"};
 
 using Clock = std::array<uint32_t, PIPES>;
 
 // Thrown when the kernel cannot be continued (an address outside every buffer, no free buffer, ...).
 struct Abort : std::runtime_error {
-    using std::runtime_error::runtime_error;
+  using std::runtime_error::runtime_error;
 };
 
 struct Counters {
-    uint64_t instructions[PIPES] = {};  // without flags and barriers
-    uint64_t flags = 0, barriers = 0;
-    uint64_t gmRead = 0, gmWritten = 0;
-    uint64_t cubeCycles = 0, l0Cycles = 0, fixCycles = 0;
-    void Add(const Counters &other);
+  uint64_t instructions[PIPES] = {};  // without flags and barriers
+  uint64_t flags = 0, barriers = 0;
+  uint64_t gmRead = 0, gmWritten = 0;
+  uint64_t cubeCycles = 0, l0Cycles = 0, fixCycles = 0;
+  void Add(const Counters& other);
 };
 
 // A step of the recorded program, for the time model (timeline.h).
 struct Step {
-    enum Kind : uint8_t { WORK, SET, WAIT } kind;
-    uint8_t pipe;
-    uint16_t flag;     // SET, WAIT: (source * PIPES + destination) * EVENT_IDS + id
-    uint32_t cycles;   // WORK: occupation of the pipe
-    uint32_t gmBytes;  // WORK: bytes that cross the GM bus
+  enum Kind : uint8_t { WORK, SET, WAIT } kind;
+  uint8_t pipe;
+  uint16_t flag;     // SET, WAIT: (source * PIPES + destination) * EVENT_IDS + id
+  uint32_t cycles;   // WORK: occupation of the pipe
+  uint32_t gmBytes;  // WORK: bytes that cross the GM bus
 };
 
 struct Nd2Nz {
-    uint32_t ndNum, nValue, dValue, srcNdMatrixStride, srcDValue, dstNzC0Stride, dstNzNStride, dstNzMatrixStride;
+  uint32_t ndNum, nValue, dValue, srcNdMatrixStride, srcDValue, dstNzC0Stride, dstNzNStride, dstNzMatrixStride;
 };
 struct LoadFractals {
-    uint32_t startIndex, repeatTimes, srcStride, dstGap;
-    bool transpose;
+  uint32_t startIndex, repeatTimes, srcStride, dstGap;
+  bool transpose;
 };
 struct FixPipe {
-    uint32_t nSize, mSize, srcStride, dstStride, ndNum, srcNdStride, dstNdStride;
-    Format format;
+  uint32_t nSize, mSize, srcStride, dstStride, ndNum, srcNdStride, dstNdStride;
+  Format format;
 };
 
 class Machine {
-public:
-    Machine();
+ public:
+  Machine();
 
-    // ---- set-up
-    void BindMemory(Memory memory, uint8_t *base);  // uses a buffer of the caller, and poisons it
-    uint8_t *Base(Memory memory) { return base_[memory]; }
-    void Reset();  // before every core: poison, clocks, flags, counters
-    void AddTensor(const std::string &name, const void *base, uint64_t bytes, bool output);
-    void ClearTensors() { tensors_.clear(); }
-    void SetDry(bool dry) { dry_ = dry; }  // count and check, but move no data
-    bool Dry() const { return dry_; }
-    void Finish();  // after every core: no flag may be left set
+  // ---- set-up
+  void BindMemory(Memory memory, uint8_t* base);  // uses a buffer of the caller, and poisons it
+  uint8_t* Base(Memory memory) { return base_[memory]; }
+  void Reset();  // before every core: poison, clocks, flags, counters
+  void AddTensor(const std::string& name, const void* base, uint64_t bytes, bool output);
+  void ClearTensors() { tensors_.clear(); }
+  void SetDry(bool dry) { dry_ = dry; }  // count and check, but move no data
+  bool Dry() const { return dry_; }
+  void Finish();  // after every core: no flag may be left set
 
-    void HoldTensor(int change) { held_ += change; }  // a queue handed out (+1) or took back (-1) a buffer
+  void HoldTensor(int change) { held_ += change; }  // a queue handed out (+1) or took back (-1) a buffer
 
-    // ---- reports
-    void Fail(const std::string &message);              // remembers a violation; the kernel goes on
-    [[noreturn]] void Die(const std::string &message);  // remembers it and gives up
-    std::vector<std::string> violations;                // the first few, in words
-    uint64_t violationCount = 0, races = 0;
-    Counters counters;
-    std::vector<Step> steps;
+  // ---- reports
+  void Fail(const std::string& message);              // remembers a violation; the kernel goes on
+  [[noreturn]] void Die(const std::string& message);  // remembers it and gives up
+  std::vector<std::string> violations;                // the first few, in words
+  uint64_t violationCount = 0, races = 0;
+  Counters counters;
+  std::vector<Step> steps;
 
-    // ---- synchronisation
-    void SetFlag(Pipe source, Pipe destination, int id);
-    void WaitFlag(Pipe source, Pipe destination, int id);
-    void Barrier(Pipe pipe);
-    void BarrierAll();
+  // ---- synchronisation
+  void SetFlag(Pipe source, Pipe destination, int id);
+  void WaitFlag(Pipe source, Pipe destination, int id);
+  void Barrier(Pipe pipe);
+  void BarrierAll();
 
-    // ---- MTE2: GM to L1, and filling L1 with a constant
-    void CopyNd2Nz(uint16_t *l1, const uint16_t *gm, const Nd2Nz &p);
-    void FillL1(uint16_t *l1, uint32_t repeat, uint32_t blocks, uint32_t gap, uint16_t value);
-    // ---- MTE1: L1 to L0A or L0B
-    void CopyFractals(uint16_t *l0, const uint16_t *l1, const LoadFractals &p);
-    // ---- M: C = A B, or C += A B; L0A zZ, L0B nZ, L0C NZ
-    void Multiply(float *c, const uint16_t *a, const uint16_t *b, uint32_t m, uint32_t k, uint32_t n, bool fresh,
-                  Format format);
-    // ---- FIX: L0C to L1 (NZ) or to GM (rows)
-    void FixToL1(uint16_t *l1, const float *l0c, const FixPipe &p);
-    void FixToGm(void *gm, const float *l0c, const FixPipe &p);
-    // ---- MTE2, MTE3 and V, for epilogues on the vector core
-    void CopyToUb(void *ub, const void *gm, uint32_t bytes);
-    void CopyFromUb(void *gm, const void *ub, uint32_t bytes);
-    void VectorAccess(const char *call, const void *destination, uint32_t destinationBytes,
-                      const std::vector<std::pair<const void *, uint32_t>> &sources);
+  // ---- MTE2: GM to L1, and filling L1 with a constant
+  void CopyNd2Nz(uint16_t* l1, const uint16_t* gm, const Nd2Nz& p);
+  void FillL1(uint16_t* l1, uint32_t repeat, uint32_t blocks, uint32_t gap, uint16_t value);
+  // ---- MTE1: L1 to L0A or L0B
+  void CopyFractals(uint16_t* l0, const uint16_t* l1, const LoadFractals& p);
+  // ---- M: C = A B, or C += A B; L0A zZ, L0B nZ, L0C NZ
+  void Multiply(float* c, const uint16_t* a, const uint16_t* b, uint32_t m, uint32_t k, uint32_t n, bool fresh,
+                Format format);
+  // ---- FIX: L0C to L1 (NZ) or to GM (rows)
+  void FixToL1(uint16_t* l1, const float* l0c, const FixPipe& p);
+  void FixToGm(void* gm, const float* l0c, const FixPipe& p);
+  // ---- MTE2, MTE3 and V, for epilogues on the vector core
+  void CopyToUb(void* ub, const void* gm, uint32_t bytes);
+  void CopyFromUb(void* gm, const void* ub, uint32_t bytes);
+  void VectorAccess(const char* call, const void* destination, uint32_t destinationBytes,
+                    const std::vector<std::pair<const void*, uint32_t>>& sources);
 
-private:
-    struct Cell {
-        Clock read;
-        uint32_t written;
-        int8_t writer;       // -1: nobody wrote it
-        uint32_t cubeEpoch;  // of the last Mmad that wrote it
-    };
-    struct Tensor {
-        std::string name;
-        const uint8_t *base;
-        uint64_t bytes;
-        bool output;
-        std::vector<uint8_t> written;  // one entry per 2 bytes of an output
-    };
+ private:
+  struct Cell {
+    Clock read;
+    uint32_t written;
+    int8_t writer;       // -1: nobody wrote it
+    uint32_t cubeEpoch;  // of the last Mmad that wrote it
+  };
+  struct Tensor {
+    std::string name;
+    const uint8_t* base;
+    uint64_t bytes;
+    bool output;
+    std::vector<uint8_t> written;  // one entry per 2 bytes of an output
+  };
 
-    void Work(Pipe pipe, uint64_t cycles, uint64_t gmBytes);
-    Memory Locate(const char *call, const void *address, uint64_t bytes, uint64_t *offset);
-    void Expect(bool condition, const char *call, const char *rule, uint64_t value);
-    Memory ExpectMemory(const char *call, const char *operand, const void *address,
-                        std::initializer_list<Memory> allowed);
-    void Align(const char *call, const void *address, uint32_t alignment);
-    void Read(Pipe pipe, const char *call, const void *address, uint64_t bytes, bool written = true);
-    void Write(Pipe pipe, const char *call, const void *address, uint64_t bytes);
-    void Race(const char *kind, int first, Pipe second, const char *call, Memory memory, uint64_t offset);
-    void ReadGm(const char *call, const void *address, uint64_t bytes);
-    void WriteGm(const char *call, const void *address, uint64_t bytes);
-    Tensor &FindTensor(const char *call, const void *address, uint64_t bytes);
+  void Work(Pipe pipe, uint64_t cycles, uint64_t gmBytes);
+  Memory Locate(const char* call, const void* address, uint64_t bytes, uint64_t* offset);
+  void Expect(bool condition, const char* call, const char* rule, uint64_t value);
+  Memory ExpectMemory(const char* call, const char* operand, const void* address,
+                      std::initializer_list<Memory> allowed);
+  void Align(const char* call, const void* address, uint32_t alignment);
+  void Read(Pipe pipe, const char* call, const void* address, uint64_t bytes, bool written = true);
+  void Write(Pipe pipe, const char* call, const void* address, uint64_t bytes);
+  void Race(const char* kind, int first, Pipe second, const char* call, Memory memory, uint64_t offset);
+  void ReadGm(const char* call, const void* address, uint64_t bytes);
+  void WriteGm(const char* call, const void* address, uint64_t bytes);
+  Tensor& FindTensor(const char* call, const void* address, uint64_t bytes);
 
-    std::vector<uint8_t> own_[MEMORIES];
-    uint8_t *base_[MEMORIES];
-    std::vector<Cell> cells_[MEMORIES];
-    Clock clock_[PIPES];
-    struct Flag {
-        int count;
-        Clock clock;
-    } flags_[PIPES][PIPES][EVENT_IDS];
-    uint32_t cubeEpoch_ = 0;
-    std::vector<Tensor> tensors_;
-    bool dry_ = false;
-    int held_ = 0;
+  std::vector<uint8_t> own_[MEMORIES];
+  uint8_t* base_[MEMORIES];
+  std::vector<Cell> cells_[MEMORIES];
+  Clock clock_[PIPES];
+  struct Flag {
+    int count;
+    Clock clock;
+  } flags_[PIPES][PIPES][EVENT_IDS];
+  uint32_t cubeEpoch_ = 0;
+  std::vector<Tensor> tensors_;
+  bool dry_ = false;
+  int held_ = 0;
 };
 
-Machine &TheMachine();
+Machine& TheMachine();
 
 float Widen(uint16_t bits, Format format);
 uint16_t Narrow(float value, Format format);  // rounds to nearest, ties to even

@@ -15,13 +15,13 @@ constexpr double GM_LATENCY = 600;         // estimate: cycles that a load takes
 constexpr double STARTUP_CYCLES = 16;      // estimate: cycles an on-chip instruction needs besides its work
 
 struct Times {
-    double total;        // cycles from the first to the last instruction
-    double busy[PIPES];  // cycles of work on each pipe
-    double issue;        // cycles of the scalar unit
-    double gm;           // cycles of the GM bus
+  double total;        // cycles from the first to the last instruction
+  double busy[PIPES];  // cycles of work on each pipe
+  double issue;        // cycles of the scalar unit
+  double gm;           // cycles of the GM bus
 };
 
-Times Replay(const std::vector<Step> &steps);
+Times Replay(const std::vector<Step>& steps);
 
 }  // namespace emulator
 #endif

@@ -1,5 +1,6 @@
 """Every mutant of the kernels is rejected, and for the reason that its mistake should give."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,11 @@ MUTANTS = yaml.safe_load((ROOT / "tests" / "ascend_kernels" / "mutants.yaml").re
 NAMES = [mutant["name"] for mutant in MUTANTS]
 
 
+def pattern(find: str) -> re.Pattern:
+    """The text with any white space between its tokens: how the source is wrapped and indented does not matter."""
+    return re.compile(r"\s*".join(map(re.escape, re.findall(r"\w+|[^\w\s]", find))))
+
+
 def copy_sources(folder, mutant=None):
     """A copy of the kernels under `folder`, with the mutant's substitutions."""
     for part in ("op_kernel", "common", "emulator"):
@@ -23,7 +29,7 @@ def copy_sources(folder, mutant=None):
         path = folder / mutant["file"]
         source = path.read_text()
         for change in mutant["changes"]:
-            source = source.replace(change["find"], change["put"])
+            source = pattern(change["find"]).sub(lambda _, put=change["put"]: put, source)
         path.write_text(source)
 
 
@@ -75,5 +81,5 @@ def test_mutant_is_rejected(verdicts, mutant):
 def test_mutant_applies(mutant):
     source = (KERNELS / mutant["file"]).read_text()
     for change in mutant["changes"]:
-        assert source.count(change["find"]) == 1, change["find"]
+        assert len(pattern(change["find"]).findall(source)) == 1, change["find"]
         assert change["find"] != change["put"]

@@ -46,8 +46,8 @@ class Forward {
 
  private:
   __aicore__ inline void ProcessChannels(uint32_t first, uint32_t last) {
-    LocalTensor<T> a = LoadWeights(aL1_, a_, t_.outHeight, t_.height);
-    LocalTensor<T> b = LoadWeights(bL1_, b_, t_.width, t_.outWidth);
+    LocalTensor<T> a = LoadWeights(aL1_, a_, channel_, channels_, t_.outHeight, t_.height);
+    LocalTensor<T> b = LoadWeights(bL1_, b_, channel_, channels_, t_.width, t_.outWidth);
     for (uint32_t tile = 0; tile < TILES_IN_FLIGHT; ++tile) {
       LoadX(first + tile * t_.tileImages, last);
     }
@@ -60,16 +60,6 @@ class Forward {
     }
     aL1_.FreeTensor(a);
     bL1_.FreeTensor(b);
-  }
-
-  template <typename Queue>
-  __aicore__ inline LocalTensor<T> LoadWeights(Queue& queue, const GlobalTensor<T>& gm, uint32_t rows,
-                                               uint32_t columns) {
-    LocalTensor<T> l1 = queue.template AllocTensor<T>();
-    LoadPlanes(l1, gm[static_cast<uint64_t>(channel_) * rows * columns], channels_, rows, columns,
-               Blocks(rows) * Blocks(columns) * FRACTAL_ELEMENTS);
-    queue.EnQue(l1);
-    return queue.template DeQue<T>();
   }
 
   // One copy an image: the channels of an image are contiguous, the images of a channel too far apart for uint16.

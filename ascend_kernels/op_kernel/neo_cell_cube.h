@@ -68,6 +68,17 @@ __aicore__ inline void LoadPlanes(const LocalTensor<T>& l1, const GlobalTensor<T
   AscendC::DataCopy(l1, gm, p);
 }
 
+// The matrices of `count` channels from `channel` on: one copy, through `queue`.
+template <typename T, typename Queue>
+__aicore__ inline LocalTensor<T> LoadWeights(Queue& queue, const GlobalTensor<T>& gm, uint32_t channel, uint32_t count,
+                                             uint32_t rows, uint32_t columns) {
+  LocalTensor<T> l1 = queue.template AllocTensor<T>();
+  LoadPlanes(l1, gm[static_cast<uint64_t>(channel) * rows * columns], count, rows, columns,
+             Blocks(rows) * Blocks(columns) * FRACTAL_ELEMENTS);
+  queue.EnQue(l1);
+  return queue.template DeQue<T>();
+}
+
 template <typename T>
 __aicore__ inline void FillZero(const LocalTensor<T>& l1, uint32_t elements) {
   AscendC::InitConstValueParams<T> p;  // its value is zero by default

@@ -79,8 +79,8 @@ class Grad {
 
   __aicore__ inline void ProcessChannels(uint32_t split) {
     uint32_t first = PartBegin(t_.images, t_.splits, split), last = PartBegin(t_.images, t_.splits, split + 1);
-    LocalTensor<T> a = LoadWeights(aL1_, a_, t_.outHeight, t_.height);
-    LocalTensor<T> b = LoadWeights(bL1_, b_, t_.width, t_.outWidth);
+    LocalTensor<T> a = LoadWeights(aL1_, a_, channel_, channels_, t_.outHeight, t_.height);
+    LocalTensor<T> b = LoadWeights(bL1_, b_, channel_, channels_, t_.width, t_.outWidth);
     for (uint32_t tile = 0; tile + 1 < TILES_IN_FLIGHT; ++tile) {
       LoadTile(first + tile * t_.tileImages, last);
     }
@@ -106,16 +106,6 @@ class Grad {
     Order<HardEvent::M_FIX>();
     StoreSum(da_, sumA_, split, t_.outHeight, t_.height);
     StoreSum(db_, sumB_, split, t_.width, t_.outWidth);
-  }
-
-  template <typename Queue>
-  __aicore__ inline LocalTensor<T> LoadWeights(Queue& queue, const GlobalTensor<T>& gm, uint32_t rows,
-                                               uint32_t columns) {
-    LocalTensor<T> l1 = queue.template AllocTensor<T>();
-    LoadPlanes(l1, gm[static_cast<uint64_t>(channel_) * rows * columns], channels_, rows, columns,
-               Blocks(rows) * Blocks(columns) * FRACTAL_ELEMENTS);
-    queue.EnQue(l1);
-    return queue.template DeQue<T>();
   }
 
   __aicore__ inline void LoadTile(uint32_t n, uint32_t last) {

@@ -167,7 +167,7 @@ def _build(sources: list[Path], compiler: str, library: Path):
     """Compile to a temporary name, so that the library appears whole or not at all."""
     log.info("Compiling the CPU kernel with %s, once for this machine...", compiler)
     native = "-mcpu=native" if platform.machine() == "aarch64" else "-march=native"
-    units = [str(path) for path in sources if path.suffix == ".cpp" and not path.name.startswith("driver")]
+    units = [str(path) for path in sources if path.suffix == ".cpp"]
     handle, temporary = tempfile.mkstemp(prefix=f".{library.name}-", dir=library.parent)
     os.close(handle)
     try:

@@ -33,8 +33,9 @@ def variants():
 
 def build_driver(folder, flags):
     driver = folder / "driver"
-    sources = sorted(str(path) for path in KERNEL.glob("*.cpp"))
-    command = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Wno-maybe-uninitialized", "-Wno-uninitialized", "-pthread"]
+    sources = sorted(str(path) for path in [*KERNEL.glob("*.cpp"), *(KERNEL / "tests").glob("*.cpp")])
+    warnings = ["-Wall", "-Wextra", "-Wno-maybe-uninitialized", "-Wno-uninitialized"]
+    command = ["g++", "-std=c++17", f"-I{KERNEL}", *warnings, "-pthread"]
     built = subprocess.run([*command, *flags, *sources, "-o", str(driver)], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     assert "warning" not in built.stderr

@@ -16,7 +16,7 @@ HELP
 case "${1:-}" in
   cpu)
     say "CPU kernel"
-    "$(command -v python || command -v python3)" -m neonext_ms.ops.cpu_library
+    "$(command -v python || command -v python3)" -m neonext_ms.ops.cpu.library
     ;;
   -h | --help) usage ;;
   *)

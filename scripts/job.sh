@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced by run_distribute_train.sh: runs a job, start after start until one succeeds or there is no use in another.
-# What happens within one start is launch/supervise.py's.
+# What happens within one start is neonext_ms/launch/supervise.py's.
 
 JOB_OPTIONS=()   # for supervise.py
 MAX_RESTARTS=0   # starts after the first
@@ -74,7 +74,7 @@ _start_once() {
   local logs="$1" status
   shift
   # In a session of its own: Ctrl-C reaches this script only, which passes it on once.
-  setsid python "$ROOT/scripts/launch/supervise.py" --logs "$logs" ${JOB_OPTIONS[@]+"${JOB_OPTIONS[@]}"} -- "$@" &
+  setsid python -m neonext_ms.launch.supervise --logs "$logs" ${JOB_OPTIONS[@]+"${JOB_OPTIONS[@]}"} -- "$@" &
   JOB_PID=$!
   while :; do
     status=0

@@ -116,7 +116,7 @@ make_run_folder() {
 # Refuses to start while processes of an earlier start of this run live: they would write to the same folder.
 check_left_overs() {
   local found
-  found="$(python "$ROOT/scripts/launch/left_over.py" "$RUN")"
+  found="$(python -m neonext_ms.launch.left_over "$RUN")"
   [[ -z "$found" ]] || die "processes of an earlier start still run in $RUN: $found; wait for them or end them first"
 }
 

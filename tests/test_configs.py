@@ -13,15 +13,16 @@ from neonext_ms import create_model
 from neonext_ms.data import open_source
 from neonext_ms.models.layers import check_input_size
 from neonext_ms.models.registry import model_spec
+from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.assemble import make_steps
 from neonext_ms.training.config import TrainConfig
-from neonext_ms.training.distributed import Ranks
 from neonext_ms.training.finetune import freeze_stages
 from neonext_ms.training.inputs import train_transform
 from neonext_ms.training.step import StepMetrics
 from neonext_ms.training.trainer import train
+from tests.support.paths import ROOT
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((4, 3, 32, 32)).astype(np.float32)
 TARGETS = RNG.dirichlet(np.ones(5), 4).astype(np.float32)

@@ -1,13 +1,12 @@
 """What the README prints is what the program says."""
 
 import re
-from pathlib import Path
 
 from neonext_ms.analysis.profile import profile_rows, profile_table
 from neonext_ms.cli import COMMANDS
 from neonext_ms.models import list_models
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

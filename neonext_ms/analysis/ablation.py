@@ -13,7 +13,7 @@ from neonext_ms.analysis.plots import read_series
 from neonext_ms.errors import DivergedError, UserError
 from neonext_ms.files import write_atomically
 from neonext_ms.training.config import TrainConfig
-from neonext_ms.training.progress import duration
+from neonext_ms.training.run.progress import duration
 
 INITS = {"neo": "NeoInit", "normal": "random normal"}
 

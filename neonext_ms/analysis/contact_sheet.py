@@ -11,8 +11,8 @@ from neonext_ms.data import Preprocess
 from neonext_ms.data.seeding import SAMPLE, generator
 from neonext_ms.errors import UserError
 from neonext_ms.files import write_atomically
+from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.config import TrainConfig
-from neonext_ms.training.distributed import Ranks
 from neonext_ms.training.inputs import open_sources, train_loader, train_transform
 
 LEAST_CELL, CAPTION = 96, 14  # pixels

@@ -3,8 +3,8 @@
 import os
 import platform
 
-from neonext_ms.training.checkpoint import versions
-from neonext_ms.training.distributed import ascend_available
+from neonext_ms.checkpoint.store import versions
+from neonext_ms.runtime.ranks import ascend_available
 
 
 def environment() -> dict[str, str]:

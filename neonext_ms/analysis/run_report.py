@@ -11,8 +11,8 @@ import yaml
 from PIL import Image
 
 from neonext_ms.analysis.plots import draw_curves
-from neonext_ms.analysis.predictions import Predictions, predict_split
 from neonext_ms.errors import UserError
+from neonext_ms.evaluation.predictions import Predictions, predict_split
 from neonext_ms.files import write_atomically
 
 MISTAKES = 24  # shown

@@ -58,26 +58,26 @@ def benchmark(
         batch_sizes: of the artefacts.
     """
     if what == "artefact":
-        from neonext_ms.analysis.artefact_benchmark import artefact_table, benchmark_artefacts
+        from neonext_ms.benchmark.artefact import artefact_table, benchmark_artefacts
 
         rows = benchmark_artefacts(models or (), batch_sizes, rounds, authors and Path(authors).expanduser())
         print(artefact_table(rows))
         return rows
     if what == "checkpoint":
-        from neonext_ms.analysis.checkpoint_benchmark import benchmark_checkpoint, checkpoint_table
+        from neonext_ms.benchmark.checkpoint import benchmark_checkpoint, checkpoint_table
 
         result = benchmark_checkpoint(model, model_batch_size, image_size, rounds)
         print(checkpoint_table(result))
         return result
     if what == "data":
-        from neonext_ms.analysis.data_benchmark import benchmark_data, data_table
+        from neonext_ms.benchmark.data import benchmark_data, data_table
 
         rows = benchmark_data(workers, rounds)
         print(data_table(rows))
         return rows
     if what == "layers":
-        from neonext_ms.analysis.benchmark_report import update_readme
-        from neonext_ms.analysis.layer_benchmark import benchmark_layers, layers_table
+        from neonext_ms.benchmark.layers import benchmark_layers, layers_table
+        from neonext_ms.benchmark.table import update_readme
 
         result = benchmark_layers(model, model_batch_size, image_size, rounds)
         table = layers_table(result)
@@ -85,8 +85,8 @@ def benchmark(
         if readme:
             update_readme(Path(readme), table, "layers")
         return result
-    from neonext_ms.analysis.benchmark import WHAT, benchmark
-    from neonext_ms.analysis.benchmark_report import benchmark_table, plot_benchmark, update_readme
+    from neonext_ms.benchmark.compute import WHAT, benchmark
+    from neonext_ms.benchmark.table import benchmark_table, plot_benchmark, update_readme
 
     result = benchmark(
         WHAT if what == "compute" else (what,),

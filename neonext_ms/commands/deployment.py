@@ -65,14 +65,14 @@ def export(
     """
     from neonext_ms.deploy import export_model
     from neonext_ms.deploy.key import read_key
-    from neonext_ms.training import distributed
+    from neonext_ms.runtime.ranks import join_ranks
 
     if key_file and not encrypt:
         raise UserError(
             f"--key_file {key_file} without --encrypt true would leave the file readable: give both or none"
         )
     key = read_key(key_file) if encrypt else None
-    distributed.start(device)
+    join_ranks(device)
     card = export_model(
         Path(checkpoint),
         Path(output),
@@ -116,7 +116,7 @@ def convert(
         ema: take the moving average that a training checkpoint holds beside its weights.
         verify: clone of the authors' repository, to compare logits with its code; needs PyTorch and a C++ compiler.
     """
-    from neonext_ms.deploy.convert import convert
+    from neonext_ms.deploy.convert.convert import convert
 
     result = convert(
         Path(input),
@@ -176,12 +176,12 @@ def infer(
     from neonext_ms.deploy import Classifier, image_paths
     from neonext_ms.deploy.key import read_key
     from neonext_ms.deploy.results import as_dict, formatted, write_lines
-    from neonext_ms.training import distributed
+    from neonext_ms.runtime.ranks import join_ranks
 
     if bool(images) == bool(count):
         raise UserError("infer needs image files or folders, or --count for validation images: give one of them")
     paths = image_paths(images, sys.stdin)
-    distributed.start(device)
+    join_ranks(device)
     classifier = Classifier.open(model, read_key(key_file) if key_file else None, batch_size)
     if count:
         results = classifier.predict_validation(count, dataset, data_dir, top_k)

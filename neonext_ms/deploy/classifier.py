@@ -11,7 +11,7 @@ from neonext_ms.data import Preprocess
 from neonext_ms.deploy.image_files import read_with_note
 from neonext_ms.deploy.opening import open_model
 from neonext_ms.errors import UserError
-from neonext_ms.training.evaluation import validation_source
+from neonext_ms.evaluation.evaluate import validation_source
 
 # Images in a batch, unless the file was exported for another number.
 BATCH_SIZE = 32

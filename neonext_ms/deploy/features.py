@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from neonext_ms.checkpoint.store import assign_weights, load_weights
 from neonext_ms.models import create_model
 from neonext_ms.models.neonext import NeoNeXt
-from neonext_ms.training.checkpoint import assign_weights, load_weights
 
 
 def load_features(checkpoint: str | Path, **overrides) -> NeoNeXt:

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from neonext_ms.checkpoint.manifest import manifest_path
+from neonext_ms.checkpoint.store import load_network
 from neonext_ms.deploy.artefact import open_mindir, open_onnx
-from neonext_ms.deploy.export import CARD_FORMAT
+from neonext_ms.deploy.export.export import CARD_FORMAT
 from neonext_ms.deploy.key import read_key
 from neonext_ms.errors import UserError
-from neonext_ms.training.checkpoint import load_network
-from neonext_ms.training.manifest import manifest_path
 
 
 class Opened(NamedTuple):
@@ -59,7 +59,7 @@ def open_model(path: str | Path, key: bytes | None = None) -> Opened:
 def _open_checkpoint(path: Path) -> Opened:
     import mindspore as ms
 
-    from neonext_ms.deploy.fold import fold
+    from neonext_ms.deploy.fold.graph import fold
 
     ms.set_context(mode=ms.GRAPH_MODE)
     network, manifest = load_network(path)

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from neonext_ms.deploy.classifier import Classifier
-from neonext_ms.training import distributed, evaluation
+from neonext_ms.evaluation import evaluate as evaluation
+from neonext_ms.runtime.ranks import join_ranks
 from neonext_ms.training.inputs import eval_loader
 
 
@@ -28,7 +29,7 @@ def validate(
     """
     if model.suffix == ".ckpt":
         return evaluation.validate(model, dataset, data_dir, batch_size, num_workers, device)
-    ranks = distributed.start(device)
+    ranks = join_ranks(device)
     # The loader's batches may have any size: the classifier cuts them into those that the file takes.
     classifier = Classifier.open(model, key)
     facts = {"class_names": classifier.class_names, "dataset": classifier.dataset}

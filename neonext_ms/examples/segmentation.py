@@ -20,8 +20,8 @@ from neonext_ms.data import open_source
 from neonext_ms.deploy.features import load_features
 from neonext_ms.models.layers import BatchNorm, Pointwise
 from neonext_ms.ops import Group
-from neonext_ms.training.optimizer import AdamW
-from neonext_ms.training.schedule import learning_rate
+from neonext_ms.training.optim.optimizers import AdamW
+from neonext_ms.training.optim.schedule import learning_rate
 
 SIDE = 64  # pixels of a scene
 FIELD = 32  # pixels of a digit: a scene is a form of 2 x 2 fields

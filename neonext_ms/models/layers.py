@@ -8,9 +8,9 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from neonext_ms.errors import UserError
 from neonext_ms.ops import Group, NeoCell
-from neonext_ms.ops.fused import fused_or_reason
-from neonext_ms.ops.fused_mlp import FusedMLP
-from neonext_ms.ops.fused_pointwise import FusedPointwise
+from neonext_ms.ops.cpu.mlp import FusedMLP
+from neonext_ms.ops.cpu.neocell import fused_or_reason
+from neonext_ms.ops.cpu.pointwise import FusedPointwise
 from neonext_ms.ops.matmul import matmul
 
 

@@ -6,9 +6,9 @@ import numpy as np
 from mindspore import nn, ops
 
 from neonext_ms.errors import UserError
-from neonext_ms.models.drop_path import drop_path_rates
 from neonext_ms.models.layers import Block, Downsample, Head, Stem, check_input_size
 from neonext_ms.ops import parse_spec
+from neonext_ms.training.drop_path import drop_path_rates
 
 # A constant of the graph: an input that does not fit is refused by name when it is compiled, not by a failed reshape.
 _check_input_size = ops.constexpr(check_input_size)

@@ -6,9 +6,9 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from neonext_ms.errors import UserError
-from neonext_ms.ops.ascend import AscendNeoCell
+from neonext_ms.ops.ascend.neocell import AscendNeoCell
+from neonext_ms.ops.cpu.neocell import FusedNeoCell, fused_or_reason
 from neonext_ms.ops.dense import dense_neocell
-from neonext_ms.ops.fused import FusedNeoCell, fused_or_reason
 from neonext_ms.ops.groups import Group, cell_output_size, output_size
 from neonext_ms.ops.init import neo_init, normal_init
 from neonext_ms.ops.patchwise import patchwise_neocell

@@ -5,12 +5,12 @@ from mindspore import nn
 
 from neonext_ms.errors import UserError
 from neonext_ms.models.layers import BatchNorm
+from neonext_ms.runtime.ranks import Ranks, gradient_reducer
 from neonext_ms.training.config import TrainConfig
-from neonext_ms.training.distributed import Ranks, gradient_reducer
-from neonext_ms.training.ema import EMA
-from neonext_ms.training.layer_decay import layer_lr_scales
-from neonext_ms.training.loss_scale import LossScale
-from neonext_ms.training.optimizer import SGD, AdamW
+from neonext_ms.training.optim.ema import EMA
+from neonext_ms.training.optim.layer_decay import layer_lr_scales
+from neonext_ms.training.optim.loss_scale import LossScale
+from neonext_ms.training.optim.optimizers import SGD, AdamW
 from neonext_ms.training.step import EvalStep, TrainStep
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 import neonext_ms
 from neonext_ms.errors import UserError
+from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.config import TrainConfig
-from neonext_ms.training.distributed import Ranks
 
 # What machines of one job may have in another place or number.
 OWN = ("output_dir", "resume", "data_dir", "num_workers")

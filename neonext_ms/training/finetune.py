@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from neonext_ms.checkpoint.store import assign_weights, load_weights
 from neonext_ms.errors import UserError
-from neonext_ms.training.checkpoint import assign_weights, load_weights
 
 HEAD = ("head.fc.weight", "head.fc.bias")
 

@@ -1,8 +1,8 @@
 """The data of a run, as its configuration describes it."""
 
 from neonext_ms.data import Loader, Mixing, Preprocess, RandomErasing, Source, TrainTransform, open_source
+from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.config import TrainConfig
-from neonext_ms.training.distributed import Ranks
 
 
 def open_sources(config: TrainConfig) -> tuple[Source, Source]:

@@ -7,7 +7,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from neonext_ms.training.update import Update
+from neonext_ms.training.apply_gradients import Update
 
 
 class StepMetrics(NamedTuple):

@@ -10,22 +10,24 @@ from pathlib import Path
 
 import numpy as np
 
+from neonext_ms.checkpoint.store import Checkpoint, versions
 from neonext_ms.errors import DivergedError, Stopped, UnsavedError
-from neonext_ms.training import consistency, distributed, heartbeat
-from neonext_ms.training.checkpoint import Checkpoint, versions
+from neonext_ms.evaluation.evaluate import evaluate
+from neonext_ms.runtime import heartbeat
+from neonext_ms.runtime.ranks import average_batch_statistics, join_ranks
+from neonext_ms.training import consistency
 from neonext_ms.training.config import TrainConfig
-from neonext_ms.training.evaluation import evaluate
 from neonext_ms.training.finetune import freeze_stages, load_pretrained
 from neonext_ms.training.inputs import describe_data, eval_loader, open_sources, preprocess, train_loader
-from neonext_ms.training.progress import Progress
-from neonext_ms.training.reporter import Reporter
-from neonext_ms.training.resume import find_resume, json_like, same_run
-from neonext_ms.training.run_folder import RunFolder, new_run_path
-from neonext_ms.training.saver import Saver, copy_of, restore
-from neonext_ms.training.schedule import learning_rate
-from neonext_ms.training.signals import StopRequest
-from neonext_ms.training.tensorboard import check_installed
-from neonext_ms.training.updates import Interval, Updates
+from neonext_ms.training.optim.schedule import learning_rate
+from neonext_ms.training.run.folder import RunFolder, new_run_path
+from neonext_ms.training.run.ledger import Interval, Updates
+from neonext_ms.training.run.progress import Progress
+from neonext_ms.training.run.reporter import Reporter
+from neonext_ms.training.run.resume import find_resume, json_like, same_run
+from neonext_ms.training.run.saver import Saver, copy_of, restore
+from neonext_ms.training.run.signals import StopRequest
+from neonext_ms.training.run.tensorboard import check_installed
 
 
 def train(config: TrainConfig) -> dict:
@@ -58,7 +60,7 @@ class _Run:
         if config.tensorboard:
             check_installed()
         train_source, val_source = open_sources(config)
-        self.ranks = ranks = distributed.start(config.device)
+        self.ranks = ranks = join_ranks(config.device)
         self.data = describe_data(train_source, val_source)
         run, checkpoint = find_resume(config)
         if checkpoint:
@@ -232,7 +234,7 @@ class _Run:
         return learning_rate(step, self.total_steps, warmup, self.peak_lr, self.config.min_lr)
 
     def _step_inputs(self, images, targets, positions, step: int) -> tuple:
-        from neonext_ms.models.drop_path import drop_path_masks
+        from neonext_ms.training.drop_path import drop_path_masks
 
         masks = None
         if self.config.drop_path_rate:
@@ -351,7 +353,7 @@ class _Run:
     def _average_statistics(self):
         """BatchNorm's, of the network and of the averaged weights, over the ranks."""
         ema = self.train_step.ema  # which holds the network's too
-        distributed.average_batch_statistics(self.network if ema is None else ema, self.ranks)
+        average_batch_statistics(self.network if ema is None else ema, self.ranks)
 
     def _metrics_and_weights(self) -> tuple[dict, dict] | None:
         """Of the weights that the network has now; None if a signal asks to stop."""

@@ -13,7 +13,7 @@ from neonext_ms.analysis.ablation import RECIPE, ablate, mean_and_spread
 from neonext_ms.analysis.ablation_report import ablation_table, plot_ablation
 from neonext_ms.errors import UserError
 from neonext_ms.training.config import TrainConfig
-from tests.training.tiny import TinyConfig
+from tests.support.tiny import TinyConfig
 
 SHORT = {**RECIPE, "epochs": 1, "batch_size": 256, "eval_batch_size": 180}
 

@@ -7,8 +7,8 @@ from PIL import Image
 from neonext_ms.analysis.contact_sheet import CAPTION, contact_sheet
 from neonext_ms.data import Preprocess
 from neonext_ms.errors import UserError
+from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.config import TrainConfig
-from neonext_ms.training.distributed import Ranks
 from neonext_ms.training.inputs import open_sources, train_loader
 
 OPTIONS = {"auto_augment": "rand-m9-mstd0.5-inc1", "random_crop": "pad", "hflip": 0.5, "batch_size": 8}

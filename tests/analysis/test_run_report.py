@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neonext_ms.analysis.predictions import Predictions, predict_split
 from neonext_ms.analysis.run_report import MISTAKES, _confusion, _mistakes, write_report
 from neonext_ms.data.sources import ArraySource
 from neonext_ms.deploy import Classifier
 from neonext_ms.errors import UserError
+from neonext_ms.evaluation.predictions import Predictions, predict_split
 from neonext_ms.training.trainer import train
-from tests.training.tiny import TinyConfig
+from tests.support.tiny import TinyConfig
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import pytest
 from neonext_ms.data import Loader, Mixing, Preprocess, RandomErasing, TrainTransform
 from neonext_ms.data.sources import ArraySource
 from neonext_ms.errors import UserError
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 K = 7
 PREPROCESS = Preprocess(8, (0.5,) * 3, (0.25,) * 3)
 TRAIN = TrainTransform(

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from neonext_ms import create_model
+from neonext_ms.checkpoint.store import save_weights
 from neonext_ms.data import Preprocess, open_source
 from neonext_ms.deploy import export_model
-from neonext_ms.training.checkpoint import save_weights
 
 MODEL = {
     "name": "neonext_pico",

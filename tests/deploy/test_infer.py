@@ -16,7 +16,7 @@ from neonext_ms.cli import main
 from neonext_ms.data import open_source
 from neonext_ms.deploy import image_paths
 from neonext_ms.errors import UserError
-from neonext_ms.training.evaluation import validate as validate_checkpoint
+from neonext_ms.evaluation.evaluate import validate as validate_checkpoint
 
 
 def run(capsys, *arguments):

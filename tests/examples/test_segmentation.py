@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from neonext_ms import create_model
+from neonext_ms.checkpoint.store import load_network, save_weights
 from neonext_ms.data import Preprocess
 from neonext_ms.deploy.features import load_features
 from neonext_ms.errors import UserError
@@ -20,7 +21,6 @@ from neonext_ms.examples.segmentation import (
     mean_iou,
     train,
 )
-from neonext_ms.training.checkpoint import load_network, save_weights
 
 OVERRIDES = {"depths": [1, 1], "dims": [8, 16], "kernels": ["4+7", "7"], "shifts": [1, 0]}
 

@@ -1,7 +1,6 @@
 """NeoNeXt against the authors' small network, and what it promises about sizes, features and drop path."""
 
 import json
-from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -10,10 +9,11 @@ from mindspore import Tensor, nn, ops
 
 from neonext_ms import create_model, list_models
 from neonext_ms.errors import UserError
-from neonext_ms.models.drop_path import drop_path_masks, drop_path_rates
 from neonext_ms.models.neonext import NeoNeXt, NeoNeXtSpec
+from neonext_ms.training.drop_path import drop_path_masks, drop_path_rates
+from tests.support.paths import FIXTURES
 
-FIXTURE = np.load(Path(__file__).parent.parent / "fixtures" / "neonext_tiny_official.npz")
+FIXTURE = np.load(FIXTURES / "neonext_tiny_official.npz")
 PARAMETERS = {  # trainable parameters; those given in millions are rounded
     "neonext_t": 27_682_888,
     "neonext_s": 49.608e6,

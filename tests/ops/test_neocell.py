@@ -1,7 +1,6 @@
 """NeoCell against the outputs of the authors' code and against the float64 reference."""
 
 import json
-from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -12,8 +11,9 @@ from mindspore import Tensor, nn, ops
 
 from neonext_ms.errors import UserError
 from neonext_ms.ops import Group, NeoCell, parse_spec, reference
+from tests.support.paths import FIXTURES
 
-FIXTURE = np.load(Path(__file__).parent.parent / "fixtures" / "neocell_official.npz")
+FIXTURE = np.load(FIXTURES / "neocell_official.npz")
 CASES = sorted({key.split("/")[0] for key in FIXTURE})
 MODES = {"graph": ms.GRAPH_MODE, "pynative": ms.PYNATIVE_MODE}
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.paths import ROOT
+
 LAUNCHER = "scripts/run_distribute_train.sh"
-CLUSTER = Path(__file__).parents[2] / "scripts" / "cluster"
+CLUSTER = ROOT / "scripts" / "cluster"
 PROGRAM = """
 import json, os, sys
 from pathlib import Path

@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-WORKER = Path(__file__).parent / "worker.py"
+from tests.support.paths import ROOT
+
+WORKER = ROOT / "tests" / "support" / "job_worker.py"
 RUN = """set -euo pipefail
 for part in env options cluster job; do source "$0/scripts/$part.sh"; done
 MAX_RESTARTS="$1" RESTART_DELAY=1 JOB_OPTIONS=($2)
@@ -21,7 +21,7 @@ RESULT = {"0": "10 55", "1": "10 110"}  # what an undisturbed run of two ranks l
 
 
 class Job:
-    """run_job in a shell of its own, with worker.py as the program.
+    """run_job in a shell of its own, with job_worker.py as the program.
 
     Args:
         table: start by a rank table, which takes a fraction of the 3 s that msrun needs.

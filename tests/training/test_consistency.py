@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from neonext_ms.errors import UserError
+from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.consistency import check_same, digest_of_code, digest_of_config
-from neonext_ms.training.distributed import Ranks
 
 
 def in_threads(world: int, work):

@@ -13,13 +13,13 @@ import mindspore  # noqa: F401 - before the forks: every child needs its version
 import numpy as np
 import pytest
 
+from neonext_ms.checkpoint import store as module
+from neonext_ms.checkpoint.manifest import manifest_path
+from neonext_ms.checkpoint.store import load_checkpoint, load_weights, numbered, save_checkpoint, state_path
 from neonext_ms.errors import UserError
-from neonext_ms.training import checkpoint as module
-from neonext_ms.training.checkpoint import load_checkpoint, load_weights, numbered, save_checkpoint, state_path
-from neonext_ms.training.manifest import manifest_path
-from neonext_ms.training.resume import newest
-from neonext_ms.training.run_folder import RunFolder
-from tests.scripts.nodes import become_root, unshare
+from neonext_ms.training.run.folder import RunFolder
+from neonext_ms.training.run.resume import newest
+from tests.support.nodes import become_root, unshare
 
 CLONE_NEWNS = 0x20000
 KILLS = 200

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from neonext_ms import create_model
+from neonext_ms.checkpoint.store import save_weights
 from neonext_ms.data import Preprocess
 from neonext_ms.errors import UserError
+from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.assemble import make_steps
-from neonext_ms.training.checkpoint import save_weights
 from neonext_ms.training.config import TrainConfig
-from neonext_ms.training.distributed import Ranks
 from neonext_ms.training.finetune import freeze_stages, load_pretrained
 
 SMALL = {"depths": (1, 1), "dims": (8, 16), "kernels": ("4+7", "7"), "shifts": (1, 0)}

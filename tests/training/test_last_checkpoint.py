@@ -10,12 +10,13 @@ import time
 
 import pytest
 
+from neonext_ms.checkpoint.store import numbered, step_of
 from neonext_ms.cli import COMMANDS, main
 from neonext_ms.errors import UnsavedError
-from neonext_ms.training import heartbeat, saver
-from neonext_ms.training.checkpoint import numbered, step_of
+from neonext_ms.runtime import heartbeat
+from neonext_ms.training.run import saver
 from neonext_ms.training.trainer import train
-from tests.training.tiny import EPOCH, SHORT, TinyConfig, events
+from tests.support.tiny import EPOCH, SHORT, TinyConfig, events
 
 RUN = {**SHORT, "epochs": 1, "save_steps": 5, "log_interval": 1}
 

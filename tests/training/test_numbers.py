@@ -7,11 +7,11 @@ import threading
 import numpy as np
 import pytest
 
+from neonext_ms.checkpoint.store import load_checkpoint, numbered, step_of
 from neonext_ms.data import Loader
 from neonext_ms.errors import DivergedError
-from neonext_ms.training.checkpoint import load_checkpoint, numbered, step_of
 from neonext_ms.training.trainer import train
-from tests.training.tiny import SHORT, TinyConfig, events
+from tests.support.tiny import SHORT, TinyConfig, events
 
 RUN = {**SHORT, "epochs": 1, "batch_size": 60, "save_steps": 1, "keep_checkpoint_max": 30, "skip_spikes": True}
 STEPS = 23  # of an epoch, 1437 // 60

@@ -6,10 +6,10 @@ import pytest
 from mindspore import Tensor, nn
 
 from neonext_ms import create_model
-from neonext_ms.models.drop_path import drop_path_masks
-from neonext_ms.training.optimizer import SGD, AdamW
+from neonext_ms.training.apply_gradients import Update
+from neonext_ms.training.drop_path import drop_path_masks
+from neonext_ms.training.optim.optimizers import SGD, AdamW
 from neonext_ms.training.step import StepMetrics, TrainStep
-from neonext_ms.training.update import Update
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((12, 3, 32, 32)).astype(np.float32)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import yaml
 
+from neonext_ms.checkpoint.store import load_weights
 from neonext_ms.errors import DivergedError, UserError
-from neonext_ms.training.checkpoint import load_weights
 from neonext_ms.training.config import TrainConfig
-from neonext_ms.training.progress import Progress, duration
-from neonext_ms.training.run_folder import RunFolder
+from neonext_ms.training.run.folder import RunFolder
+from neonext_ms.training.run.progress import Progress, duration
 from neonext_ms.training.trainer import train
-from tests.training.tiny import TinyConfig
+from tests.support.tiny import TinyConfig
 
 SHORT = {"epochs": 2, "batch_size": 256, "eval_batch_size": 180, "random_crop": "pad", "mixup": 0.5}
 SHORT |= {"drop_path_rate": 0.2, "ema_decay": 0.5}

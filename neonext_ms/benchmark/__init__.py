@@ -1,0 +1,1 @@
+"""How fast things are, beside their competitors in the same run."""

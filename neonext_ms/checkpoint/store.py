@@ -1,0 +1,305 @@
+"""Checkpoints on disk: whole and as written, or refused with a reason.
+
+    x.ckpt             weights and BatchNorm statistics, in MindSpore's format
+    x.state.ckpt       what training needs besides: optimiser, EMA, loss scale; only in a run's numbered checkpoints
+    x.ckpt.json        the manifest: size and SHA-256 of both files, names, shapes and types of what is in them, model,
+                       preprocessing, classes, position of the run, configuration, versions; and a checksum of itself
+    x.ckpt.json.next   the manifest of a replacement that is under way
+
+**Why a crash loses nothing.** Every file is written under a hidden name and fsynced before it is renamed, so that a
+name stands for whole content or for none. A checkpoint is written in this order: data (hidden), manifest as
+x.ckpt.json.next, rename x.ckpt, rename x.state.ckpt, rename the manifest to x.ckpt.json. Readers take whichever of the
+two manifests fits the data:
+ - until x.ckpt is renamed, the old data stand beside the old manifest;
+ - then the new data fit x.ckpt.json.next, and after the last rename x.ckpt.json.
+So a name with weights alone, such as x_best.ckpt, can be replaced at any moment and always holds the old or the new
+ones. With two data files there is a moment between their renames when they fit no manifest. Their names hold the step,
+so that only the same step replaces them, with the same content; and the checkpoints before it stay until this one is
+complete. The next writer of a name finishes or drops what an interrupted one left.
+Whoever reads compares the SHA-256 of every byte; nothing is unpickled.
+"""
+
+import hashlib
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neonext_ms import __version__
+from neonext_ms.checkpoint.format import decode, encode
+from neonext_ms.checkpoint.manifest import manifest_path, parse_manifest, write_manifest
+from neonext_ms.errors import UserError
+from neonext_ms.files import rename, write_hidden
+
+_NUMBERED = re.compile(r"(?P<name>.+-\d+_(?P<step>\d+))(\.state)?\.ckpt(\.json(\.next)?)?")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint: parameters by name, and the manifest. state is None where only weights were asked for."""
+
+    path: Path
+    weights: dict[str, np.ndarray]
+    state: dict[str, np.ndarray] | None
+    manifest: dict
+
+
+def state_path(path: Path) -> Path:
+    """Where the training state of a checkpoint stands."""
+    return path.with_suffix(".state.ckpt")
+
+
+def versions() -> dict:
+    """What wrote a file: version of this package, MindSpore, NumPy, Python."""
+    import mindspore
+
+    return {
+        "neonext_ms": __version__,
+        "mindspore": mindspore.__version__,
+        "numpy": np.__version__,
+        "python": sys.version.split()[0],
+    }
+
+
+def save_weights(path: Path, network, meta: dict) -> dict:
+    """Write a network's parameters and BatchNorm statistics with a manifest.
+
+    Args:
+        path: ends in .ckpt; its folder exists.
+        network: an nn.Cell.
+        meta: goes into the manifest: model {name, num_classes, overrides}, preprocess, class_names, dataset, epoch,
+            step, metrics.
+
+    Returns:
+        the manifest.
+    """
+    return save_checkpoint(path, {p.name: p.asnumpy() for p in network.get_parameters()}, meta)
+
+
+def nothing():
+    """Between the pieces of a file that is written as fast as it can be."""
+
+
+def save_checkpoint(
+    path: Path,
+    weights: dict[str, np.ndarray],
+    meta: dict,
+    state: dict[str, np.ndarray] | None = None,
+    pause: Callable[[], None] = nothing,
+) -> dict:
+    """Write a checkpoint, in the place of an older one of this name.
+
+    Args:
+        path: ends in .ckpt; its folder exists.
+        weights, state: parameters by name.
+        meta: see `save_weights`.
+        pause: called after every piece of a file, of at most 1 MiB.
+
+    Returns:
+        the manifest.
+
+    Raises:
+        OSError: it could not be written; an older checkpoint of this name is as it was.
+    """
+    path = Path(path)
+    _settle(path)
+    kinds = {"file": (path, weights)}
+    if state is not None:
+        kinds["state"] = (state_path(path), state)
+    hidden, cards = {}, {}
+    pending = _pending(path)
+    try:
+        for kind, (file, parameters) in kinds.items():
+            hidden[file], cards[kind] = _write_parameters(file, parameters, pause)
+        manifest = {**meta, **cards, "parameters": cards["file"].pop("parameters"), "versions": versions()}
+        write_manifest(pending, manifest)
+        for file in list(hidden):
+            rename(hidden.pop(file), file)
+        rename(pending, manifest_path(path))
+    finally:
+        for temporary in hidden.values():
+            temporary.unlink(missing_ok=True)
+    return manifest
+
+
+def load_checkpoint(path: Path, with_state: bool = True) -> Checkpoint:
+    """Read a checkpoint, after checking that every byte is what was written.
+
+    Args:
+        path: of the .ckpt file.
+        with_state: read the training state too.
+
+    Raises:
+        UserError: missing, unfinished, truncated or changed; it names the file and the reason.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f"there is no checkpoint {path}: give the path of a .ckpt file, as in a run's checkpoints folder"
+        )
+    first = None
+    for name in (manifest_path(path), _pending(path)):
+        try:
+            return _verified(path, parse_manifest(name), with_state)
+        except FileNotFoundError:
+            continue
+        except UserError as error:
+            first = first or error
+    raise first or UserError(
+        f"{path} has no manifest {manifest_path(path).name} beside it: it was not written by neonext train, or its "
+        "writing was interrupted; use another checkpoint"
+    )
+
+
+def load_weights(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    """The weights of a checkpoint by name, and its manifest; errors as those of `load_checkpoint`."""
+    checkpoint = load_checkpoint(path, with_state=False)
+    return checkpoint.weights, checkpoint.manifest
+
+
+def read_manifest(path: Path) -> dict:
+    """The manifest that describes the weights in a checkpoint; errors as those of `load_checkpoint`."""
+    return load_weights(path)[1]
+
+
+def delete_checkpoint(path: Path):
+    """Remove a checkpoint and all that belongs to it: the manifest first, so that what is left is none."""
+    for file in (manifest_path(path), _pending(path), path, state_path(path)):
+        file.unlink(missing_ok=True)
+
+
+def numbered(folder: Path) -> list[Path]:
+    """Names of a run's checkpoints, <model>-<epoch>_<step>.ckpt, by step; of each one at least one file is there."""
+    found = (match for path in folder.glob("*") if (match := _NUMBERED.fullmatch(path.name)))
+    return sorted({folder / f"{match['name']}.ckpt" for match in found}, key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """The step in the name of a numbered checkpoint."""
+    return int(_NUMBERED.fullmatch(path.name)["step"])
+
+
+def tidy(path: Path) -> bool:
+    """Finish or remove what an interrupted writer left under this name; whether a finished checkpoint stands there."""
+    _settle(path)
+    finished = manifest_path(path).exists()
+    if not finished:
+        delete_checkpoint(path)
+    return finished
+
+
+def assign_weights(network, parameters: dict[str, np.ndarray], source: str):
+    """Set every parameter of a network, strictly: same names, shapes and types.
+
+    Raises:
+        UserError: names the first difference, and how many there are.
+    """
+    assign({p.name: p for p in network.get_parameters()}, parameters, source, "the network")
+
+
+def assign(own: dict, parameters: dict[str, np.ndarray], source: str, target: str):
+    """Set MindSpore parameters by name, strictly; `target` says for messages what they belong to."""
+    import mindspore as ms
+
+    differences = [f"{name} is missing" for name in own if name not in parameters]
+    differences += [f"{name} is not part of {target}" for name in parameters if name not in own]
+    for name in (name for name in own if name in parameters):
+        value, expected = parameters[name], own[name].asnumpy()
+        if value.shape != expected.shape or value.dtype != expected.dtype:
+            differences.append(f"{name} is {value.shape} {value.dtype}, expected {expected.shape} {expected.dtype}")
+    if differences:
+        raise UserError(f"{source} does not fit {target}, {len(differences)} differences, the first: {differences[0]}")
+    for name, parameter in own.items():
+        parameter.set_data(ms.Tensor(parameters[name]))
+
+
+def load_network(path: Path, **overrides):
+    """(network, manifest): the model that a checkpoint was saved from, with its weights, in evaluation mode.
+
+    Args:
+        path: of the checkpoint.
+        overrides: arguments of `create_model` that do not change the weights, such as backend.
+    """
+    from neonext_ms.models import create_model
+
+    parameters, manifest = load_weights(path)
+    model = manifest["model"]
+    network = create_model(model["name"], model["num_classes"], seed=0, **{**model["overrides"], **overrides})
+    assign_weights(network, parameters, str(path))
+    return network.set_train(False), manifest
+
+
+def _pending(path: Path) -> Path:
+    return path.with_name(path.name + ".json.next")
+
+
+def _settle(path: Path):
+    """Finish or drop what an interrupted writer left under this name."""
+    pending = _pending(path)
+    if not pending.exists():
+        return
+    try:
+        _verified(path, parse_manifest(pending), with_state=True)
+    except (UserError, OSError):
+        pending.unlink(missing_ok=True)
+    else:
+        rename(pending, manifest_path(path))
+
+
+def _write_parameters(file: Path, parameters: dict[str, np.ndarray], pause: Callable[[], None]) -> tuple[Path, dict]:
+    """(hidden name, what the manifest says of the file)."""
+    digest = hashlib.sha256()
+    size = 0
+
+    def pieces():
+        nonlocal size
+        for name, value in parameters.items():
+            for piece in encode(name, value):
+                digest.update(piece)
+                size += len(piece)
+                yield piece
+                pause()
+
+    hidden = write_hidden(file, pieces())
+    return hidden, {
+        "name": file.name,
+        "bytes": size,
+        "sha256": digest.hexdigest(),
+        "parameters": _description(parameters),
+    }
+
+
+def _description(parameters: dict[str, np.ndarray]) -> dict:
+    return {name: {"shape": list(value.shape), "dtype": str(value.dtype)} for name, value in parameters.items()}
+
+
+def _verified(path: Path, manifest: dict, with_state: bool) -> Checkpoint:
+    """The checkpoint, if its files are those of the manifest."""
+    weights = _read_parameters(path, manifest["file"], manifest["parameters"])
+    state = None
+    if with_state and "state" in manifest:
+        state = _read_parameters(state_path(path), manifest["state"], manifest["state"]["parameters"])
+    return Checkpoint(path, weights, state, manifest)
+
+
+def _read_parameters(file: Path, card: dict, description: dict) -> dict[str, np.ndarray]:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}): use another checkpoint") from None
+    if len(data) != card["bytes"]:
+        raise UserError(f"{file} has {len(data)} bytes, but {card['bytes']} were written: it is cut short or changed")
+    if hashlib.sha256(data).hexdigest() != card["sha256"]:
+        raise UserError(
+            f"{file} is not what was written (its SHA-256 differs from the manifest's): use another checkpoint"
+        )
+    try:
+        parameters = decode(data)
+    except ValueError as error:
+        raise UserError(f"{file} cannot be read ({error}): use another checkpoint") from None
+    if _description(parameters) != description:
+        raise UserError(f"the parameters in {file} are not those of its manifest: use another checkpoint")
+    return parameters

@@ -1,0 +1,1 @@
+"""Weights from the authors' PyTorch networks, and back."""

@@ -1,0 +1,1 @@
+"""Checkpoints to MindIR and ONNX, verified."""

@@ -1,0 +1,100 @@
+"""A folded network on the compiled operators of a CPU, for the process that holds it: faster than any exported file.
+
+Activations are (N, C, H, W). A block is two passes: NeoCell, and the MLP with the folded BatchNorm, layer scale, biases
+and the addition. Nothing here can be exported: a compiled operator is a library of this machine.
+"""
+
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from neonext_ms.deploy.fold.weights import FoldedBlock, FoldedCell, FoldedDownsample, FoldedWeights
+from neonext_ms.models.layers import space_to_depth
+from neonext_ms.ops.cpu.mlp import FusedResidualMLP
+from neonext_ms.ops.cpu.neocell import FusedNeoCell
+from neonext_ms.ops.cpu.pointwise import FusedPointwise
+
+
+class CompiledNeoNeXt(nn.Cell):
+    """The folded network in evaluation, float32.
+
+    Args:
+        weights: from `fold_weights`.
+
+    Inputs:
+        x: (N, in_channels, H, W) float32, of any size that the network takes.
+
+    Outputs:
+        (N, K) float32.
+    """
+
+    def __init__(self, weights: FoldedWeights):
+        super().__init__()
+        self.stem = _Pointwise(weights.stem, weights.stem_bias)
+        layers = []
+        for i, stage in enumerate(weights.stages):
+            if i:
+                layers.append(_Downsample(weights.downsamples[i - 1]))
+            layers += [_Block(block) for block in stage]
+        self.layers = nn.SequentialCell(layers)
+        self.epsilon = weights.head_epsilon
+        self.head, self.head_bias = _constant(weights.head, "head"), _constant(weights.head_bias, "head_bias")
+        self.product = ops.MatMul()
+
+    def construct(self, x):
+        x = ops.mean(self.layers(self.stem(space_to_depth(x))), (2, 3))
+        x = x - ops.mean(x, 1, True)
+        x = x / ops.sqrt(ops.mean(x * x, 1, True) + self.epsilon)
+        return self.product(x, self.head) + self.head_bias
+
+
+class _NeoCell(nn.Cell):
+    def __init__(self, cell: FoldedCell):
+        super().__init__()
+        self.fused = FusedNeoCell(cell.groups, cell.bias is not None)
+        blocks = [array for pair in zip(cell.left, cell.right) for array in pair]
+        if cell.bias is not None:
+            blocks.append(cell.bias)
+        self.blocks = ParameterTuple([_constant(array, f"block.{i}") for i, array in enumerate(blocks)])
+
+    def construct(self, x):
+        return self.fused(x, self.blocks)
+
+
+class _Block(nn.Cell):
+    def __init__(self, block: FoldedBlock):
+        super().__init__()
+        self.neocell = _NeoCell(block.neocell)
+        self.mlp = FusedResidualMLP()
+        bias2 = np.zeros(len(block.fc2)) if block.bias2 is None else block.bias2
+        self.fc1, self.bias1 = _constant(block.fc1, "fc1"), _constant(block.bias1, "bias1")
+        self.fc2, self.bias2 = _constant(block.fc2, "fc2"), _constant(bias2, "bias2")
+
+    def construct(self, x):
+        return self.mlp(self.neocell(x), self.fc1, self.bias1, self.fc2, self.bias2, x)
+
+
+class _Downsample(nn.Cell):
+    def __init__(self, downsample: FoldedDownsample):
+        super().__init__()
+        self.proj = _Pointwise(downsample.proj)
+        self.neocell = _NeoCell(downsample.neocell)
+
+    def construct(self, x):
+        return self.neocell(self.proj(x))
+
+
+class _Pointwise(nn.Cell):
+    """(N, C, H, W) -> (N, C', H, W)."""
+
+    def __init__(self, weight: np.ndarray, bias: np.ndarray | None = None):
+        super().__init__()
+        self.fused = FusedPointwise()
+        self.weight = _constant(weight, "weight")
+        self.bias = _constant(np.zeros(len(weight)) if bias is None else bias, "bias")
+
+    def construct(self, x):
+        return self.fused(x, self.weight, self.bias)
+
+
+def _constant(value: np.ndarray, name: str) -> Parameter:
+    return Parameter(Tensor(value.astype(np.float32)), name=name, requires_grad=False)

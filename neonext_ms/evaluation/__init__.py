@@ -1,0 +1,1 @@
+"""How good a network is: accuracy over a validation split, on one device or many."""

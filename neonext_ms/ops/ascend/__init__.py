@@ -1,0 +1,1 @@
+"""The AscendC operators of an Ascend NPU."""

@@ -1,0 +1,1 @@
+"""The compiled operators of a CPU."""

@@ -1,0 +1,1 @@
+"""What every process of this project shares: ranks and devices, signs of life, exit codes."""

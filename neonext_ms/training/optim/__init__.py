@@ -1,0 +1,1 @@
+"""What turns gradients into updates: optimisers, schedule, layer decay, moving average, loss scale."""

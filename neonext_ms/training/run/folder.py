@@ -1,0 +1,207 @@
+"""The folder that a training run writes, and nothing else does."""
+
+import fcntl
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from neonext_ms.checkpoint.store import (
+    delete_checkpoint,
+    load_weights,
+    nothing,
+    numbered,
+    save_checkpoint,
+    step_of,
+    tidy,
+)
+from neonext_ms.errors import UserError
+from neonext_ms.files import write_atomically
+
+OWN = ("config.yaml", "metrics.jsonl", "summary.json", "curves.png", "checkpoints")
+# What an interrupted write leaves, see files.write_hidden.
+_HIDDEN = re.compile(r"\.(config\.yaml|metrics\.jsonl|summary\.json|.+\.ckpt(\.json(\.next)?)?)\.[0-9a-f]{8}")
+
+log = logging.getLogger(__name__)
+
+
+class RunFolder:
+    """config.yaml, metrics.jsonl, checkpoints/, summary.json, curves.png of one run.
+
+    It is locked: a second process that would write the same run is refused.
+
+    Args:
+        path: of the folder; made if it is missing.
+        model: name of the model, which the checkpoints carry.
+        keep: how many of the newest checkpoints to keep beside the best.
+        resume: go on with the run that the folder holds; without it such a folder is refused.
+
+    Raises:
+        UserError: the folder holds a run already, is in use, or cannot be written.
+    """
+
+    def __init__(self, path: Path, model: str, keep: int, resume: bool = False):
+        self.path = Path(path)
+        self.model = model
+        self.keep = keep
+        self.checkpoints = self.path / "checkpoints"
+        self.metrics = self.path / "metrics.jsonl"
+        self._newest: list[Path] = []
+        self._unsaved_best = None  # (weights, meta)
+        self._unwritten = b""  # lines of metrics.jsonl for which the disk had no room
+        if not resume and (found := holds_run(self.path)):
+            raise UserError(
+                f"{self.path} holds a training run already ({found}): choose another output_dir, or go on with it by "
+                f"resume={self.path}"
+            )
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self._lock = self._take_lock()
+            self.metrics.touch()
+            for file in (*self.path.glob(".*"), *self.checkpoints.glob(".*")):
+                if _HIDDEN.fullmatch(file.name):
+                    file.unlink()
+        except OSError as error:
+            raise UserError(
+                f"cannot write the run folder {self.path} ({error.strerror}): choose another output_dir"
+            ) from None
+
+    def close(self):
+        """Let another process have the folder."""
+        if self._unwritten:
+            self._append()
+        os.close(self._lock)
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best evaluation so far."""
+        return self.checkpoints / f"{self.model}_best.ckpt"
+
+    def write(self, name: str, text: str):
+        """Write a small text file whole."""
+        write_atomically(self.path / name, text)
+
+    def log(self, event: str, **values):
+        """Append one object to metrics.jsonl: the event, the time (s since 1970), and the values.
+
+        When it cannot be written, the line waits for the next one; the run goes on.
+        """
+        line = json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n"
+        self._unwritten += line.encode()
+        self._append()
+
+    def _append(self):
+        """Write the lines that are not in metrics.jsonl yet, all or none."""
+        try:
+            with open(self.metrics, "ab", buffering=0) as file:
+                end = file.tell()
+                try:
+                    if file.write(self._unwritten) < len(self._unwritten):
+                        raise OSError("no room for the whole line")
+                except OSError:
+                    os.truncate(self.metrics, end)  # no half line may stay in front of the next one
+                    raise
+        except OSError as error:
+            log.warning("cannot write %s (%s); its lines wait in memory", self.metrics, error.strerror or error)
+        else:
+            self._unwritten = b""
+
+    def save(
+        self,
+        weights: dict[str, np.ndarray],
+        state: dict[str, np.ndarray],
+        meta: dict,
+        best: tuple[dict[str, np.ndarray], dict] | None = None,
+        pause: Callable[[], None] = nothing,
+    ):
+        """Save a checkpoint named after meta's epoch and step, and the best one if there is a new one; drop the oldest.
+
+        The best comes first: after a kill between the two, the run goes on before this step and makes it again. When it
+        cannot be written, it is tried again with the next checkpoint.
+
+        Args:
+            weights, state: see `save_checkpoint`.
+            meta: likewise.
+            best: weights of the best evaluation and their meta, if it is this one.
+            pause: see `save_checkpoint`.
+
+        Raises:
+            OSError: it could not be written; the checkpoints before it are as they were.
+        """
+        if best is not None:
+            # The training state is in the numbered one.
+            self._unsaved_best = best[0], {key: value for key, value in best[1].items() if key != "training"}
+        if self._unsaved_best is not None:
+            save_checkpoint(self.best, *self._unsaved_best, pause=pause)
+            self._unsaved_best = None
+        path = self.checkpoints / f"{self.model}-{meta['epoch']}_{meta['step']}.ckpt"
+        save_checkpoint(path, weights, meta, state, pause)
+        self._newest = [*(other for other in self._newest if other != path), path]
+        while len(self._newest) > self.keep:
+            delete_checkpoint(self._newest[0])
+            del self._newest[0]
+
+    def rewind(self, step: int, evaluated: bool):
+        """Go back to a checkpoint. What an interrupted writer left is tidied up; metrics of later steps are dropped, as
+        they will be made again.
+
+        Args:
+            step: that the run has made.
+            evaluated: whether the evaluation after this step was made too.
+        """
+        finished = [path for path in numbered(self.checkpoints) if tidy(path)]
+        self._newest = [path for path in finished if step_of(path) <= step]
+        lines = self.metrics.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if _is_before(line, step, evaluated)]
+        if kept != lines:
+            write_atomically(self.metrics, b"".join(kept))
+
+    def adopt(self, other: Path):
+        """Begin with the metrics and the best checkpoint of another run, which this one goes on from."""
+        if (other / "metrics.jsonl").is_file():
+            write_atomically(self.metrics, (other / "metrics.jsonl").read_bytes())
+        best = other / "checkpoints" / self.best.name
+        if best.exists():
+            weights, manifest = load_weights(best)
+            save_checkpoint(self.best, weights, manifest)
+
+    def _take_lock(self) -> int:
+        """An open file that holds the lock until it is closed, also by the end of the process."""
+        lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise UserError(
+                f"another process is writing the run {self.path}: wait for its end, or choose another output_dir"
+            ) from None
+        except OSError as error:
+            log.warning("%s cannot be locked (%s): take care that no second run writes it", self.path, error.strerror)
+        return lock
+
+
+def holds_run(path: Path) -> str | None:
+    """The first file of a training run that a folder holds."""
+    return next((name for name in OWN if (path / name).exists()), None)
+
+
+def new_run_path(model: str, dataset: str) -> Path:
+    """A folder below runs/ named after the model, the data set and the time."""
+    return Path("runs") / f"{model}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _is_before(line: bytes, step: int, evaluated: bool) -> bool:
+    """Whether a line of metrics.jsonl is whole and was written before a checkpoint of this step."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return False
+    if not line.endswith(b"\n") or not isinstance(event, dict):
+        return False
+    at = event.get("step", 0)
+    return at < step or (at == step and (evaluated or event.get("event") != "eval"))

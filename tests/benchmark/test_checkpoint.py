@@ -1,0 +1,23 @@
+"""The benchmark of checkpoints counts steps beside a save and without; its times are not tested."""
+
+import pytest
+
+from neonext_ms.benchmark.checkpoint import benchmark_checkpoint, checkpoint_table
+from neonext_ms.errors import UserError
+
+
+def test_steps_beside_a_save_and_without(monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    result = benchmark_checkpoint("neonext_pico", 2, 32, 2)
+    assert result["quiet"]["steps"] >= 2 * 10 and result["writing"]["steps"] >= 2
+    for what in ("quiet", "writing"):
+        row = result[what]
+        assert 0 < row["low_ms"] <= row["median_ms"] <= row["high_ms"] <= row["p95_ms"]
+    assert result["ratio"] == result["writing"]["median_ms"] / result["quiet"]["median_ms"]
+    assert 3 * 4 * 1.19 < result["megabytes"] < 3 * 4 * 1.6, "weights and two moments of 1.19 million and the head's"
+    assert 0 < 1e-3 * result["pause_ms"] < result["seconds"]
+    lines = checkpoint_table(result).splitlines()
+    assert len(lines) == 5 and lines[2].startswith("nothing else") and lines[3].startswith("while writing")
+    assert not list(tmp_path.iterdir()), "nothing is left"
+    with pytest.raises(UserError, match="at least 2 rounds, got 1"):
+        benchmark_checkpoint("neonext_pico", 2, 32, 1)

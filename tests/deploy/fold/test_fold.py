@@ -1,0 +1,80 @@
+"""Folded networks compute what the networks do, for every member of the family."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+from neonext_ms import create_model, list_models
+from neonext_ms.benchmark.fold_difference import fold_differences, relative_difference, trained_like
+from neonext_ms.deploy.fold.compiled import CompiledNeoNeXt
+from neonext_ms.deploy.fold.graph import FoldedNeoNeXt, fold
+from neonext_ms.errors import UserError
+
+
+@pytest.fixture
+def eager():
+    """Nothing is compiled: a graph of each network would take longer than to run it once."""
+    mode = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    yield
+    ms.set_context(mode=mode)
+
+
+# neonext_s is neonext_t with more blocks: at one block a stage they are the same.
+@pytest.mark.parametrize("name", [name for name in list_models() if name not in ("neonext_s", "neonext_s_v2")])
+def test_every_member_of_the_family_at_224_and_384(name, eager):
+    """Real widths, blocks and shifts, one block a stage; python -m neonext_ms.benchmark.fold_difference does all."""
+    shifts = {"shifts": (1, 1, 1, 1)} if name == "neonext_t_v2" else {}  # as it is used at 384
+    assert max(fold_differences(name, (224, 384), num_classes=10, depths=(1, 1, 1, 1), **shifts)) <= 1e-5
+
+
+@pytest.fixture(scope="module")
+def odd():
+    """A network whose planes (9, 4, 2) no block divides, with everything that can be folded."""
+    spec = {"depths": (2, 1, 1), "dims": (9, 14, 20), "kernels": ("4+7", "7", "2"), "shifts": (1, 2, 0)}
+    return trained_like(create_model("neonext_pico", 7, seed=1, linear_bias=True, layer_scale=0.5, **spec), seed=3)
+
+
+@pytest.fixture(scope="module")
+def odd_images():
+    return ms.Tensor(np.random.default_rng(4).standard_normal((3, 3, 36, 36)).astype(np.float32))
+
+
+def test_planes_that_blocks_do_not_divide_and_biases(odd, odd_images, eager):
+    expected = odd(odd_images).asnumpy()
+    assert relative_difference(fold(odd, 36, backend="dense")(odd_images).asnumpy(), expected) <= 2e-6
+
+
+def test_compiled_operators_compute_the_same(odd, odd_images):
+    """In graph mode, as they are used."""
+    ms.set_context(mode=ms.GRAPH_MODE)
+    folded = fold(odd, 36, backend="fused")
+    assert isinstance(folded, CompiledNeoNeXt) and isinstance(fold(odd, 36), CompiledNeoNeXt)
+    assert isinstance(fold(odd, 36, gelu="tanh"), FoldedNeoNeXt)
+    assert relative_difference(folded(odd_images).asnumpy(), odd(odd_images).asnumpy()) <= 2e-6
+
+
+def test_folding_leaves_the_network_as_it_was(odd):
+    before = {p.name: p.asnumpy().copy() for p in odd.get_parameters()}
+    fold(odd, 36)
+    assert all((p.asnumpy() == before[p.name]).all() for p in odd.get_parameters())
+
+
+def test_half_precision_and_the_tanh_form_are_what_they_say(odd, odd_images, eager):
+    """Near the network, but not nearer than they can be; half precision also in the weights."""
+    expected = odd(odd_images).asnumpy()
+    half = fold(odd, 36, dtype=ms.float16)
+    assert {p.dtype for p in half.get_parameters()} == {ms.float16}
+    assert 1e-5 < relative_difference(half(odd_images).asnumpy(), expected) < 5e-3
+    assert 1e-5 < relative_difference(fold(odd, 36, gelu="tanh")(odd_images).asnumpy(), expected) < 5e-3
+
+
+def test_what_cannot_be_folded_is_refused(odd):
+    with pytest.raises(UserError, match="image of 30 x 30 pixels"):
+        fold(odd, 30)
+    with pytest.raises(UserError, match="unknown GELU 'erf': use one of exact, tanh"):
+        fold(odd, 36, gelu="erf")
+    small = {"depths": (1,), "dims": (8,), "kernels": ("4",), "shifts": (0,)}
+    for options in ({"features_only": True}, {"num_classes": 0}):
+        with pytest.raises(UserError, match="only a network with a classifier can be folded"):
+            fold(create_model("neonext_pico", **options, **small), 32)

@@ -1,0 +1,3 @@
+"""Fixtures of scripts and launcher."""
+
+from tests.support.shell import *  # noqa: F403

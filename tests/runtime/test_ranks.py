@@ -1,0 +1,118 @@
+"""Two ranks are one rank with twice the batch, averaged weights included; they stop together, and others go on."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neonext_ms.runtime.ranks import Ranks
+from neonext_ms.training.inputs import open_sources, train_loader
+from neonext_ms.training.run.resume import newest
+from neonext_ms.training.trainer import train
+from tests.support.paths import ROOT
+from tests.support.tiny import ELASTIC, EPOCH, TinyConfig, events
+
+WORKER = ROOT / "tests" / "support" / "rank_worker.py"
+# msrun starts whatever python is first on the PATH.
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": PATH}
+# A shell that starts a program by scripts/job.sh: project, ranks, folder, program.
+LAUNCH = """set -euo pipefail
+for part in env options cluster job; do source "$0/scripts/$part.sh"; done
+JOB_OPTIONS=(--workers="$1")
+shift
+run_job "$@"
+"""
+
+
+def msrun(tmp_path, ranks: int) -> list[str]:
+    """The command that starts a script in so many ranks."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    launcher = [sys.executable, "-m", "mindspore.parallel.cluster.run", f"--worker_num={ranks}"]
+    launcher += [f"--local_worker_num={ranks}", "--master_addr=127.0.0.1", f"--master_port={port}"]
+    return [*launcher, f"--log_dir={tmp_path / 'logs'}", "--join=True"]
+
+
+def logs(tmp_path) -> str:
+    return "".join(p.read_text() for p in sorted(tmp_path.glob("logs/worker_*.log")))
+
+
+def run(tmp_path, ranks: int, batch_size: int):
+    output = tmp_path / f"{ranks}.npz"
+    command = [*([sys.executable] if ranks == 1 else msrun(tmp_path, ranks)), str(WORKER), str(batch_size), "5"]
+    command.append(str(output))
+    done = subprocess.run(command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr + logs(tmp_path)
+    return dict(np.load(output))
+
+
+@pytest.mark.slow
+def test_two_ranks_equal_one_with_twice_the_batch(tmp_path):
+    two, one = run(tmp_path, 2, 16), run(tmp_path, 1, 32)
+    assert two.pop("world") == 2 and one.pop("world") == 1
+    averaged = two.pop("averaged"), one.pop("averaged")
+    assert len(averaged[0]) == 2 and (averaged[0] == 0.5).all() and (averaged[1] == 0).all()
+    assert two["metrics"][1] == one["metrics"][1] == 360, "every image counted once, padding not at all"
+    assert one["ema_updates"] == 5, "the update that is skipped is not averaged either"
+    assert not np.allclose(one["ema.head.fc.weight"], one["head.fc.weight"], rtol=0, atol=1e-3)
+    for name, value in one.items():
+        np.testing.assert_allclose(two[name], value, rtol=0, atol=1e-5, err_msg=name)
+
+
+class Starts:
+    """Starts of elastic_worker.py by the launcher, which all go on with one run."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.run = folder / "run"
+        self.number = 0
+
+    def start(self, ranks: int, stop: int):
+        """A start that is told to stop after this update, 0 for none; all ranks stop after the same one."""
+        self.number += 1
+        program = [WORKER.with_name("elastic_worker.py"), self.run, self.number, stop]
+        command = ["bash", "-c", LAUNCH, ROOT, str(ranks), self.folder, *map(str, program)]
+        done = subprocess.run(command, env=ENVIRONMENT, cwd=self.folder, capture_output=True, text=True, timeout=300)
+        assert done.returncode == (75 if stop else 0), done.stdout + done.stderr
+        last = newest(self.run / "checkpoints").manifest
+        assert last["training"]["global_batch"] == 128 and stop <= last["step"] <= EPOCH
+        logs = sorted((self.folder / "logs" / f"start-{self.number}").glob("worker_*.log"))
+        assert len(logs) == ranks
+        signals = ["SIGUSR1", "a signal to another rank"][: ranks if stop else 0]
+        for log, reason in zip(logs[::-1], signals):
+            assert f"{reason} has stopped the run after update {last['step']} of {EPOCH}, which is" in log.read_text()
+
+    def samples(self) -> list[list[int]]:
+        """Of every update that was made, over the ranks in order."""
+        found = []
+        for number in range(1, self.number + 1):
+            ranks = [path.read_text().splitlines() for path in sorted(self.folder.glob(f"{number}-*.samples"))]
+            found += [sum(map(json.loads, lines), []) for lines in zip(*ranks, strict=True)]
+        return found
+
+
+@pytest.mark.slow
+def test_two_ranks_then_one_then_two_are_a_run_that_nothing_has_stopped(tmp_path):
+    """Stopped by a signal to the last rank, and started anew with another number of them."""
+    starts = Starts(tmp_path)
+    starts.start(2, stop=4)
+    starts.start(1, stop=7)
+    starts.start(2, stop=0)
+    config = TinyConfig(**ELASTIC, output_dir=str(tmp_path / "whole"))
+    train(config)
+    loader = train_loader(config, open_sources(config)[0], Ranks(0, 1, "CPU"))
+    assert starts.samples() == [batch.indices.tolist() for batch in loader.epoch(0)]
+    ours, whole = (events(run, "train") for run in (starts.run, tmp_path / "whole"))
+    assert [event["step"] for event in ours] == list(range(1, EPOCH + 1))
+    for what in ("loss", "accuracy", "gradient_norm"):
+        found, expected = ([event[what] for event in run] for run in (ours, whole))
+        assert found == pytest.approx(expected, rel=1e-3), "other samples would change it by far more"
+    summary = json.loads((starts.run / "summary.json").read_text())
+    assert summary["devices"] == 2 and summary["final"]["images"] == 360

@@ -1,0 +1,48 @@
+"""A rank of a job that goes on with its run wherever it is, for test_ranks.py.
+
+Usage: python elastic_worker.py RUN NUMBER STOP, as the launcher calls a program; ranks append the updates and their
+samples to RUN/../<NUMBER>-<rank>.samples, and the last rank sends itself SIGUSR1 after update STOP, 0 for none.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from neonext_ms.data import Loader
+from neonext_ms.errors import STOPPED, Stopped
+from neonext_ms.runtime import heartbeat
+from neonext_ms.training.trainer import train
+from tests.support.tiny import ELASTIC, TinyConfig
+
+run, number, stop = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+rank, world = int(os.environ.get("RANK_ID", 0)), int(os.environ.get("MS_WORKER_NUM", 1))
+epoch, beat = Loader.epoch, heartbeat.beat
+
+
+def noted(self, *position):
+    """The batches of the loader, each written down when the loop takes it."""
+    for batch in epoch(self, *position):
+        if self._plan.training:
+            with open(run.parent / f"{number}-{rank}.samples", "a") as file:
+                file.write(json.dumps([int(index) for index in batch.indices]) + "\n")
+        yield batch
+
+
+def stopped(step=None):
+    beat(step)
+    if step == stop and rank == world - 1:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.1)  # the listening thread's turn
+
+
+Loader.epoch, heartbeat.beat = noted, stopped
+if os.environ.get("MS_ROLE") == "MS_SCHED":
+    stop = 0
+try:
+    train(TinyConfig(**ELASTIC, output_dir=str(run), resume="auto"))
+except Stopped as error:
+    print(error)
+    sys.exit(STOPPED)

@@ -11,7 +11,7 @@ namespace {
 constexpr int kFieldsOfGroup = 7;
 
 // Reads the layout into groups; false when it cannot be one.
-bool read_layout(const Tensor& layout, std::vector<Group>& groups, bool& has_bias) {
+bool ReadLayout(const Tensor& layout, std::vector<Group>& groups, bool& has_bias) {
   const int64_t size = layout.size();
   if (layout.type != Type::i32 || size <= kFieldsOfGroup || (size - 1) % kFieldsOfGroup != 0) return false;
   const int32_t* field = static_cast<const int32_t*>(layout.data);
@@ -28,20 +28,20 @@ bool read_layout(const Tensor& layout, std::vector<Group>& groups, bool& has_bia
 }
 
 // The blocks of every group, alternating left and right, from argument `at` on; moves `at` behind them.
-int take_blocks(const Arguments& arguments, const std::vector<Group>& groups, int& at, std::vector<Tensor>& left,
-                std::vector<Tensor>& right) {
+int TakeBlocks(const Arguments& arguments, const std::vector<Group>& groups, int& at, std::vector<Tensor>& left,
+               std::vector<Tensor>& right) {
   for (const Group& g : groups) {
     left.push_back(arguments[at++]);
     right.push_back(arguments[at++]);
     if (!left.back().is_float() || !right.back().is_float()) return NEONEXT_BAD_TYPE;
-    if (!left.back().has_shape({g.channels, g.h_out, g.h_in})) return NEONEXT_BAD_SHAPE;
-    if (!right.back().has_shape({g.channels, g.w_in, g.w_out})) return NEONEXT_BAD_SHAPE;
+    if (!left.back().HasShape({g.channels, g.h_out, g.h_in})) return NEONEXT_BAD_SHAPE;
+    if (!right.back().HasShape({g.channels, g.w_in, g.w_out})) return NEONEXT_BAD_SHAPE;
   }
   return NEONEXT_OK;
 }
 
 // Finds the plan and checks x and y (or dY) against it.
-int make_plan(Call& call, const std::vector<Group>& groups) {
+int MakePlan(Call& call, const std::vector<Group>& groups) {
   const Tensor &x = call.x, &y = call.y;
   if (!x.is_float() || y.type != x.type) return NEONEXT_BAD_TYPE;
   if (x.ndim != 4 || y.ndim != 4) return NEONEXT_BAD_SHAPE;
@@ -49,51 +49,51 @@ int make_plan(Call& call, const std::vector<Group>& groups) {
   int64_t c = 0;
   for (const Group& g : groups) {
     c += g.channels;
-    if (!y.has_shape({n, x.shape[1], h * g.h_out / g.h_in, w * g.w_out / g.w_in})) return NEONEXT_BAD_SHAPE;
+    if (!y.HasShape({n, x.shape[1], h * g.h_out / g.h_in, w * g.w_out / g.w_in})) return NEONEXT_BAD_SHAPE;
   }
   if (c != x.shape[1] || x.size() == 0) return NEONEXT_BAD_SHAPE;
   constexpr int64_t kLargest = INT32_MAX / 2;
   if (std::max({n, h * w, y.shape[2] * y.shape[3]}) > kLargest) return NEONEXT_BAD_SHAPE;
-  call.plan = plan_for(groups, static_cast<int>(n), static_cast<int>(c), static_cast<int>(h), static_cast<int>(w),
-                       Vec::lanes, Vec::max_planes);
+  call.plan = PlanFor(groups, static_cast<int>(n), static_cast<int>(c), static_cast<int>(h), static_cast<int>(w),
+                      Vec::kLanes, Vec::kMaxPlanes);
   return NEONEXT_OK;
 }
 
 }  // namespace
 
-int read_forward(int count, const Arguments& arguments, Call& call) {
+int ReadForward(int count, const Arguments& arguments, Call& call) {
   std::vector<Group> groups;
   if (count < 5) return NEONEXT_BAD_COUNT;
-  if (!read_layout(arguments[1], groups, call.has_bias)) return NEONEXT_BAD_LAYOUT;
+  if (!ReadLayout(arguments[1], groups, call.has_bias)) return NEONEXT_BAD_LAYOUT;
   if (count != 3 + 2 * static_cast<int>(groups.size()) + call.has_bias) return NEONEXT_BAD_COUNT;
   call.x = arguments[0];
   call.y = arguments[count - 1];
   int at = 2;
-  if (const int bad = take_blocks(arguments, groups, at, call.left, call.right)) return bad;
-  if (const int bad = make_plan(call, groups)) return bad;
+  if (const int bad = TakeBlocks(arguments, groups, at, call.left, call.right)) return bad;
+  if (const int bad = MakePlan(call, groups)) return bad;
   if (call.has_bias) {
     call.bias = arguments[at];
     if (!call.bias.is_float()) return NEONEXT_BAD_TYPE;
-    if (!call.bias.has_shape({call.plan->c})) return NEONEXT_BAD_SHAPE;
+    if (!call.bias.HasShape({call.plan->c})) return NEONEXT_BAD_SHAPE;
   }
   return NEONEXT_OK;
 }
 
-int read_backward(int count, const Arguments& arguments, Call& call) {
+int ReadBackward(int count, const Arguments& arguments, Call& call) {
   std::vector<Group> groups;
   if (count < 8) return NEONEXT_BAD_COUNT;
-  if (!read_layout(arguments[2], groups, call.has_bias)) return NEONEXT_BAD_LAYOUT;
+  if (!ReadLayout(arguments[2], groups, call.has_bias)) return NEONEXT_BAD_LAYOUT;
   if (count != 5 + 4 * static_cast<int>(groups.size())) return NEONEXT_BAD_COUNT;
   call.x = arguments[0];
   call.y = arguments[1];
   int at = 3;
-  if (const int bad = take_blocks(arguments, groups, at, call.left, call.right)) return bad;
+  if (const int bad = TakeBlocks(arguments, groups, at, call.left, call.right)) return bad;
   call.dx = arguments[at++];
-  if (const int bad = take_blocks(arguments, groups, at, call.dleft, call.dright)) return bad;
+  if (const int bad = TakeBlocks(arguments, groups, at, call.dleft, call.dright)) return bad;
   call.dbias = arguments[at];
-  if (const int bad = make_plan(call, groups)) return bad;
+  if (const int bad = MakePlan(call, groups)) return bad;
   if (call.dx.type != call.x.type || !call.dbias.is_float()) return NEONEXT_BAD_TYPE;
-  if (!call.dx.same_shape(call.x) || !call.dbias.has_shape({call.plan->c})) return NEONEXT_BAD_SHAPE;
+  if (!call.dx.SameShape(call.x) || !call.dbias.HasShape({call.plan->c})) return NEONEXT_BAD_SHAPE;
   return NEONEXT_OK;
 }
 

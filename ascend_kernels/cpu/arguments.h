@@ -21,7 +21,7 @@ struct Call {
 };
 
 // Sort the `count` tensors of a call, as neonext_cpu.h lists them, and find its plan. Returns NEONEXT_OK or a code.
-int read_forward(int count, const Arguments& arguments, Call& call);
-int read_backward(int count, const Arguments& arguments, Call& call);
+int ReadForward(int count, const Arguments& arguments, Call& call);
+int ReadBackward(int count, const Arguments& arguments, Call& call);
 
 }  // namespace neonext

@@ -16,8 +16,8 @@ struct GeluTable {
 
   GeluTable() {
     for (int i = 0; i < kIntervals; ++i) {
-      fit(i, phi, [](double u) { return 0.5 * std::erfc(u * std::sqrt(0.5)); });
-      fit(i, slope, [](double u) {
+      Fit(i, phi, [](double u) { return 0.5 * std::erfc(u * std::sqrt(0.5)); });
+      Fit(i, slope, [](double u) {
         return 0.5 * std::erfc(u * std::sqrt(0.5)) - u * std::exp(-0.5 * u * u) * 0.39894228040143268;
       });
     }
@@ -26,7 +26,7 @@ struct GeluTable {
  private:
   // The polynomial through the Chebyshev nodes of interval i, by divided differences.
   template <class Function>
-  static void fit(int i, float (*coefficients)[kIntervals], Function function) {
+  static void Fit(int i, float (*coefficients)[kIntervals], Function function) {
     double node[kTerms], difference[kTerms], power[kTerms] = {};
     for (int n = 0; n < kTerms; ++n) {
       node[n] = 0.5 * std::cos(3.14159265358979323846 * (n + 0.5) / kTerms);
@@ -45,7 +45,7 @@ struct GeluTable {
   }
 };
 
-inline const GeluTable gelu_table;
+inline const GeluTable kGeluTable;
 
 #if defined(NEONEXT_AVX512)
 
@@ -55,16 +55,16 @@ struct TablePlace {
   Vec::F f;
 
   explicit TablePlace(Vec::F u) {
-    const Vec::F magic = Vec::set1(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to whole numbers
-    const Vec::F rounded = Vec::fma(u, Vec::set1(GeluTable::kPerUnit), magic);
-    interval = Vec::bits(rounded);
-    f = Vec::fma(u, Vec::set1(GeluTable::kPerUnit), Vec::sub(magic, rounded));
+    const Vec::F magic = Vec::Set1(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to whole numbers
+    const Vec::F rounded = Vec::Fma(u, Vec::Set1(GeluTable::kPerUnit), magic);
+    interval = Vec::Bits(rounded);
+    f = Vec::Fma(u, Vec::Set1(GeluTable::kPerUnit), Vec::Sub(magic, rounded));
   }
-  Vec::F look_up(const float (*coefficients)[GeluTable::kIntervals]) const {
-    Vec::F sum = Vec::permute(Vec::load(coefficients[GeluTable::kTerms - 1]), interval);
+  Vec::F LookUp(const float (*coefficients)[GeluTable::kIntervals]) const {
+    Vec::F sum = Vec::Permute(Vec::Load(coefficients[GeluTable::kTerms - 1]), interval);
 #pragma GCC unroll 8
     for (int t = GeluTable::kTerms - 2; t >= 0; --t) {
-      sum = Vec::fma(sum, f, Vec::permute(Vec::load(coefficients[t]), interval));
+      sum = Vec::Fma(sum, f, Vec::Permute(Vec::Load(coefficients[t]), interval));
     }
     return sum;
   }

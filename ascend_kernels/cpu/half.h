@@ -10,9 +10,9 @@ struct Half {
   uint16_t bits;
 };
 
-inline float to_float(float value) { return value; }
+inline float ToFloat(float value) { return value; }
 
-inline float to_float(Half value) {
+inline float ToFloat(Half value) {
   const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
   const uint32_t exponent = (value.bits >> 10) & 0x1fu;
   const uint32_t fraction = value.bits & 0x3ffu;
@@ -27,7 +27,7 @@ inline float to_float(Half value) {
 }
 
 // Round to nearest, ties to even; overflow gives infinity.
-inline Half to_half(float value) {
+inline Half ToHalf(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof(bits));
   const uint32_t sign = (bits >> 16) & 0x8000u;
@@ -50,7 +50,7 @@ inline Half to_half(float value) {
   return Half{static_cast<uint16_t>(sign | result)};
 }
 
-inline void from_float(float value, float* out) { *out = value; }
-inline void from_float(float value, Half* out) { *out = to_half(value); }
+inline void FromFloat(float value, float* out) { *out = value; }
+inline void FromFloat(float value, Half* out) { *out = ToHalf(value); }
 
 }  // namespace neonext

@@ -14,19 +14,19 @@ namespace {
 using namespace neonext;
 
 // Sums that wait for nothing but themselves: enough to keep the multipliers busy, few enough to stay in registers.
-constexpr int kSums = Vec::lanes == 16 ? 24 : 12;
+constexpr int kSums = Vec::kLanes == 16 ? 24 : 12;
 
 // `rounds` times kSums multiply-adds; gives something that depends on them.
-float multiply_add(int64_t rounds) {
-  const Vec::F factor = Vec::set1(0.999f), step = Vec::set1(0.001f);
+float MultiplyAdd(int64_t rounds) {
+  const Vec::F factor = Vec::Set1(0.999f), step = Vec::Set1(0.001f);
   Vec::F sum[kSums];
-  for (int i = 0; i < kSums; ++i) sum[i] = Vec::set1(static_cast<float>(i));
+  for (int i = 0; i < kSums; ++i) sum[i] = Vec::Set1(static_cast<float>(i));
   for (int64_t round = 0; round < rounds; ++round) {
 #pragma GCC unroll 32
-    for (int i = 0; i < kSums; ++i) sum[i] = Vec::fma(sum[i], factor, step);
+    for (int i = 0; i < kSums; ++i) sum[i] = Vec::Fma(sum[i], factor, step);
   }
   float result = 0;
-  for (int i = 0; i < kSums; ++i) result += Vec::sum(sum[i]);
+  for (int i = 0; i < kSums; ++i) result += Vec::Sum(sum[i]);
   return result;
 }
 
@@ -39,12 +39,12 @@ int neonext_copy(int nparam, void** params, int* ndims, int64_t** shapes, const 
   if (nparam != 2) return NEONEXT_BAD_COUNT;
   const Tensor from = arguments[0], to = arguments[1];
   if (from.type != Type::f32 || to.type != Type::f32) return NEONEXT_BAD_TYPE;
-  if (!from.same_shape(to)) return NEONEXT_BAD_SHAPE;
+  if (!from.SameShape(to)) return NEONEXT_BAD_SHAPE;
   constexpr int64_t kPart = 1 << 14;
   const int64_t size = from.size();
-  parallel_for(static_cast<int>((size + kPart - 1) / kPart), [&](int i) {
+  ParallelFor(static_cast<int>((size + kPart - 1) / kPart), [&](int i) {
     const int64_t first = i * kPart;
-    std::memcpy(to.as<float>() + first, from.as<float>() + first, std::min(kPart, size - first) * sizeof(float));
+    std::memcpy(to.As<float>() + first, from.As<float>() + first, std::min(kPart, size - first) * sizeof(float));
   });
   return NEONEXT_OK;
 }
@@ -55,14 +55,14 @@ int neonext_peak(int nparam, void** params, int* ndims, int64_t** shapes, const 
   const Tensor rounds = arguments[0], rate = arguments[1];
   if (rounds.type != Type::f32 || rate.type != Type::f32) return NEONEXT_BAD_TYPE;
   if (rounds.size() != 1 || rate.size() != 1) return NEONEXT_BAD_SHAPE;
-  const int64_t count = std::max<int64_t>(1, static_cast<int64_t>(*rounds.as<float>()));
-  const int threads = thread_count();
+  const int64_t count = std::max<int64_t>(1, static_cast<int64_t>(*rounds.As<float>()));
+  const int threads = ThreadCount();
   std::atomic<float> result{0};
   const auto start = std::chrono::steady_clock::now();
-  parallel_for(threads, [&](int) { result = multiply_add(count); });
+  ParallelFor(threads, [&](int) { result = MultiplyAdd(count); });
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const double operations = 2.0 * kSums * Vec::lanes * count * threads;
-  *rate.as<float>() = result > 0 ? static_cast<float>(operations / seconds * 1e-9) : 0;
+  const double operations = 2.0 * kSums * Vec::kLanes * count * threads;
+  *rate.As<float>() = result > 0 ? static_cast<float>(operations / seconds * 1e-9) : 0;
   return NEONEXT_OK;
 }
 

@@ -11,7 +11,7 @@
 namespace neonext {
 
 template <class T>
-struct Backward {
+struct BackwardTensors {
   const T* x;
   const float* hidden;
   const T *dy, *w1, *w2;
@@ -22,36 +22,36 @@ struct Backward {
 template <class T>
 class BackwardPass {
  public:
-  BackwardPass(const Sizes& sizes, const Backward<T>& arguments)
+  BackwardPass(const Sizes& sizes, const BackwardTensors<T>& arguments)
       : s(sizes),
         a(arguments),
         w1(Scratch::panels1, a.w1, s.channels, s.hidden, true),
         w2(Scratch::panels2, a.w2, s.hidden, s.channels, true),
-        chunk(chunk_size(s.pixels.tiles(), 2 * h_size() * sizeof(float))),
-        dh(scratch(Scratch::dh, chunk * h_size() + WeightGradient::kBehind)),
-        g(scratch(Scratch::gelu, chunk * h_size() + WeightGradient::kBehind)),
+        chunk(ChunkSize(s.pixels.tiles(), 2 * h_size() * sizeof(float))),
+        dh(ScratchFor(Scratch::dh, chunk * h_size() + WeightGradient::kBehind)),
+        g(ScratchFor(Scratch::gelu, chunk * h_size() + WeightGradient::kBehind)),
         xt(Scratch::xt, s.channels, chunk),
         dyt(Scratch::dyt, s.channels, chunk),
         dw1(Scratch::sum1, s.hidden, s.channels),
         dw2(Scratch::sum2, s.hidden, s.channels),
-        db1(scratch(Scratch::bias, s.hidden)) {}
+        db1(ScratchFor(Scratch::bias, s.hidden)) {}
 
-  void run() {
+  void Run() {
     int first = 0;
     do {  // without a pixel once, for sums of zero
       const int count = std::min(chunk, s.pixels.tiles() - first);
-      parallel_tiles(count, 2 * h_size() * sizeof(float), [&](int at, int n) { per_pixel(first, at, n); });
-      parallel_for(dw1.panels(), [&](int panel) {
-        dw1.add(panel, dh, xt, count, first == 0);
-        dw2.add(panel, g, dyt, count, first == 0);
-        sum_of_dh(panel, count, first == 0);
+      ParallelTiles(count, 2 * h_size() * sizeof(float), [&](int at, int n) { PerPixel(first, at, n); });
+      ParallelFor(dw1.panels(), [&](int panel) {
+        dw1.Add(panel, dh, xt, count, first == 0);
+        dw2.Add(panel, g, dyt, count, first == 0);
+        SumOfDh(panel, count, first == 0);
       });
       first += chunk;
     } while (first < s.pixels.tiles());
-    parallel_for(dw1.panels(), [&](int panel) { dw1.write_rows(panel, a.dw1); });
-    parallel_for(dw2.blocks(), [&](int block) { dw2.write_transposed(block, a.dw2); });
-    for (int i = 0; i < s.hidden; ++i) from_float(db1[i], a.db1 + i);
-    sum_over_pixels(s.pixels, a.dy, s.channels, a.db2);
+    ParallelFor(dw1.panels(), [&](int panel) { dw1.write_rows(panel, a.dw1); });
+    ParallelFor(dw2.blocks(), [&](int block) { dw2.WriteTransposed(block, a.dw2); });
+    for (int i = 0; i < s.hidden; ++i) FromFloat(db1[i], a.db1 + i);
+    SumOverPixels(s.pixels, a.dy, s.channels, a.db2);
   }
 
  private:
@@ -59,43 +59,43 @@ class BackwardPass {
   int64_t h_size() const { return static_cast<int64_t>(s.hidden) * kTile; }
 
   // dH = (W2^T dY) slope(H), G = gelu(H) and dX = W1^T dH of tiles at.. of the chunk, and X and dY turned.
-  void per_pixel(int first, int at, int count) {
-    float* x = scratch(Scratch::x, count * c_size());
-    float* dy = scratch(Scratch::dy, count * c_size());
-    load_tiles(s.pixels, a.x, s.channels, first + at, count, x);
-    load_tiles(s.pixels, a.dy, s.channels, first + at, count, dy);
+  void PerPixel(int first, int at, int count) {
+    float* x = ScratchFor(Scratch::x, count * c_size());
+    float* dy = ScratchFor(Scratch::dy, count * c_size());
+    LoadTiles(s.pixels, a.x, s.channels, first + at, count, x);
+    LoadTiles(s.pixels, a.dy, s.channels, first + at, count, dy);
     for (int t = 0; t < count; ++t) {
-      xt.take(x + t * c_size(), at + t);
-      dyt.take(dy + t * c_size(), at + t);
+      xt.Take(x + t * c_size(), at + t);
+      dyt.Take(dy + t * c_size(), at + t);
     }
     float* const dh_at = dh + at * h_size();
-    each_product(w2, dy, count, [&](int t, const float* product, int row, int rows) {
+    EachProduct(w2, dy, count, [&](int t, const float* product, int row, int rows) {
       const int64_t to = t * h_size() + row * kTile;
       const float* h = a.hidden + (first + at) * h_size() + to;
-      for (int i = 0; i < rows * kTile; i += Vec::lanes) {
-        const GeluAndSlope value = gelu_and_slope(Vec::load<1>(&h, i, Vec::mask<1>(Vec::lanes, 1)));
-        Vec::store(g + at * h_size() + to + i, value.gelu);
-        Vec::store(dh_at + to + i, Vec::mul(value.slope, Vec::load(product + i)));
+      for (int i = 0; i < rows * kTile; i += Vec::kLanes) {
+        const GeluAndSlope value = GeluWithSlope(Vec::Load<1>(&h, i, Vec::MakeMask<1>(Vec::kLanes, 1)));
+        Vec::Store(g + at * h_size() + to + i, value.gelu);
+        Vec::Store(dh_at + to + i, Vec::Mul(value.slope, Vec::Load(product + i)));
       }
     });
     const Rows<T> dx{s.pixels, s.channels, a.dx, nullptr, nullptr};
-    each_product(w1, dh_at, count,
-                 [&](int t, const float* product, int row, int rows) { dx.store(product, row, rows, first + at + t); });
+    EachProduct(w1, dh_at, count,
+                [&](int t, const float* product, int row, int rows) { dx.Store(product, row, rows, first + at + t); });
   }
 
-  void sum_of_dh(int panel, int count, bool first) {
+  void SumOfDh(int panel, int count, bool first) {
     for (int row = panel * kRows; row < std::min(s.hidden, (panel + 1) * kRows); ++row) {
-      Vec::F sum = Vec::zero();
+      Vec::F sum = Vec::Zero();
       for (int t = 0; t < count; ++t) {
         const float* values = dh + t * h_size() + row * kTile;
-        for (int i = 0; i < kTile; i += Vec::lanes) sum = Vec::add(sum, Vec::load(values + i));
+        for (int i = 0; i < kTile; i += Vec::kLanes) sum = Vec::Add(sum, Vec::Load(values + i));
       }
-      db1[row] = Vec::sum(sum) + (first ? 0.0f : db1[row]);
+      db1[row] = Vec::Sum(sum) + (first ? 0.0f : db1[row]);
     }
   }
 
   const Sizes& s;
-  const Backward<T>& a;
+  const BackwardTensors<T>& a;
   const Panels w1, w2;  // transposed
   const int chunk;
   float *const dh, *const g;

@@ -18,32 +18,32 @@ template <class T>
 using BackwardKernel = void (*)(const Plan&, const Run&, Workspace&, int, int, const T*, const T*, T*);
 
 template <class S>
-bool matches(const Group& g) {
-  return g.h_out == S::h_out && g.h_in == S::h_in && g.w_in == S::w_in && g.w_out == S::w_out;
+bool Matches(const Group& g) {
+  return g.h_out == S::kHOut && g.h_in == S::kHIn && g.w_in == S::kWIn && g.w_out == S::kWOut;
 }
 
-// Null for blocks of other sizes, which forward_any and backward_any take.
+// Null for blocks of other sizes, which ForwardAny and BackwardAny take.
 template <class T, int planes>
-ForwardKernel<T> forward_kernel(const Group& g) {
-  if (matches<Shape<4, 4, 4, 4>>(g)) return forward_planes<Shape<4, 4, 4, 4>, planes, T>;
-  if (matches<Shape<7, 7, 7, 7>>(g)) return forward_planes<Shape<7, 7, 7, 7>, planes, T>;
-  if (matches<Shape<1, 2, 2, 1>>(g)) return forward_planes<Shape<1, 2, 2, 1>, planes, T>;
+ForwardKernel<T> FindForwardKernel(const Group& g) {
+  if (Matches<Shape<4, 4, 4, 4>>(g)) return ForwardPlanes<Shape<4, 4, 4, 4>, planes, T>;
+  if (Matches<Shape<7, 7, 7, 7>>(g)) return ForwardPlanes<Shape<7, 7, 7, 7>, planes, T>;
+  if (Matches<Shape<1, 2, 2, 1>>(g)) return ForwardPlanes<Shape<1, 2, 2, 1>, planes, T>;
   return nullptr;
 }
 
 template <class T, int planes>
-BackwardKernel<T> backward_kernel(const Group& g) {
-  if (matches<Shape<4, 4, 4, 4>>(g)) return backward_planes<Shape<4, 4, 4, 4>, planes, T>;
-  if (matches<Shape<7, 7, 7, 7>>(g)) return backward_planes<Shape<7, 7, 7, 7>, planes, T>;
-  if (matches<Shape<1, 2, 2, 1>>(g)) return backward_planes<Shape<1, 2, 2, 1>, planes, T>;
+BackwardKernel<T> FindBackwardKernel(const Group& g) {
+  if (Matches<Shape<4, 4, 4, 4>>(g)) return BackwardPlanes<Shape<4, 4, 4, 4>, planes, T>;
+  if (Matches<Shape<7, 7, 7, 7>>(g)) return BackwardPlanes<Shape<7, 7, 7, 7>, planes, T>;
+  if (Matches<Shape<1, 2, 2, 1>>(g)) return BackwardPlanes<Shape<1, 2, 2, 1>, planes, T>;
   return nullptr;
 }
 
 // Y of `channels` channels of `images` images where no kernel is made for the blocks.
 template <class T>
-void forward_images(const Plan& plan, const Run& run, Workspace& work, int channels, int images, const T* x, T* y) {
+void ForwardImages(const Plan& plan, const Run& run, Workspace& work, int channels, int images, const T* x, T* y) {
   const int64_t in = int64_t(plan.h) * plan.w, out = int64_t(plan.h_out) * plan.w_out;
-  const auto any = run.planes == 2 ? forward_any<Vec::max_planes, T> : forward_any<1, T>;
+  const auto any = run.planes == 2 ? ForwardAny<Vec::kMaxPlanes, T> : ForwardAny<1, T>;
   for (int image = 0; image < images; image += run.planes) {
     const int present = std::min(run.planes, images - image);
     for (int c = 0; c < channels; ++c) {
@@ -53,25 +53,25 @@ void forward_images(const Plan& plan, const Run& run, Workspace& work, int chann
       if (run.vectorised) {
         any(plan, run, work[c], xs, ys, present, work.rows());
       } else {
-        forward_plain(plan, run, work[c].a, work[c].b, work[c].bias, xs[0], ys[0], work.rows());
+        ForwardPlain(plan, run, work[c].a, work[c].b, work[c].bias, xs[0], ys[0], work.rows());
       }
     }
   }
 }
 
 template <class T>
-void forward_task(const Call& call, const Task& task) {
+void ForwardTask(const Call& call, const Task& task) {
   const Plan& plan = *call.plan;
   const Run& run = plan.runs[task.run];
   const int64_t in = int64_t(plan.h) * plan.w, out = int64_t(plan.h_out) * plan.w_out;
-  const auto kernel = run.planes == 2 ? forward_kernel<T, Vec::max_planes>(plan.groups[run.group])
-                                      : forward_kernel<T, 1>(plan.groups[run.group]);
+  const auto kernel = run.planes == 2 ? FindForwardKernel<T, Vec::kMaxPlanes>(plan.groups[run.group])
+                                      : FindForwardKernel<T, 1>(plan.groups[run.group]);
   for (int first = task.first; first < task.first + task.count; first += plan.stretch) {
     const int count = std::min(plan.stretch, task.first + task.count - first);
     Workspace work(plan, run, count, false);
     for (int c = 0; c < count; ++c) {
-      work.load(call, work[c], run.first_in_group + first + c);
-      if (call.has_bias) read_floats(call.bias, run.first + first + c, 1, &work[c].bias);
+      work.Load(call, work[c], run.first_in_group + first + c);
+      if (call.has_bias) ReadFloats(call.bias, run.first + first + c, 1, &work[c].bias);
     }
     const int64_t plane = int64_t(task.image) * plan.c + run.first + first;
     const T* const x = static_cast<const T*>(call.x.data) + plane * in;
@@ -80,17 +80,17 @@ void forward_task(const Call& call, const Task& task) {
     if (kernel) {
       kernel(plan, run, work, count, images, x, y);
     } else {
-      forward_images(plan, run, work, count, images, x, y);
+      ForwardImages(plan, run, work, count, images, x, y);
     }
   }
 }
 
 // dX of them, and their sums, likewise.
 template <class T>
-void backward_images(const Plan& plan, const Run& run, Workspace& work, int channels, int images, const T* x,
-                     const T* dy, T* dx) {
+void BackwardImages(const Plan& plan, const Run& run, Workspace& work, int channels, int images, const T* x,
+                    const T* dy, T* dx) {
   const int64_t in = int64_t(plan.h) * plan.w, out = int64_t(plan.h_out) * plan.w_out;
-  const auto any = run.planes == 2 ? backward_any<Vec::max_planes, T> : backward_any<1, T>;
+  const auto any = run.planes == 2 ? BackwardAny<Vec::kMaxPlanes, T> : BackwardAny<1, T>;
   for (int image = 0; image < images; image += run.planes) {
     const int present = std::min(run.planes, images - image);
     for (int c = 0; c < channels; ++c) {
@@ -102,25 +102,25 @@ void backward_images(const Plan& plan, const Run& run, Workspace& work, int chan
       if (run.vectorised) {
         any(plan, run, state, xs, dys, dxs, present, work.rows());
       } else {
-        backward_plain(plan, run, state.a, state.b, xs[0], dys[0], dxs[0], state.sum_a, state.sum_b, state.sum_y,
-                       work.rows());
+        BackwardPlain(plan, run, state.a, state.b, xs[0], dys[0], dxs[0], state.sum_a, state.sum_b, state.sum_y,
+                      work.rows());
       }
     }
   }
 }
 
 template <class T>
-void backward_task(const Call& call, const Task& task) {
+void BackwardTask(const Call& call, const Task& task) {
   const Plan& plan = *call.plan;
   const Run& run = plan.runs[task.run];
   const Group& group = plan.groups[run.group];
-  const auto kernel = run.planes == 2 ? backward_kernel<T, Vec::max_planes>(group) : backward_kernel<T, 1>(group);
+  const auto kernel = run.planes == 2 ? FindBackwardKernel<T, Vec::kMaxPlanes>(group) : FindBackwardKernel<T, 1>(group);
   const int64_t in = int64_t(plan.h) * plan.w, out = int64_t(plan.h_out) * plan.w_out;
   const int64_t left = group.h_out * group.h_in, right = group.w_in * group.w_out;
   for (int first = task.first; first < task.first + task.count; first += plan.stretch) {
     const int count = std::min(plan.stretch, task.first + task.count - first);
     Workspace work(plan, run, count, true);
-    for (int c = 0; c < count; ++c) work.load(call, work[c], run.first_in_group + first + c);
+    for (int c = 0; c < count; ++c) work.Load(call, work[c], run.first_in_group + first + c);
     const int64_t plane = int64_t(task.image) * plan.c + run.first + first;
     const T* const x = static_cast<const T*>(call.x.data) + plane * in;
     const T* const dy = static_cast<const T*>(call.y.data) + plane * out;
@@ -129,11 +129,11 @@ void backward_task(const Call& call, const Task& task) {
     if (kernel) {
       kernel(plan, run, work, count, images, x, dy, dx);
     } else {
-      backward_images(plan, run, work, count, images, x, dy, dx);
+      BackwardImages(plan, run, work, count, images, x, dy, dx);
     }
     for (int c = 0; c < count; ++c) {
       ChannelState& state = work[c];
-      work.reduce(state);
+      work.Reduce(state);
       const int64_t in_group = run.first_in_group + first + c, in_cell = run.first + first + c;
       if (call.partial) {
         float* const at = call.partial + int64_t(task.segment) * plan.gradients;
@@ -141,57 +141,57 @@ void backward_task(const Call& call, const Task& task) {
         std::copy_n(state.b, right, at + plan.right_at[run.group] + in_group * right);
         at[plan.bias_at + in_cell] = state.sum_y[0];
       } else {
-        write_floats(state.sum_a, left, call.dleft[run.group], in_group * left);
-        write_floats(state.b, right, call.dright[run.group], in_group * right);
-        write_floats(state.sum_y, 1, call.dbias, in_cell);
+        WriteFloats(state.sum_a, left, call.dleft[run.group], in_group * left);
+        WriteFloats(state.b, right, call.dright[run.group], in_group * right);
+        WriteFloats(state.sum_y, 1, call.dbias, in_cell);
       }
     }
   }
 }
 
 // Add up the segments in their order, whichever thread finished first.
-void sum_segments(const Call& call) {
+void SumSegments(const Call& call) {
   const Plan& plan = *call.plan;
   for (int s = 1; s < plan.segments; ++s) {
     for (int i = 0; i < plan.gradients; ++i) call.partial[i] += call.partial[int64_t(s) * plan.gradients + i];
   }
   for (size_t g = 0; g < plan.groups.size(); ++g) {
-    write_floats(call.partial + plan.left_at[g], call.dleft[g].size(), call.dleft[g], 0);
-    write_floats(call.partial + plan.right_at[g], call.dright[g].size(), call.dright[g], 0);
+    WriteFloats(call.partial + plan.left_at[g], call.dleft[g].size(), call.dleft[g], 0);
+    WriteFloats(call.partial + plan.right_at[g], call.dright[g].size(), call.dright[g], 0);
   }
-  write_floats(call.partial + plan.bias_at, plan.c, call.dbias, 0);
+  WriteFloats(call.partial + plan.bias_at, plan.c, call.dbias, 0);
 }
 
 // Below this many elements the threads would wait longer for each other than for the work.
 constexpr int64_t kParallel = 1 << 14;
 
-void run_tasks(const Call& call, void (*work)(const Call&, const Task&)) {
+void RunTasks(const Call& call, void (*work)(const Call&, const Task&)) {
   const std::vector<Task>& tasks = call.plan->tasks;
   const int count = static_cast<int>(tasks.size());
   if (std::max(call.x.size(), call.y.size()) < kParallel) {
     for (const Task& task : tasks) work(call, task);
   } else {
-    parallel_for(count, [&](int i) { work(call, tasks[i]); });
+    ParallelFor(count, [&](int i) { work(call, tasks[i]); });
   }
 }
 
-int forward(int count, const Arguments& arguments) {
+int Forward(int count, const Arguments& arguments) {
   Call call;
-  if (const int bad = read_forward(count, arguments, call)) return bad;
-  run_tasks(call, call.x.type == Type::f32 ? forward_task<float> : forward_task<Half>);
+  if (const int bad = ReadForward(count, arguments, call)) return bad;
+  RunTasks(call, call.x.type == Type::f32 ? ForwardTask<float> : ForwardTask<Half>);
   return NEONEXT_OK;
 }
 
-int backward(int count, const Arguments& arguments) {
+int Backward(int count, const Arguments& arguments) {
   Call call;
-  if (const int bad = read_backward(count, arguments, call)) return bad;
+  if (const int bad = ReadBackward(count, arguments, call)) return bad;
   Aligned<float> partial;
   if (call.plan->segments > 1) {
     partial.resize(int64_t(call.plan->segments) * call.plan->gradients);
     call.partial = partial.data();
   }
-  run_tasks(call, call.x.type == Type::f32 ? backward_task<float> : backward_task<Half>);
-  if (call.partial) sum_segments(call);
+  RunTasks(call, call.x.type == Type::f32 ? BackwardTask<float> : BackwardTask<Half>);
+  if (call.partial) SumSegments(call);
   return NEONEXT_OK;
 }
 
@@ -202,7 +202,7 @@ extern "C" {
 
 int neocell_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, void*) {
   try {
-    return neonext::forward(nparam, {params, ndims, shapes, dtypes});
+    return neonext::Forward(nparam, {params, ndims, shapes, dtypes});
   } catch (const std::bad_alloc&) {
     return NEONEXT_NO_MEMORY;
   }
@@ -210,16 +210,16 @@ int neocell_forward(int nparam, void** params, int* ndims, int64_t** shapes, con
 
 int neocell_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, void*) {
   try {
-    return neonext::backward(nparam, {params, ndims, shapes, dtypes});
+    return neonext::Backward(nparam, {params, ndims, shapes, dtypes});
   } catch (const std::bad_alloc&) {
     return NEONEXT_NO_MEMORY;
   }
 }
 
-void neonext_set_threads(int count) { neonext::set_thread_count(count); }
+void neonext_set_threads(int count) { neonext::SetThreadCount(count); }
 
-int neonext_threads() { return neonext::thread_count(); }
+int neonext_threads() { return neonext::ThreadCount(); }
 
-const char* neonext_simd() { return neonext::Vec::name; }
+const char* neonext_simd() { return neonext::Vec::kName; }
 
 }  // extern "C"

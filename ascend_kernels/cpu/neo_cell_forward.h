@@ -13,37 +13,37 @@ namespace neonext {
 
 // One tile. cut: Run::cut if `block` is the one that is cut in two, else 0.
 template <class S, int planes, class T>
-[[gnu::always_inline]] inline void forward_tile(const Plan& plan, const ChannelState& channel, Vec::F bias,
-                                                const Column& column, const Block& block, int cut, const T* const* x,
-                                                T* const* y) {
-  Vec::F x_row[S::h_in], b[S::w_in];
-  Vec::I lane_of[S::w_in];
-  for (int i = 0; i < S::w_in; ++i) {
-    b[i] = Vec::load(channel.b + column.b_at + i * Vec::lanes);
-    lane_of[i] = Vec::load_index(column.lane_of + i * Vec::lanes);
+[[gnu::always_inline]] inline void ForwardTile(const Plan& plan, const ChannelState& channel, Vec::F bias,
+                                               const Column& column, const Block& block, int cut, const T* const* x,
+                                               T* const* y) {
+  Vec::F x_row[S::kHIn], b[S::kWIn];
+  Vec::I lane_of[S::kWIn];
+  for (int i = 0; i < S::kWIn; ++i) {
+    b[i] = Vec::Load(channel.b + column.b_at + i * Vec::kLanes);
+    lane_of[i] = Vec::LoadIndex(column.lane_of + i * Vec::kLanes);
   }
   const ptrdiff_t w = plan.w, w_out = plan.w_out;  // stores might be to anywhere, as far as the compiler knows
   const float* const left = cut ? channel.a_cut : channel.a;
-  const auto load = [&](ptrdiff_t row) { return Vec::load<planes>(x, row * w + column.in_at, column.in_mask); };
+  const auto load = [&](ptrdiff_t row) { return Vec::Load<planes>(x, row * w + column.in_at, column.in_mask); };
   const auto store = [&](ptrdiff_t row, int i) {  // i: the row of A
-    const float* const a = left + i * S::h_in;
-    const Vec::F t = dot<S::h_in>([&](int p) { return Vec::set1(a[p]); }, [&](int p) { return x_row[p]; });
-    const auto term = [&](int q) { return S::w_in == S::w_out && q == 0 ? t : Vec::permute(t, lane_of[q]); };
-    const Vec::F out = dot<S::w_in>(term, [&](int q) { return b[q]; }, &bias);
-    Vec::store<planes>(y, row * w_out + column.out_at, column.out_mask, out);
+    const float* const a = left + i * S::kHIn;
+    const Vec::F t = Dot<S::kHIn>([&](int p) { return Vec::Set1(a[p]); }, [&](int p) { return x_row[p]; });
+    const auto term = [&](int q) { return S::kWIn == S::kWOut && q == 0 ? t : Vec::Permute(t, lane_of[q]); };
+    const Vec::F out = Dot<S::kWIn>(term, [&](int q) { return b[q]; }, &bias);
+    Vec::Store<planes>(y, row * w_out + column.out_at, column.out_mask, out);
   };
   if (cut) {  // its first rows are at the bottom of the plane, the others at the top
     const int from[] = {block.in.at, -cut};
     const auto row = [&](int i) { return from[i >= cut] + i; };
-    for (int p = 0; p < S::h_in; ++p) x_row[p] = load(row(p));
-    for (int i = 0; i < S::h_in; ++i) store(row(i), i);
-  } else if (block.in.count == S::h_in && block.out.count == S::h_out) {
-    for (int p = 0; p < S::h_in; ++p) x_row[p] = load(block.in.at + p);
-    for (int i = 0; i < S::h_out; ++i) store(block.out.at + i, i);
+    for (int p = 0; p < S::kHIn; ++p) x_row[p] = load(row(p));
+    for (int i = 0; i < S::kHIn; ++i) store(row(i), i);
+  } else if (block.in.count == S::kHIn && block.out.count == S::kHOut) {
+    for (int p = 0; p < S::kHIn; ++p) x_row[p] = load(block.in.at + p);
+    for (int i = 0; i < S::kHOut; ++i) store(block.out.at + i, i);
   } else {
-    for (int p = 0; p < S::h_in; ++p) {
+    for (int p = 0; p < S::kHIn; ++p) {
       const bool inside = p >= block.in.first && p < block.in.first + block.in.count;
-      x_row[p] = inside ? load(block.in.at + p - block.in.first) : Vec::zero();
+      x_row[p] = inside ? load(block.in.at + p - block.in.first) : Vec::Zero();
     }
     for (int i = 0; i < block.out.count; ++i) store(block.out.at + i, block.out.first + i);
   }
@@ -51,9 +51,9 @@ template <class S, int planes, class T>
 
 // Y of `channels` channels of `images` images, x and y being the first plane.
 template <class S, int planes, class T>
-void forward_planes(const Plan& plan, const Run& run, const Workspace& work, int channels, int images, const T* x,
-                    T* y) {
-  const bool fetch = planes == 1 && worth_fetching<T>(plan, channels);
+void ForwardPlanes(const Plan& plan, const Run& run, const Workspace& work, int channels, int images, const T* x,
+                   T* y) {
+  const bool fetch = planes == 1 && WorthFetching<T>(plan, channels);
   const ptrdiff_t in = ptrdiff_t(plan.h) * plan.w, out = ptrdiff_t(plan.h_out) * plan.w_out;
   const Block *const rows = run.rows.data(), *const last_row = rows + run.rows.size();
   const int run_cut = run.cut;
@@ -63,23 +63,23 @@ void forward_planes(const Plan& plan, const Run& run, const Workspace& work, int
     for (int image = 0; image < images; image += planes) {
       if (present != std::min(planes, images - image)) {
         present = std::min(planes, images - image);
-        count = fill_columns<planes, S::w_in>(run, &Pattern::forward, first, present, columns);
+        count = FillColumns<planes, S::kWIn>(run, &Pattern::forward, first, present, columns);
       }
       for (int channel = 0; channel < channels; ++channel) {
         const T* const x_at = x + (ptrdiff_t(image) * plan.c + channel) * in;
         T* const y_at = y + (ptrdiff_t(image) * plan.c + channel) * out;
         const T* const xs[] = {x_at, x_at + (present - 1) * plan.c * in};
         T* const ys[] = {y_at, y_at + (present - 1) * plan.c * out};
-        const Vec::F bias = Vec::set1(work[channel].bias);
+        const Vec::F bias = Vec::Set1(work[channel].bias);
         for (const Block* row = rows + (run_cut > 0); row < last_row; ++row) {
           const Block& block = *row;
           const int cut = row == last_row - 1 ? run_cut : 0;
           for (int c = 0; c < count; ++c) {
             if (fetch) {
-              fetch_ahead<S::h_in, false>(x_at + ptrdiff_t(block.in.at) * plan.w, first + c);
-              fetch_ahead<S::h_out, true>(y_at + ptrdiff_t(block.out.at) * plan.w_out, first + c);
+              FetchAhead<S::kHIn, false>(x_at + ptrdiff_t(block.in.at) * plan.w, first + c);
+              FetchAhead<S::kHOut, true>(y_at + ptrdiff_t(block.out.at) * plan.w_out, first + c);
             }
-            forward_tile<S, planes>(plan, work[channel], bias, columns[c], block, cut, xs, ys);
+            ForwardTile<S, planes>(plan, work[channel], bias, columns[c], block, cut, xs, ys);
           }
         }
       }

@@ -23,7 +23,7 @@ namespace {
 // A thread that waits looks again for this long before it sleeps: waking it takes longer than a small operator runs.
 constexpr auto kSpin = std::chrono::microseconds(50);
 
-inline void relax() {
+inline void Relax() {
 #if defined(__x86_64__)
   _mm_pause();
 #else
@@ -32,12 +32,12 @@ inline void relax() {
 }
 
 template <class Condition>
-bool spin_until(Condition condition) {
+bool SpinUntil(Condition condition) {
   const auto deadline = std::chrono::steady_clock::now() + kSpin;
   do {
     for (int i = 0; i < 32; ++i) {
       if (condition()) return true;
-      relax();
+      Relax();
     }
   } while (std::chrono::steady_clock::now() < deadline);
   return condition();
@@ -49,28 +49,28 @@ class Pool {
  public:
   static constexpr int kThreads = 64;
 
-  void run(int count, const std::function<void(int)>& task, int threads) {
+  void Run(int count, const std::function<void(int)>& task, int threads) {
     while (static_cast<int>(workers_.size()) < threads - 1) {
-      std::thread worker([this, id = static_cast<int>(workers_.size()) + 1] { work(id); });
+      std::thread worker([this, id = static_cast<int>(workers_.size()) + 1] { Work(id); });
       workers_.push_back(worker.native_handle());
       worker.detach();
     }
-    keep_off(sched_getcpu());
+    KeepOff(sched_getcpu());
     {
       std::lock_guard<std::mutex> lock(mutex_);
       task_ = &task;
       threads_ = threads;
-      for (int t = 0; t < threads; ++t) parts_[t].next.store(part(t, count), std::memory_order_relaxed);
-      for (int t = 0; t < threads; ++t) parts_[t].end = part(t + 1, count);
+      for (int t = 0; t < threads; ++t) parts_[t].next.store(PartBegin(t, count), std::memory_order_relaxed);
+      for (int t = 0; t < threads; ++t) parts_[t].end = PartBegin(t + 1, count);
       round_.fetch_add(1, std::memory_order_release);
     }
     if (sleeping_.load() > 0) wake_.notify_all();
-    take(task, 0, threads);
+    Take(task, 0, threads);
     {
       std::lock_guard<std::mutex> lock(mutex_);
       task_ = nullptr;  // who comes now is too late
     }
-    if (!spin_until([this] { return busy_.load(std::memory_order_acquire) == 0; })) {
+    if (!SpinUntil([this] { return busy_.load(std::memory_order_acquire) == 0; })) {
       std::unique_lock<std::mutex> lock(mutex_);
       done_.wait(lock, [this] { return busy_.load() == 0; });
     }
@@ -84,7 +84,7 @@ class Pool {
 
   // A worker that wakes up on the caller's processor while the others are busy waits there until the caller has done
   // all the work: two threads on two processors then take as long as one.
-  void keep_off(int processor) {
+  void KeepOff(int processor) {
     constexpr size_t kFew = 8;  // with more, one that waits matters less than the calls to move them all
     if ((processor == caller_at_ && placed_ == workers_.size()) || workers_.size() > kFew) return;
     cpu_set_t allowed;
@@ -95,20 +95,20 @@ class Pool {
     caller_at_ = processor, placed_ = workers_.size();
   }
 
-  int part(int t, int count) const { return static_cast<int>(int64_t(count) * t / threads_); }
+  int PartBegin(int t, int count) const { return static_cast<int>(int64_t(count) * t / threads_); }
 
-  void take(const std::function<void(int)>& task, int id, int threads) {
+  void Take(const std::function<void(int)>& task, int id, int threads) {
     for (int t = 0; t < threads; ++t) {
       Part& part = parts_[(id + t) % threads];
       for (int i; (i = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;) task(i);
     }
   }
 
-  void work(int id) {
+  void Work(int id) {
     uint64_t seen = 0;
     for (;;) {
       const auto called = [&] { return round_.load(std::memory_order_acquire) != seen; };
-      spin_until(called);
+      SpinUntil(called);
       const std::function<void(int)>* task;
       int threads;
       {
@@ -122,7 +122,7 @@ class Pool {
         if (task) busy_.fetch_add(1);
       }
       if (!task) continue;
-      take(*task, id, threads);
+      Take(*task, id, threads);
       std::lock_guard<std::mutex> lock(mutex_);
       if (busy_.fetch_sub(1, std::memory_order_release) == 1) done_.notify_one();
     }
@@ -144,14 +144,14 @@ std::mutex g_mutex;
 std::atomic<int> g_threads{0};
 
 // MindSpore sets OMP_NUM_THREADS when it is imported, to its own taste, so that variable cannot be the user's word.
-int default_threads() {
+int DefaultThreads() {
   const char* text = std::getenv("NEONEXT_NUM_THREADS");
   const int wanted = text ? std::atoi(text) : 0;
   return wanted > 0 ? wanted : std::max(1u, std::thread::hardware_concurrency());
 }
 
 // Threads do not survive a fork, so a child starts its own pool. A pool is never destroyed: its threads sleep.
-Pool& pool() {
+Pool& ThisPool() {
   static Pool* current = nullptr;
   static pid_t owner = 0;
   if (owner != getpid()) {
@@ -163,22 +163,22 @@ Pool& pool() {
 
 }  // namespace
 
-int thread_count() {
+int ThreadCount() {
   int count = g_threads.load();
-  if (count == 0) g_threads.store(count = default_threads());
+  if (count == 0) g_threads.store(count = DefaultThreads());
   return count;
 }
 
-void set_thread_count(int count) { g_threads.store(std::max(0, count)); }
+void SetThreadCount(int count) { g_threads.store(std::max(0, count)); }
 
-void parallel_for(int count, const std::function<void(int)>& task) {
-  const int threads = std::min({thread_count(), count, Pool::kThreads});
+void ParallelFor(int count, const std::function<void(int)>& task) {
+  const int threads = std::min({ThreadCount(), count, Pool::kThreads});
   std::unique_lock<std::mutex> lock(g_mutex, std::defer_lock);
   if (threads <= 1 || !lock.try_lock()) {
     for (int i = 0; i < count; ++i) task(i);
     return;
   }
-  pool().run(count, task, threads);
+  ThisPool().Run(count, task, threads);
 }
 
 }  // namespace neonext

@@ -15,12 +15,12 @@ struct Pixels {
   int64_t images, length;
 
   int64_t count() const { return images * length; }
-  int tiles() const { return parts(count(), kTile); }
+  int tiles() const { return Parts(count(), kTile); }
 
   // Calls work(tile, column in it, pixel in the plane, number of pixels, image) for every stretch of `count` tiles from
   // `first` on that lies in one tile and one image; tiles are counted from `first`.
   template <class Work>
-  void each_stretch(int first, int count, Work work) const {
+  void EachStretch(int first, int count, Work work) const {
     int64_t pixel = static_cast<int64_t>(first) * kTile;
     const int64_t begin = pixel, end = std::min(pixel + static_cast<int64_t>(count) * kTile, this->count());
     while (pixel < end) {
@@ -33,23 +33,23 @@ struct Pixels {
 };
 
 // Of x (N, C, ...).
-inline Pixels pixels_of(const Tensor& x) {
+inline Pixels PixelsOf(const Tensor& x) {
   return {x.shape[0], x.size() / std::max<int64_t>(1, x.shape[0] * x.shape[1])};
 }
 
 // Some tiles of x (N, channels, L), one behind the other.
 template <class T>
-inline void load_tiles(const Pixels& pixels, const T* x, int channels, int first, int count, float* out) {
+inline void LoadTiles(const Pixels& pixels, const T* x, int channels, int first, int count, float* out) {
   const int64_t tile_size = static_cast<int64_t>(channels) * kTile;
   if ((first + count) * static_cast<int64_t>(kTile) > pixels.count()) {
     std::fill_n(out + (count - 1) * tile_size, tile_size, 0.0f);
   }
-  pixels.each_stretch(first, count, [&](int tile, int column, int64_t at, int size, int64_t image) {
+  pixels.EachStretch(first, count, [&](int tile, int column, int64_t at, int size, int64_t image) {
     const T* from = x + image * channels * pixels.length + at;
     float* to = out + tile * tile_size + column;
-    each_vector(size, [&](int i, Vec::Mask m) {
+    EachVector(size, [&](int i, Vec::Mask m) {
       for (int c = 0; c < channels; ++c) {
-        Vec::store<1>(&to, static_cast<ptrdiff_t>(c) * kTile + i, m, Vec::load<1>(&from, c * pixels.length + i, m));
+        Vec::Store<1>(&to, static_cast<ptrdiff_t>(c) * kTile + i, m, Vec::Load<1>(&from, c * pixels.length + i, m));
       }
     });
   });
@@ -64,18 +64,18 @@ struct Rows {
   T* y;
   const T *bias, *added;
 
-  void store(const float* values, int first, int rows, int tile) const {
-    pixels.each_stretch(tile, 1, [&](int, int column, int64_t at, int size, int64_t image) {
+  void Store(const float* values, int first, int rows, int tile) const {
+    pixels.EachStretch(tile, 1, [&](int, int column, int64_t at, int size, int64_t image) {
       const int64_t start = (image * channels + first) * pixels.length + at;
       T* to = y + start;
       const T* other = added ? added + start : nullptr;
-      each_vector(size, [&](int i, Vec::Mask m) {
+      EachVector(size, [&](int i, Vec::Mask m) {
         const float* from = values + column;
         for (int r = 0; r < rows; ++r) {
-          Vec::F value = Vec::load<1>(&from, r * kTile + i, m);
-          if (bias) value = Vec::add(value, Vec::set1(to_float(bias[first + r])));
-          if (other) value = Vec::add(value, Vec::load<1>(&other, r * pixels.length + i, m));
-          Vec::store<1>(&to, r * pixels.length + i, m, value);
+          Vec::F value = Vec::Load<1>(&from, r * kTile + i, m);
+          if (bias) value = Vec::Add(value, Vec::Set1(ToFloat(bias[first + r])));
+          if (other) value = Vec::Add(value, Vec::Load<1>(&other, r * pixels.length + i, m));
+          Vec::Store<1>(&to, r * pixels.length + i, m, value);
         }
       });
     });
@@ -88,11 +88,11 @@ constexpr int64_t kNear = 2 << 20;  // bytes
 // Calls work(first, count) for groups of the tiles 0..count - 1, shared out evenly over the threads; tile_bytes: what a
 // tile occupies while it is worked on.
 template <class Work>
-inline void parallel_tiles(int tiles, int64_t tile_bytes, Work work) {
+inline void ParallelTiles(int tiles, int64_t tile_bytes, Work work) {
   const int most = static_cast<int>(std::max<int64_t>(2, kNear / tile_bytes));
-  const int pairs = parts(tiles, 2), threads = thread_count();
-  const int tasks = std::min(pairs, parts(parts(tiles, most), threads) * threads);
-  parallel_for(tasks, [&](int i) {
+  const int pairs = Parts(tiles, 2), threads = ThreadCount();
+  const int tasks = std::min(pairs, Parts(Parts(tiles, most), threads) * threads);
+  ParallelFor(tasks, [&](int i) {
     const int first = 2 * static_cast<int>(int64_t(pairs) * i / tasks);
     const int last = std::min(tiles, 2 * static_cast<int>(int64_t(pairs) * (i + 1) / tasks));
     work(first, last - first);
@@ -101,12 +101,12 @@ inline void parallel_tiles(int tiles, int64_t tile_bytes, Work work) {
 
 // Calls work(panel, tile, product of both, its first row, its number of rows) for all panels and `count` tiles.
 template <class Work>
-inline void each_product(const Panels& left, const float* tiles, int count, Work work) {
+inline void EachProduct(const Panels& left, const float* tiles, int count, Work work) {
   const int64_t size = static_cast<int64_t>(left.depth) * kTile;
   for (int panel = 0; panel < left.count(); ++panel) {
     for (int t = 0; t < count; t += 2) {
       const bool both = t + 1 < count;
-      const Product product = left.times(panel, tiles + t * size, both ? tiles + (t + 1) * size : nullptr);
+      const Product product = left.Times(panel, tiles + t * size, both ? tiles + (t + 1) * size : nullptr);
       work(t, product.first, panel * kRows, left.rows_in(panel));
       if (both) work(t + 1, product.second, panel * kRows, left.rows_in(panel));
     }

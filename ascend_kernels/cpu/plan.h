@@ -93,7 +93,7 @@ struct Plan {
 };
 
 // Plans are kept, since a network asks for the same few again and again.
-std::shared_ptr<const Plan> plan_for(const std::vector<Group>& groups, int n, int c, int h, int w, int lanes,
-                                     int max_planes);
+std::shared_ptr<const Plan> PlanFor(const std::vector<Group>& groups, int n, int c, int h, int w, int lanes,
+                                    int max_planes);
 
 }  // namespace neonext

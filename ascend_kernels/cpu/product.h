@@ -16,14 +16,14 @@ namespace neonext {
 
 constexpr int kTile = 16;  // floats in a row of a tile, and values of a row in a line of a panel
 // With two vectors a row, as many as the registers hold beside two vectors of the right matrix and a value of the left.
-constexpr int kRows = Vec::lanes == 16 ? 14 : 6;
+constexpr int kRows = Vec::kLanes == 16 ? 14 : 6;
 constexpr int kLine = kRows * kTile;
 
-inline int parts(int64_t size, int of) { return static_cast<int>((size + of - 1) / of); }
+inline int Parts(int64_t size, int of) { return static_cast<int>((size + of - 1) / of); }
 
 // Memory of this thread that stays for its next call; the names tell pieces apart that are in use at the same time.
 enum class Scratch { x, dy, hidden, panels1, panels2, dh, gelu, xt, dyt, sum1, sum2, bias, count };
-inline float* scratch(Scratch which, int64_t size) {
+inline float* ScratchFor(Scratch which, int64_t size) {
   static thread_local Aligned<float> pieces[static_cast<int>(Scratch::count)];
   Aligned<float>& piece = pieces[static_cast<int>(which)];
   if (static_cast<int64_t>(piece.size()) < size) piece.resize(size);
@@ -32,18 +32,18 @@ inline float* scratch(Scratch which, int64_t size) {
 
 // Calls work(at, mask) for the vectors that cover `count` values.
 template <class Work>
-inline void each_vector(int count, Work work) {
-  for (int i = 0; i < count; i += Vec::lanes) work(i, Vec::mask<1>(std::min<int>(Vec::lanes, count - i), 1));
+inline void EachVector(int count, Work work) {
+  for (int i = 0; i < count; i += Vec::kLanes) work(i, Vec::MakeMask<1>(std::min<int>(Vec::kLanes, count - i), 1));
 }
 
 // out[v] (kRows x lanes, in rows of kTile) = panel (kRows x depth) times the columns at right[v], rows of kTile.
 // Sums run over the depth in order, so that they do not depend on how the columns are put together.
 template <int vectors>
-inline void multiply_vectors(const float* line, int64_t line_stride, const float* const* right, int depth,
-                             float* const* out) {
+inline void MultiplyVectors(const float* line, int64_t line_stride, const float* const* right, int depth,
+                            float* const* out) {
   Vec::F sum[kRows][vectors];
   for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < vectors; ++v) sum[r][v] = Vec::zero();
+    for (int v = 0; v < vectors; ++v) sum[r][v] = Vec::Zero();
   }
   const float* row[vectors];
   for (int v = 0; v < vectors; ++v) row[v] = right[v];
@@ -52,19 +52,19 @@ inline void multiply_vectors(const float* line, int64_t line_stride, const float
     for (int i = 0; i < count; ++i) {
       Vec::F value[vectors];
       for (int v = 0; v < vectors; ++v) {
-        value[v] = Vec::load(row[v]);
+        value[v] = Vec::Load(row[v]);
         row[v] += kTile;
       }
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
-        const Vec::F left = Vec::set1(line[r * kTile + i]);
-        for (int v = 0; v < vectors; ++v) sum[r][v] = Vec::fma(left, value[v], sum[r][v]);
+        const Vec::F left = Vec::Set1(line[r * kTile + i]);
+        for (int v = 0; v < vectors; ++v) sum[r][v] = Vec::Fma(left, value[v], sum[r][v]);
       }
     }
   }
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < vectors; ++v) Vec::store(out[v] + r * kTile, sum[r][v]);
+    for (int v = 0; v < vectors; ++v) Vec::Store(out[v] + r * kTile, sum[r][v]);
   }
 }
 
@@ -73,22 +73,22 @@ struct Product {
   alignas(64) float first[kLine], second[kLine];
 
   Product(const float* panel, int64_t line_stride, const float* tile, const float* other, int depth) {
-    if constexpr (Vec::lanes == kTile) {
+    if constexpr (Vec::kLanes == kTile) {
       const float* right[] = {tile, other};
       float* out[] = {first, second};
-      other ? multiply_vectors<2>(panel, line_stride, right, depth, out)
-            : multiply_vectors<1>(panel, line_stride, right, depth, out);
+      other ? MultiplyVectors<2>(panel, line_stride, right, depth, out)
+            : MultiplyVectors<1>(panel, line_stride, right, depth, out);
     } else {
-      halves(panel, line_stride, tile, depth, first);
-      if (other) halves(panel, line_stride, other, depth, second);
+      Halves(panel, line_stride, tile, depth, first);
+      if (other) Halves(panel, line_stride, other, depth, second);
     }
   }
 
  private:
-  static void halves(const float* panel, int64_t line_stride, const float* tile, int depth, float* to) {
-    const float* right[] = {tile, tile + Vec::lanes};
-    float* out[] = {to, to + Vec::lanes};
-    multiply_vectors<2>(panel, line_stride, right, depth, out);
+  static void Halves(const float* panel, int64_t line_stride, const float* tile, int depth, float* to) {
+    const float* right[] = {tile, tile + Vec::kLanes};
+    float* out[] = {to, to + Vec::kLanes};
+    MultiplyVectors<2>(panel, line_stride, right, depth, out);
   }
 };
 
@@ -96,7 +96,7 @@ constexpr int kBlock = 8;
 
 // to[c][r] = from[r][c] for a block of rows x columns (at most 8 x 8).
 template <class T>
-inline void transpose_block(const T* from, int64_t from_stride, int rows, int columns, float* to, int64_t to_stride) {
+inline void TransposeBlock(const T* from, int64_t from_stride, int rows, int columns, float* to, int64_t to_stride) {
 #if defined(NEONEXT_AVX512) || defined(NEONEXT_AVX2)
   if constexpr (sizeof(T) == sizeof(float)) {
     if (rows == kBlock && columns == kBlock) {
@@ -121,7 +121,7 @@ inline void transpose_block(const T* from, int64_t from_stride, int rows, int co
   }
 #endif
   for (int c = 0; c < columns; ++c) {
-    for (int r = 0; r < rows; ++r) to[c * to_stride + r] = to_float(from[r * from_stride + c]);
+    for (int r = 0; r < rows; ++r) to[c * to_stride + r] = ToFloat(from[r * from_stride + c]);
   }
 }
 
@@ -131,16 +131,16 @@ class Panels {
   // matrix (rows, depth); transposed: it is stored as (depth, rows).
   template <class T>
   Panels(Scratch where, const T* matrix, int rows, int depth, bool transposed = false)
-      : rows(rows), depth(depth), size_(static_cast<int64_t>(parts(depth, kTile)) * kLine) {
-    data_ = scratch(where, count() * size_);
-    parallel_for(count(), [&](int i) {
+      : rows(rows), depth(depth), size_(static_cast<int64_t>(Parts(depth, kTile)) * kLine) {
+    data_ = ScratchFor(where, count() * size_);
+    ParallelFor(count(), [&](int i) {
       float* panel = data_ + i * size_;
       const int first = i * kRows, present = rows_in(i);
       if (present < kRows) std::fill_n(panel, size_, 0.0f);
       for (int k = 0; k < depth; k += kTile, panel += kLine) {
         if (transposed) {
-          take_columns(matrix + static_cast<int64_t>(k) * rows + first, rows, present, std::min(kTile, depth - k),
-                       panel);
+          TakeColumns(matrix + static_cast<int64_t>(k) * rows + first, rows, present, std::min(kTile, depth - k),
+                      panel);
         } else {
           take_rows(matrix + static_cast<int64_t>(first) * depth + k, depth, present, std::min(kTile, depth - k),
                     panel);
@@ -149,9 +149,9 @@ class Panels {
     });
   }
 
-  int count() const { return parts(rows, kRows); }
+  int count() const { return Parts(rows, kRows); }
   int rows_in(int panel) const { return std::min(kRows, rows - panel * kRows); }
-  Product times(int panel, const float* tile, const float* other) const {
+  Product Times(int panel, const float* tile, const float* other) const {
     return Product(data_ + panel * size_, kLine, tile, other, depth);
   }
 
@@ -161,15 +161,15 @@ class Panels {
   template <class T>
   static void take_rows(const T* from, int64_t stride, int rows, int count, float* line) {
     for (int r = 0; r < rows; ++r, from += stride, line += kTile) {
-      each_vector(count, [&](int i, Vec::Mask m) { Vec::store(line + i, Vec::load<1>(&from, i, m)); });
+      EachVector(count, [&](int i, Vec::Mask m) { Vec::Store(line + i, Vec::Load<1>(&from, i, m)); });
     }
   }
   template <class T>
-  static void take_columns(const T* from, int64_t stride, int rows, int count, float* line) {
+  static void TakeColumns(const T* from, int64_t stride, int rows, int count, float* line) {
     for (int k = 0; k < count; k += kBlock) {
       for (int r = 0; r < rows; r += kBlock) {
-        transpose_block(from + k * stride + r, stride, std::min(kBlock, count - k), std::min(kBlock, rows - r),
-                        line + r * kTile + k, kTile);
+        TransposeBlock(from + k * stride + r, stride, std::min(kBlock, count - k), std::min(kBlock, rows - r),
+                       line + r * kTile + k, kTile);
       }
     }
   }

@@ -25,27 +25,27 @@ namespace neonext {
 // Masks of the narrower variants count lanes: a partial vector always starts at lane 0.
 struct Vec : Vec8 {
   using Mask = int;
-  static constexpr int lanes = 8;
-  static constexpr int max_planes = 1;
-  using Vec8::load;
-  using Vec8::store;
+  static constexpr int kLanes = 8;
+  static constexpr int kMaxPlanes = 1;
+  using Vec8::Load;
+  using Vec8::Store;
 
-  static float sum(F v) {
+  static float Sum(F v) {
     alignas(32) float l[8];
-    store(l, v);
+    Store(l, v);
     return ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]));
   }
   template <int planes>
-  static Mask mask(int count, int) {
+  static Mask MakeMask(int count, int) {
     return count;
   }
   template <int planes, class T>
-  static F load(const T* const* p, ptrdiff_t at, Mask m) {
-    return m == lanes ? load_unaligned(p[0] + at) : load_first(p[0] + at, m);
+  static F Load(const T* const* p, ptrdiff_t at, Mask m) {
+    return m == kLanes ? LoadUnaligned(p[0] + at) : LoadFirst(p[0] + at, m);
   }
   template <int planes, class T>
-  static void store(T* const* p, ptrdiff_t at, Mask m, F v) {
-    m == lanes ? store_unaligned(p[0] + at, v) : store_first(p[0] + at, m, v);
+  static void Store(T* const* p, ptrdiff_t at, Mask m, F v) {
+    m == kLanes ? StoreUnaligned(p[0] + at, v) : StoreFirst(p[0] + at, m, v);
   }
 };
 

@@ -18,60 +18,60 @@ struct Vec8 {
   struct I {  // byte numbers, as table look-ups want them
     uint8x16_t lo, hi;
   };
-  static constexpr const char* name = "neon";
+  static constexpr const char* kName = "neon";
 
-  static F zero() { return set1(0.0f); }
-  static F set1(float v) { return {vdupq_n_f32(v), vdupq_n_f32(v)}; }
-  static F add(F a, F b) { return {vaddq_f32(a.lo, b.lo), vaddq_f32(a.hi, b.hi)}; }
-  static F sub(F a, F b) { return {vsubq_f32(a.lo, b.lo), vsubq_f32(a.hi, b.hi)}; }
-  static F mul(F a, F b) { return {vmulq_f32(a.lo, b.lo), vmulq_f32(a.hi, b.hi)}; }
-  static F div(F a, F b) { return {vdivq_f32(a.lo, b.lo), vdivq_f32(a.hi, b.hi)}; }
-  static F min(F a, F b) { return {vminq_f32(a.lo, b.lo), vminq_f32(a.hi, b.hi)}; }
-  static F fma(F a, F b, F c) { return {vfmaq_f32(c.lo, a.lo, b.lo), vfmaq_f32(c.hi, a.hi, b.hi)}; }
-  static F abs(F a) { return {vabsq_f32(a.lo), vabsq_f32(a.hi)}; }
-  static F round(F a) { return {vrndnq_f32(a.lo), vrndnq_f32(a.hi)}; }
-  static F pow2(F n) { return {pow2(n.lo), pow2(n.hi)}; }  // -126 <= n <= 127
-  static F select_negative(F x, F negative, F other) {
+  static F Zero() { return Set1(0.0f); }
+  static F Set1(float v) { return {vdupq_n_f32(v), vdupq_n_f32(v)}; }
+  static F Add(F a, F b) { return {vaddq_f32(a.lo, b.lo), vaddq_f32(a.hi, b.hi)}; }
+  static F Sub(F a, F b) { return {vsubq_f32(a.lo, b.lo), vsubq_f32(a.hi, b.hi)}; }
+  static F Mul(F a, F b) { return {vmulq_f32(a.lo, b.lo), vmulq_f32(a.hi, b.hi)}; }
+  static F Div(F a, F b) { return {vdivq_f32(a.lo, b.lo), vdivq_f32(a.hi, b.hi)}; }
+  static F Min(F a, F b) { return {vminq_f32(a.lo, b.lo), vminq_f32(a.hi, b.hi)}; }
+  static F Fma(F a, F b, F c) { return {vfmaq_f32(c.lo, a.lo, b.lo), vfmaq_f32(c.hi, a.hi, b.hi)}; }
+  static F Abs(F a) { return {vabsq_f32(a.lo), vabsq_f32(a.hi)}; }
+  static F Round(F a) { return {vrndnq_f32(a.lo), vrndnq_f32(a.hi)}; }
+  static F Pow2(F n) { return {Pow2(n.lo), Pow2(n.hi)}; }  // -126 <= n <= 127
+  static F SelectNegative(F x, F negative, F other) {
     return {vbslq_f32(vcltzq_f32(x.lo), negative.lo, other.lo), vbslq_f32(vcltzq_f32(x.hi), negative.hi, other.hi)};
   }
-  static F permute(F v, I index) {
+  static F Permute(F v, I index) {
     const uint8x16x2_t table = {{vreinterpretq_u8_f32(v.lo), vreinterpretq_u8_f32(v.hi)}};
     return {vreinterpretq_f32_u8(vqtbl2q_u8(table, index.lo)), vreinterpretq_f32_u8(vqtbl2q_u8(table, index.hi))};
   }
-  static F load(const float* p) { return {vld1q_f32(p), vld1q_f32(p + 4)}; }
-  static F load_unaligned(const float* p) { return load(p); }
-  static F load_unaligned(const Half* p) {
+  static F Load(const float* p) { return {vld1q_f32(p), vld1q_f32(p + 4)}; }
+  static F LoadUnaligned(const float* p) { return Load(p); }
+  static F LoadUnaligned(const Half* p) {
     const float16x8_t v = vreinterpretq_f16_u16(vld1q_u16(reinterpret_cast<const uint16_t*>(p)));
     return {vcvt_f32_f16(vget_low_f16(v)), vcvt_high_f32_f16(v)};
   }
   template <class T>
-  static F load_first(const T* p, int count) {
+  static F LoadFirst(const T* p, int count) {
     T lanes[8] = {};
     std::memcpy(lanes, p, count * sizeof(T));
-    return load_unaligned(lanes);
+    return LoadUnaligned(lanes);
   }
-  static void store(float* p, F v) {
+  static void Store(float* p, F v) {
     vst1q_f32(p, v.lo);
     vst1q_f32(p + 4, v.hi);
   }
-  static void store_unaligned(float* p, F v) { store(p, v); }
-  static void store_unaligned(Half* p, F v) {
+  static void StoreUnaligned(float* p, F v) { Store(p, v); }
+  static void StoreUnaligned(Half* p, F v) {
     const float16x8_t h = vcvt_high_f16_f32(vcvt_f16_f32(v.lo), v.hi);
     vst1q_u16(reinterpret_cast<uint16_t*>(p), vreinterpretq_u16_f16(h));
   }
   template <class T>
-  static void store_first(T* p, int count, F v) {
+  static void StoreFirst(T* p, int count, F v) {
     T lanes[8];
-    store_unaligned(lanes, v);
+    StoreUnaligned(lanes, v);
     std::memcpy(p, lanes, count * sizeof(T));
   }
-  static I load_index(const int32_t* p) { return {bytes(p), bytes(p + 4)}; }
+  static I LoadIndex(const int32_t* p) { return {Bytes(p), Bytes(p + 4)}; }
 
  private:
-  static float32x4_t pow2(float32x4_t n) {
+  static float32x4_t Pow2(float32x4_t n) {
     return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23));
   }
-  static uint8x16_t bytes(const int32_t* p) {  // lane n is bytes 4n .. 4n + 3
+  static uint8x16_t Bytes(const int32_t* p) {  // lane n is bytes 4n .. 4n + 3
     const uint32x4_t base = vmulq_n_u32(vld1q_u32(reinterpret_cast<const uint32_t*>(p)), 0x04040404u);
     return vreinterpretq_u8_u32(vaddq_u32(base, vdupq_n_u32(0x03020100u)));
   }

@@ -26,14 +26,14 @@ struct Tensor {
     return result;
   }
   bool is_float() const { return type == Type::f32 || type == Type::f16; }
-  bool has_shape(std::initializer_list<int64_t> wanted) const {
+  bool HasShape(std::initializer_list<int64_t> wanted) const {
     return ndim == static_cast<int>(wanted.size()) && std::equal(wanted.begin(), wanted.end(), shape);
   }
   template <class T>
-  T* as() const {
+  T* As() const {
     return static_cast<T*>(data);
   }
-  bool same_shape(const Tensor& other) const {
+  bool SameShape(const Tensor& other) const {
     return ndim == other.ndim && std::memcmp(shape, other.shape, ndim * sizeof(int64_t)) == 0;
   }
 };
@@ -63,7 +63,7 @@ struct Arguments {
 
 // Calls work with a value of the C++ type of a float tensor, and gives what the operator returns.
 template <class Work>
-int with_type(Type type, Work work) {
+int WithType(Type type, Work work) {
   try {
     type == Type::f32 ? work(float{}) : work(Half{});
   } catch (const std::bad_alloc&) {

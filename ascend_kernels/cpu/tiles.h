@@ -23,14 +23,17 @@ constexpr int kColumns = 8;  // that are worked on together
 // A run's columns from `first` on, kColumns at most, for `present` images that share the vectors. Gives their number.
 // Inline, so that the compiler sees that no store changes them.
 template <int planes, int terms>
-[[gnu::always_inline]] inline int fill_columns(const Run& run, Lanes Pattern::* side, size_t first, int present,
-                                               Column* columns) {
+[[gnu::always_inline]] inline int FillColumns(const Run& run, Lanes Pattern::* side, size_t first, int present,
+                                              Column* columns) {
   const int count = static_cast<int>(std::min<size_t>(kColumns, run.columns.size() - first));
   for (int i = 0; i < count; ++i) {
     const Columns& c = run.columns[first + i];
-    columns[i] = {
-        (run.patterns[c.pattern].*side).source.data(), c.pattern * terms * Vec::lanes,         c.in_at, c.out_at,
-        Vec::mask<planes>(c.in_count, present),        Vec::mask<planes>(c.out_count, present)};
+    columns[i] = {(run.patterns[c.pattern].*side).source.data(),
+                  c.pattern * terms * Vec::kLanes,
+                  c.in_at,
+                  c.out_at,
+                  Vec::MakeMask<planes>(c.in_count, present),
+                  Vec::MakeMask<planes>(c.out_count, present)};
   }
   return count;
 }
@@ -41,14 +44,14 @@ constexpr int kAhead = 3072;
 
 // Whether so much is to come.
 template <class T>
-bool worth_fetching(const Plan& plan, int channels) {
+bool WorthFetching(const Plan& plan, int channels) {
   return ptrdiff_t(channels) * plan.h * plan.w * sizeof(T) > 4 * kAhead;
 }
 
 // at: where the row of blocks, of `height` rows each, starts; column: which tile of it this is.
 template <int height, bool write, class T>
-inline void fetch_ahead(const T* at, size_t column) {
-  constexpr int kLine = 64, kLines = (height * Vec::lanes * int(sizeof(T)) + kLine - 1) / kLine;
+inline void FetchAhead(const T* at, size_t column) {
+  constexpr int kLine = 64, kLines = (height * Vec::kLanes * int(sizeof(T)) + kLine - 1) / kLine;
   const char* const from = reinterpret_cast<const char*>(at) + kAhead + column * kLines * kLine;
   for (int i = 0; i < kLines; ++i) __builtin_prefetch(from + i * kLine, write);
 }
@@ -56,17 +59,17 @@ inline void fetch_ahead(const T* at, size_t column) {
 // The sum of x(i) * y(i), and of what is at `start` if that is not null. Two chains of multiply-adds, since each has to
 // wait for itself.
 template <int count, class X, class Y>
-inline Vec::F dot(X x, Y y, const Vec::F* start = nullptr) {
-  Vec::F even = Vec::mul(x(0), y(0));
+inline Vec::F Dot(X x, Y y, const Vec::F* start = nullptr) {
+  Vec::F even = Vec::Mul(x(0), y(0));
   if constexpr (count == 1) {
-    return start ? Vec::add(even, *start) : even;
+    return start ? Vec::Add(even, *start) : even;
   } else {
-    Vec::F odd = start ? Vec::fma(x(1), y(1), *start) : Vec::mul(x(1), y(1));
+    Vec::F odd = start ? Vec::Fma(x(1), y(1), *start) : Vec::Mul(x(1), y(1));
     for (int i = 2; i < count; ++i) {
       Vec::F& sum = i % 2 ? odd : even;
-      sum = Vec::fma(x(i), y(i), sum);
+      sum = Vec::Fma(x(i), y(i), sum);
     }
-    return Vec::add(even, odd);
+    return Vec::Add(even, odd);
   }
 }
 

@@ -9,7 +9,7 @@
 namespace neonext {
 namespace {
 
-std::string name_of(const Cell& cell) {
+std::string NameOf(const Cell& cell) {
   std::string text;
   for (const Group& g : cell.golden.groups) {
     char part[160];
@@ -21,40 +21,40 @@ std::string name_of(const Cell& cell) {
          std::to_string(cell.golden.w) + ", " + cell.own[0].dtype + " with " + cell.blocks[0].dtype + " blocks";
 }
 
-void check_cell(Cell cell) {
+void CheckCell(Cell cell) {
   GoldenCell& golden = cell.golden;
-  golden.run();
+  golden.Run();
   std::vector<char> first;
   for (int threads = 1; threads <= 3; ++threads) {
     neonext_set_threads(threads);
-    const int codes[] = {cell.forward(), cell.backward()};
+    const int codes[] = {cell.Forward(), cell.Backward()};
     if (codes[0] || codes[1]) {
-      std::printf("FAILED %s: returned %d and %d\n", name_of(cell).c_str(), codes[0], codes[1]);
+      std::printf("FAILED %s: returned %d and %d\n", NameOf(cell).c_str(), codes[0], codes[1]);
       ++g_failures;
       return;
     }
     if (threads == 1) {
-      first = cell.outputs();
-    } else if (cell.outputs() != first) {
-      std::printf("FAILED %s: other bits with %d threads\n", name_of(cell).c_str(), threads);
+      first = cell.Outputs();
+    } else if (cell.Outputs() != first) {
+      std::printf("FAILED %s: other bits with %d threads\n", NameOf(cell).c_str(), threads);
       ++g_failures;
     }
   }
   // Sums of k products, and of the whole tensor for the gradients of the blocks; float16 adds one rounding.
-  const std::string name = name_of(cell);
-  compare(name + ": y", cell.own[4], golden.y, 12);
-  compare(name + ": dx", cell.own[5], golden.dx, 12);
-  compare(name + ": dbias", cell.own[6], golden.dbias, 50);
+  const std::string name = NameOf(cell);
+  Compare(name + ": y", cell.own[4], golden.y, 12);
+  Compare(name + ": dx", cell.own[5], golden.dx, 12);
+  Compare(name + ": dbias", cell.own[6], golden.dbias, 50);
   for (size_t g = 0; g < golden.groups.size(); ++g) {
-    compare(name + ": dleft", cell.dblocks[2 * g], golden.dleft[g], 50);
-    compare(name + ": dright", cell.dblocks[2 * g + 1], golden.dright[g], 50);
+    Compare(name + ": dleft", cell.dblocks[2 * g], golden.dleft[g], 50);
+    Compare(name + ": dright", cell.dblocks[2 * g + 1], golden.dright[g], 50);
   }
 }
 
-void check_neocell() {
+void CheckNeocell() {
   int cases = 0;
   const auto check = [&](Cell cell) {
-    check_cell(std::move(cell));
+    CheckCell(std::move(cell));
     ++cases;
   };
   const int sizes[][2] = {{7, 7}, {12, 12}, {14, 14}, {17, 17}, {24, 24}, {56, 56}, {5, 23}, {20, 17}, {3, 4}, {1, 1}};
@@ -62,19 +62,19 @@ void check_neocell() {
     for (const auto& size : sizes) {
       const int n = size[0] == 56 ? 2 : 3;
       for (int shift : {0, 1, 2}) {
-        if (shift < k) check(Cell({square(k, 2 * k + 1, shift)}, n, size[0], size[1], shift == 1));
+        if (shift < k) check(Cell({Square(k, 2 * k + 1, shift)}, n, size[0], size[1], shift == 1));
       }
     }
   }
   for (bool half_x : {false, true}) {
     for (bool half_weights : {false, true}) {
       for (const auto& size : sizes) {
-        check(Cell({square(4, 11, 1), square(7, 12, 1)}, 3, size[0], size[1], true, half_x, half_weights));
+        check(Cell({Square(4, 11, 1), Square(7, 12, 1)}, 3, size[0], size[1], true, half_x, half_weights));
       }
     }
   }
-  check(Cell({square(7, 5, 3), square(4, 3, 1), square(2, 4, 0)}, 2, 13, 11, false));
-  check(Cell({square(7, 3, 1)}, 2, 14, 14, false));  // fewer channels than shifts
+  check(Cell({Square(7, 5, 3), Square(4, 3, 1), Square(2, 4, 0)}, 2, 13, 11, false));
+  check(Cell({Square(7, 3, 1)}, 2, 14, 14, false));  // fewer channels than shifts
   check(Cell({{9, 4, 4, 7, 7, 1, 2}}, 2, 13, 16, true));
   check(Cell({{6, 7, 7, 4, 4, 0, 1}}, 3, 7, 7, false));
   const int resample[][2] = {{2, 1}, {1, 2}, {3, 2}, {2, 3}, {4, 1}, {8, 5}, {5, 8}, {20, 10}, {1, 18}};
@@ -86,24 +86,24 @@ void check_neocell() {
     }
   }
   check(Cell({{3, 3, 2, 1, 1, 0, 0}}, 2, 8, 7, false));
-  check(Cell({square(17, 20, 1), square(33, 3, 4)}, 2, 40, 35, true));  // wider than any vector
-  check(Cell({square(7, 2, 1)}, 43, 56, 56, false));                    // images in several segments
-  check(Cell({square(4, 96, 1)}, 16, 28, 28, false));
-  check(Cell({square(4, 5, 1), square(7, 9, 0)}, 669, 7, 7, true));  // the same, of an odd number each
+  check(Cell({Square(17, 20, 1), Square(33, 3, 4)}, 2, 40, 35, true));  // wider than any vector
+  check(Cell({Square(7, 2, 1)}, 43, 56, 56, false));                    // images in several segments
+  check(Cell({Square(4, 96, 1)}, 16, 28, 28, false));
+  check(Cell({Square(4, 5, 1), Square(7, 9, 0)}, 669, 7, 7, true));  // the same, of an odd number each
   for (bool half : {false, true}) {                                  // more columns than are taken together
-    check(Cell({square(4, 9, 1), square(7, 9, 1)}, 2, 9, 300, true, half));
+    check(Cell({Square(4, 9, 1), Square(7, 9, 1)}, 2, 9, 300, true, half));
     check(Cell({{5, 1, 2, 2, 1, 0, 0}}, 2, 9, 301, true, half));
   }
   std::printf("%d cells, largest error %.3g units in the last place\n", cases, g_worst);
 }
 
-void check_refusals() {
-  const Cell good({square(4, 8, 1)}, 2, 14, 14, false);
+void CheckRefusals() {
+  const Cell good({Square(4, 8, 1)}, 2, 14, 14, false);
   const auto refuse = [&](const char* what, int code, void (*spoil)(Cell&)) {
     Cell cell = good;
     spoil(cell);
-    expect_code(what, cell.forward(), code);
-    expect_code(what, cell.backward(), code);
+    ExpectCode(what, cell.Forward(), code);
+    ExpectCode(what, cell.Backward(), code);
   };
   refuse("type of x", NEONEXT_BAD_TYPE, [](Cell& c) { c.own[0].dtype = c.own[1].dtype = c.own[4].dtype = "bfloat16"; });
   refuse("type of a block", NEONEXT_BAD_TYPE, [](Cell& c) { c.blocks[1].dtype = "int32"; });
@@ -122,7 +122,7 @@ void check_refusals() {
   refuse("number of tensors", NEONEXT_BAD_COUNT, [](Cell& c) {
     c.blocks.pop_back(), c.blocks.pop_back();
     c.dblocks.pop_back(), c.dblocks.pop_back();
-    Cell more({square(4, 4, 1), square(4, 4, 1)}, 2, 14, 14, false);
+    Cell more({Square(4, 4, 1), Square(4, 4, 1)}, 2, 14, 14, false);
     c.own[2] = more.own[2];
     for (int i : {0, 1}) c.blocks.push_back(more.blocks[i]), c.dblocks.push_back(more.dblocks[i]);
   });
@@ -130,30 +130,30 @@ void check_refusals() {
 
 }  // namespace
 
-int check() {
+int Check() {
   std::printf("%s\n", neonext_simd());
-  check_neocell();
-  check_refusals();
-  check_mlp();
+  CheckNeocell();
+  CheckRefusals();
+  CheckMlp();
   return g_failures;
 }
 
 // Many small calls in a row on three threads, for a sanitizer that watches them.
-int check_threads() {
+int CheckThreads() {
   neonext_set_threads(3);
-  Cell small({square(4, 16, 1), square(7, 16, 1)}, 8, 14, 14, false);
+  Cell small({Square(4, 16, 1), Square(7, 16, 1)}, 8, 14, 14, false);
   for (int i = 0; i < 200; ++i) {
     if (i % 20 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // until the helpers sleep
-    expect_code("forward", small.forward(), 0);
-    expect_code("backward", small.backward(), 0);
+    ExpectCode("forward", small.Forward(), 0);
+    ExpectCode("backward", small.Backward(), 0);
   }
   // Two callers at once: one of them works alone.
-  std::vector<char> alone = small.outputs();
+  std::vector<char> alone = small.Outputs();
   Cell twin = small;
-  std::thread other([&] { twin.forward(), twin.backward(); });
-  small.forward(), small.backward();
+  std::thread other([&] { twin.Forward(), twin.Backward(); });
+  small.Forward(), small.Backward();
   other.join();
-  expect_code("two callers", small.outputs() == alone && twin.outputs() == alone, 1);
+  ExpectCode("two callers", small.Outputs() == alone && twin.Outputs() == alone, 1);
   return g_failures;
 }
 

@@ -13,13 +13,13 @@
 namespace neonext {
 
 // Both return the number of failures, which they print.
-int check();
-int check_threads();
-void check_mlp();
+int Check();
+int CheckThreads();
+void CheckMlp();
 
 inline int g_failures = 0;
 
-inline void expect_code(const char* what, int got, int want) {
+inline void ExpectCode(const char* what, int got, int want) {
   if (got != want) {
     std::printf("FAILED %s: returned %d instead of %d\n", what, got, want);
     ++g_failures;
@@ -29,7 +29,7 @@ inline void expect_code(const char* what, int got, int want) {
 inline uint32_t g_seed = 1;
 
 // Uniform in -1..1 with 11 significant bits, so that float16 holds it exactly.
-inline double random_value() {
+inline double RandomValue() {
   g_seed = g_seed * 1664525u + 1013904223u;
   return static_cast<int>(g_seed >> 21) / 1024.0 - 1.0;
 }
@@ -46,9 +46,9 @@ struct Buffer {
   Buffer(std::vector<int64_t> s, bool half, const std::vector<double>& values) : Buffer(std::move(s), half) {
     for (size_t i = 0; i < values.size(); ++i) {
       if (half) {
-        from_float(static_cast<float>(values[i]), reinterpret_cast<Half*>(bytes.data()) + i);
+        FromFloat(static_cast<float>(values[i]), reinterpret_cast<Half*>(bytes.data()) + i);
       } else {
-        from_float(static_cast<float>(values[i]), reinterpret_cast<float*>(bytes.data()) + i);
+        FromFloat(static_cast<float>(values[i]), reinterpret_cast<float*>(bytes.data()) + i);
       }
     }
   }
@@ -62,7 +62,7 @@ struct Buffer {
     return result;
   }
   double at(size_t i) const {
-    return dtype == "float16" ? to_float(reinterpret_cast<const Half*>(bytes.data())[i])
+    return dtype == "float16" ? ToFloat(reinterpret_cast<const Half*>(bytes.data())[i])
                               : reinterpret_cast<const float*>(bytes.data())[i];
   }
 };
@@ -70,7 +70,7 @@ struct Buffer {
 inline double g_worst = 0;
 
 // Largest error in units of the last place of the tensor's largest value.
-inline void compare(const std::string& what, const Buffer& got, const std::vector<double>& want, double limit) {
+inline void Compare(const std::string& what, const Buffer& got, const std::vector<double>& want, double limit) {
   double largest = 1e-30, error = 0;
   for (double v : want) largest = std::max(largest, std::fabs(v));
   for (size_t i = 0; i < want.size(); ++i) {
@@ -88,7 +88,7 @@ inline void compare(const std::string& what, const Buffer& got, const std::vecto
 
 using Function = int (*)(int, void**, int*, int64_t**, const char**, void*, void*);
 
-inline int call(Function function, const std::vector<Buffer*>& tensors) {
+inline int CallOperator(Function function, const std::vector<Buffer*>& tensors) {
   std::vector<void*> params;
   std::vector<int> ndims;
   std::vector<int64_t*> shapes;
@@ -119,7 +119,7 @@ struct Cell {
     std::vector<int32_t> layout{has_bias};
     const auto random = [](size_t count) {
       std::vector<double> v(count);
-      for (double& value : v) value = random_value();
+      for (double& value : v) value = RandomValue();
       return v;
     };
     blocks.reserve(2 * groups.size());
@@ -147,22 +147,22 @@ struct Cell {
            Buffer(c, half_weights)};
   }
 
-  int forward() {
+  int Forward() {
     std::vector<Buffer*> list{&own[0], &own[2]};
     for (Buffer& b : blocks) list.push_back(&b);
     if (has_bias) list.push_back(&own[3]);
     list.push_back(&own[4]);
-    return call(neocell_forward, list);
+    return CallOperator(neocell_forward, list);
   }
-  int backward() {
+  int Backward() {
     std::vector<Buffer*> list{&own[0], &own[1], &own[2]};
     for (Buffer& b : blocks) list.push_back(&b);
     list.push_back(&own[5]);
     for (Buffer& b : dblocks) list.push_back(&b);
     list.push_back(&own[6]);
-    return call(neocell_backward, list);
+    return CallOperator(neocell_backward, list);
   }
-  std::vector<char> outputs() const {
+  std::vector<char> Outputs() const {
     std::vector<char> all = own[4].bytes;
     for (int i : {5, 6}) all.insert(all.end(), own[i].bytes.begin(), own[i].bytes.end());
     for (const Buffer& b : dblocks) all.insert(all.end(), b.bytes.begin(), b.bytes.end());
@@ -170,6 +170,6 @@ struct Cell {
   }
 };
 
-inline Group square(int k, int channels, int shift) { return {channels, k, k, k, k, shift, shift}; }
+inline Group Square(int k, int channels, int shift) { return {channels, k, k, k, k, shift, shift}; }
 
 }  // namespace neonext

@@ -9,12 +9,12 @@
 
 namespace neonext {
 
-inline int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+inline int FloorDiv(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
 // Element (i, j) of the infinite block-diagonal matrix of r x q blocks with one block corner at (s, s): its position in
 // the block, or -1 off the diagonal.
-inline int block_position(int i, int j, int r, int q, int s) {
-  const int row = floor_div(i - s, r), col = floor_div(j - s, q);
+inline int BlockPosition(int i, int j, int r, int q, int s) {
+  const int row = FloorDiv(i - s, r), col = FloorDiv(j - s, q);
   return row == col ? (i - s - row * r) * q + (j - s - col * q) : -1;
 }
 
@@ -39,7 +39,7 @@ struct GoldenCell {
     t = shift(groups[g].w_in, groups[g].shift_right);
   }
 
-  void run() {
+  void Run() {
     y.assign(size_t(n) * c * h_out * w_out, 0.0);
     dx.assign(size_t(n) * c * h * w, 0.0);
     dbias.assign(c, 0.0);
@@ -67,7 +67,7 @@ struct GoldenCell {
         dt.assign(dt.size(), 0.0);
         for (int i = 0; i < h_out; ++i)
           for (int p = 0; p < h; ++p) {
-            const int at = block_position(i, p, o.h_out, o.h_in, s);
+            const int at = BlockPosition(i, p, o.h_out, o.h_in, s);
             for (int j = 0; at >= 0 && j < w; ++j) t_rows[i * w + j] += a[at] * xp[p * w + j];
           }
         for (int i = 0; i < h_out; ++i)
@@ -75,7 +75,7 @@ struct GoldenCell {
             const double dy_value = dyp[i * w_out + k];
             double sum = bias[channel];
             for (int j = 0; j < w; ++j) {
-              const int at = block_position(j, k, o.w_in, o.w_out, t);
+              const int at = BlockPosition(j, k, o.w_in, o.w_out, t);
               if (at < 0) continue;
               sum += t_rows[i * w + j] * b[at];
               dt[i * w + j] += dy_value * b[at];
@@ -86,7 +86,7 @@ struct GoldenCell {
           }
         for (int i = 0; i < h_out; ++i)
           for (int p = 0; p < h; ++p) {
-            const int at = block_position(i, p, o.h_out, o.h_in, s);
+            const int at = BlockPosition(i, p, o.h_out, o.h_in, s);
             for (int j = 0; at >= 0 && j < w; ++j) {
               dxp[p * w + j] += a[at] * dt[i * w + j];
               da[at] += dt[i * w + j] * xp[p * w + j];
@@ -97,9 +97,9 @@ struct GoldenCell {
   }
 };
 
-inline double golden_gelu(double x) { return 0.5 * x * std::erfc(-x * std::sqrt(0.5)); }
+inline double GoldenGelu(double x) { return 0.5 * x * std::erfc(-x * std::sqrt(0.5)); }
 
-inline double golden_gelu_slope(double x) {
+inline double GoldenGeluSlope(double x) {
   return 0.5 * std::erfc(-x * std::sqrt(0.5)) + x * std::exp(-0.5 * x * x) * 0.3989422804014326779;
 }
 
@@ -109,7 +109,7 @@ struct GoldenMlp {
   std::vector<double> x, w1, b1, w2, b2, dy;
   std::vector<double> y, dx, dw1, db1, dw2, db2;
 
-  void run() {
+  void Run() {
     y.assign(x.size(), 0.0), dx.assign(x.size(), 0.0);
     dw1.assign(w1.size(), 0.0), db1.assign(hidden, 0.0), dw2.assign(w2.size(), 0.0), db2.assign(c, 0.0);
     const auto at = [&](int image, int channel, int pixel) { return (size_t(image) * c + channel) * length + pixel; };
@@ -121,11 +121,11 @@ struct GoldenMlp {
           for (int o = 0; o < c; ++o) h += w1[size_t(m) * c + o] * x[at(i, o, p)];
           for (int o = 0; o < c; ++o) {
             const size_t w = size_t(o) * hidden + m;
-            y[at(i, o, p)] += w2[w] * golden_gelu(h);
+            y[at(i, o, p)] += w2[w] * GoldenGelu(h);
             dg += w2[w] * dy[at(i, o, p)];
-            dw2[w] += golden_gelu(h) * dy[at(i, o, p)];
+            dw2[w] += GoldenGelu(h) * dy[at(i, o, p)];
           }
-          const double dh = dg * golden_gelu_slope(h);
+          const double dh = dg * GoldenGeluSlope(h);
           db1[m] += dh;
           for (int o = 0; o < c; ++o) {
             dx[at(i, o, p)] += w1[size_t(m) * c + o] * dh;
@@ -142,7 +142,7 @@ struct GoldenPointwise {
   std::vector<double> x, w, b, dy;
   std::vector<double> y, dx, dw, db;
 
-  void run() {
+  void Run() {
     y.assign(dy.size(), 0.0), dx.assign(x.size(), 0.0), dw.assign(w.size(), 0.0), db.assign(out, 0.0);
     for (int i = 0; i < n; ++i)
       for (int o = 0; o < out; ++o)

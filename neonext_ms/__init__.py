@@ -1,6 +1,21 @@
 """NeoNeXt in MindSpore: the NeoCell operator, the models built on it, their training and their deployment.
 
 Importing this package loads nothing heavy; MindSpore is imported when a network is first touched.
+
+The rooms by floors. A module imports from its own room and from the floors below, nowhere else; tests/test_imports.py
+reads this drawing and checks it.
+
+    cli
+    commands
+    benchmark
+    analysis, examples
+    deploy, training
+    evaluation
+    checkpoint
+    models
+    data, launch, ops
+    runtime
+    errors, files, terminal
 """
 
 from importlib import import_module

@@ -18,7 +18,8 @@ from dataclasses import fields
 
 from neonext_ms import __version__
 from neonext_ms.commands import COMMANDS, SUBJECTS
-from neonext_ms.errors import STOPPED, Incomplete, Stopped, UnsavedError, UserError
+from neonext_ms.errors import Incomplete, Stopped, UnsavedError, UserError
+from neonext_ms.runtime import exit_codes
 from neonext_ms.terminal import TerminalHandler
 
 CONFIGURED = ("train", "ablate", "plot")  # commands that take the options of a training run
@@ -73,25 +74,25 @@ def main(arguments: list[str] | None = None):
     except UserError as error:
         if debug:
             raise
-        _fail(str(error), 2)
+        _fail(str(error), exit_codes.MISTAKE)
     except Stopped as stopped:
         for number in (signal.SIGTERM, signal.SIGINT):  # one that comes while the process ends is to change nothing
             signal.signal(number, signal.SIG_IGN)
         print(f"neonext: {stopped}", file=sys.stderr)
-        sys.exit(STOPPED)
+        sys.exit(exit_codes.STOPPED)
     except UnsavedError as error:
-        _fail(str(error), 1)
+        _fail(str(error), exit_codes.FAILED)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:
         # The reader of our output, such as head, has gone: not an error, but nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(exit_codes.FAILED)
     except Exception as error:
         if debug:
             raise
         first_line = str(error).strip().partition("\n")[0]
-        _fail(f"{type(error).__name__}: {first_line} (run again with --debug for the traceback)", 1)
+        _fail(f"{type(error).__name__}: {first_line} (run again with --debug for the traceback)", exit_codes.FAILED)
 
 
 def _run(arguments: list[str]) -> int:
@@ -109,7 +110,7 @@ def _run(arguments: list[str]) -> int:
     try:
         result = COMMANDS[name](**options)
     except Incomplete as error:
-        result, code = error.result, 3
+        result, code = error.result, exit_codes.INCOMPLETE
         print(f"neonext: {error}", file=sys.stderr)
     finally:
         handler.finish()

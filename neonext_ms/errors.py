@@ -14,10 +14,7 @@ class DivergedError(UserError):
 
 
 class Stopped(Exception):
-    """A signal has ended a training run, which has saved a checkpoint to go on from; the exit code is STOPPED."""
-
-
-STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again later
+    """A signal has ended a training run, which has saved a checkpoint to go on from."""
 
 
 class UnsavedError(Exception):

@@ -3,6 +3,7 @@
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" # neonext_ms is always the one of this checkout
+export PYTHONSAFEPATH=1 # nor is any module taken from the working folder, where a signal.py may lie
 export PYTHONUNBUFFERED=1
 export GLOG_v="${GLOG_v:-3}" # MindSpore logs errors only
 

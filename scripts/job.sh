@@ -33,11 +33,6 @@ set_preempt_signal() {
 JOB_PID=""     # supervise.py while it runs
 JOB_SIGNALED=0 # number of the signal that ended the job, if one did
 
-# Prints a run folder in which training has begun, nothing for any other.
-run_to_resume() {
-  if [[ -e "$1/config.yaml" ]]; then printf '%s\n' "$1"; fi
-}
-
 # run_job RUN PYTHON_ARGUMENTS...: runs `python PYTHON_ARGUMENTS` as the ranks of this node, with `--resume RUN` after them
 # from the second start on. Each start has a log folder of its own, RUN/logs/start-<n>.
 # Returns the exit code of the last start.
@@ -61,10 +56,7 @@ run_job() {
       break
     }
     delay=$((delay * 2 < LONGEST_DELAY ? delay * 2 : LONGEST_DELAY))
-    more=()
-    if [[ -n "$(run_to_resume "$run")" ]]; then
-      more=(--resume "$run")
-    fi
+    more=(--resume "$run") # which begins it if the last start has come to nothing
   done
   trap - INT TERM HUP ${PREEMPT_SIGNAL:+"$PREEMPT_SIGNAL"}
   return "$status"

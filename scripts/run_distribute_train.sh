@@ -17,7 +17,7 @@ the built-in handwritten digits, which takes a few minutes on two CPU cores.
 
   workers=N          number of workers on each machine
   config=FILE        recipe, one of configs/*.yaml (default: configs/digits.yaml)
-  output_dir=DIR     run folder, must not exist (default: runs/<recipe>-<date>-<time> in the project)
+  output_dir=DIR     run folder, must hold no run yet (default: runs/<recipe>-<date>-<time> in the project)
   resume=RUN         go on with the run in folder RUN from its newest good checkpoint
   resume=auto        go on with the run in output_dir if it holds one, else begin it: one command for every start
   resume=FILE        begin a new run folder from the training state of a checkpoint
@@ -85,19 +85,16 @@ check_options() {
     fi
   fi
   if [[ "$RESUME" != auto && ! -d "$RESUME" && -n "$RUN" ]]; then
-    # Each node of a job makes the folder if it is the first; what is in it by then are logs.
-    ((NNODES > 1)) && [[ -d "$RUN" && -z "$(find "$RUN" -mindepth 1 -maxdepth 1 ! -name logs)" ]] || [[ ! -e "$RUN" ]] ||
+    # Logs alone are those of a start that came to nothing, or of the other nodes of this job.
+    [[ ! -e "$RUN" ]] || [[ -d "$RUN" && -z "$(find "$RUN" -mindepth 1 -maxdepth 1 ! -name logs)" ]] ||
       die "output_dir '$RUN' exists already: name a new folder, or resume='$RUN'"
   fi
 }
 
-# Makes the run folder, a new one unless a run is resumed, and sets RUN to it. MADE tells whether it was new.
+# Makes the run folder, a new one unless a run is resumed, and sets RUN to it.
 make_run_folder() {
   local base number=2
-  MADE=true
-  if [[ -d "$RUN" ]]; then
-    MADE=false
-  elif [[ -n "$RUN" ]]; then
+  if [[ -n "$RUN" ]]; then
     mkdir -p "$RUN"
   else
     mkdir -p "$ROOT/runs"
@@ -120,14 +117,9 @@ check_left_overs() {
   [[ -z "$found" ]] || die "processes of an earlier start still run in $RUN: $found; wait for them or end them first"
 }
 
-# end_failed STATUS: a mistake in the options leaves nothing behind, so that the same output_dir can be named again.
+# end_failed STATUS: ends the script. The folder stays, for its logs, and may be named again while it holds nothing else.
 end_failed() {
-  if (($1 == 2)) && $MADE && [[ ! -e "$RUN/config.yaml" ]]; then
-    rm -r "$RUN/logs"
-    rmdir "$RUN"
-  elif (($1 == 75)); then
-    say "Go on with the same command and resume=$RUN"
-  fi
+  (($1 != 75)) || say "Go on with the same command and resume=$RUN"
   exit "$1"
 }
 
@@ -151,7 +143,6 @@ CONFIG="$ROOT/configs/digits.yaml"
 RUN=""
 RESUME=""
 RANK_TABLE=""
-MADE=false
 take_positional "$@"
 shift "$POSITIONAL"
 parse_options "$@"
@@ -164,9 +155,6 @@ export MS_OM_PATH="$RUN/logs" # where MindSpore writes about failed compilations
 # to be the first to notice (a multiple of 68 s).
 export HCCL_CONNECT_TIMEOUT="${HCCL_CONNECT_TIMEOUT:-600}" HCCL_EXEC_TIMEOUT="${HCCL_EXEC_TIMEOUT:-1224}"
 
-if [[ "$RESUME" == auto ]]; then
-  RESUME="$(run_to_resume "$RUN")"
-fi
 if [[ -n "$RESUME" ]]; then
   OPTIONS+=("--resume=$RESUME")
 fi

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from neonext_ms.launch.cores import parse_cores
 from neonext_ms.launch.processes import identity
+from neonext_ms.runtime import heartbeat
+from neonext_ms.runtime.signals import STOPS
 
 PR_SET_PDEATHSIG = 1
-# What a cluster may send to all processes of a job. The ranks save then, and need the scheduler until they are done.
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def become_child_of(supervisor: int):
@@ -35,15 +35,15 @@ def main():
     logs, supervisor, cores, *arguments = sys.argv[1:]
     role = "scheduler" if os.environ.get("MS_ROLE") == "MS_SCHED" else f"rank_{os.environ.get('RANK_ID', 0)}"
     if cores and role != "scheduler":
-        sets = parse_cores(
-            cores
-        )  # of all ranks that msrun starts, which gives them devices 0, 1, ...; else of this one
+        # Of all ranks that msrun starts, which gives them devices 0, 1, ...; else of this one.
+        sets = parse_cores(cores)
         os.sched_setaffinity(0, sets[int(os.environ.get("DEVICE_ID", 0)) % len(sets)])
     if role == "scheduler":
-        for number in STOPS:
+        # A cluster may signal all processes of a job. The ranks save then, and need the scheduler until they are done.
+        for number in (*STOPS, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)  # which the program inherits
     become_child_of(int(supervisor))
-    os.environ["NEONEXT_HEARTBEAT"] = str(Path(logs) / f"{role}.beat")
+    os.environ[heartbeat.VARIABLE] = str(Path(logs) / f"{role}.beat")
     note = Path(logs) / f".{role}.pid"
     note.write_text(identity(os.getpid()) + "\n")
     note.rename(Path(logs) / f"{role}.pid")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neonext_ms.launch import processes
+from neonext_ms.runtime import heartbeat
+from neonext_ms.runtime.heartbeat import Beat
 
 
 @dataclass
@@ -17,8 +19,8 @@ class Rank:
         log: what it printed.
         beat: file in which it tells its update.
         code: its exit code as the shell gives it, 137 after signal 9; None while it runs.
-        last: contents of `beat` when they last changed: "<beats> <update>", then "done".
-        changed: when that was.
+        last: newest sign of life in `beat`.
+        changed: when it came.
     """
 
     name: str
@@ -26,27 +28,24 @@ class Rank:
     log: Path
     beat: Path
     code: int | None = None
-    last: str = ""
+    last: Beat | None = None
     changed: float = 0.0
 
     @property
     def finished(self) -> bool:
         """It has done all its work, by its own word."""
-        return self.last == "done"
+        return self.last is not None and self.last.done
 
     @property
     def update(self) -> int | None:
         """The number of updates it has made, if it told."""
-        return int(self.last.split()[1]) if self.last and not self.finished else None
+        return self.last.update if self.last and not self.last.done else None
 
     def look(self, now: float):
         """Take note of its sign of life."""
-        try:
-            text = self.beat.read_text().strip()
-        except OSError:
-            return
-        if text and text != self.last and (text == "done" or len(text.split()) == 2):
-            self.last, self.changed = text, now
+        beat = heartbeat.read(self.beat)
+        if beat and beat != self.last:
+            self.last, self.changed = beat, now
 
 
 class Ranks:

@@ -1,8 +1,7 @@
 """Runs one start of a job on this node: starts the ranks, follows them, and ends them all when one fails.
 
-Exit codes: 0 every rank succeeded; 2 a mistake in the options; 75 stopped by a signal with a checkpoint saved; 124 a
-rank hung; 70 a rank ended with 0 before its work was done; 76 another node failed or fell silent; 128 + n stopped by
-signal n without a checkpoint; otherwise that of the first rank that failed (128 + n: killed by signal n).
+Exit codes: 0 every rank succeeded; those of `runtime.exit_codes`; 128 + n stopped by signal n without a checkpoint;
+otherwise that of the first rank that failed (128 + n: killed by signal n).
 """
 
 import argparse
@@ -17,10 +16,9 @@ from neonext_ms.launch import processes, start
 from neonext_ms.launch.cores import share_cores
 from neonext_ms.launch.link import Link
 from neonext_ms.launch.ranks import Health, Rank, Ranks
+from neonext_ms.runtime.exit_codes import ENDED_EARLY, HUNG, MISTAKE, NODE_LOST, STOPPED
+from neonext_ms.runtime.signals import AT_ONCE, STOPS
 
-MISTAKE, ENDED_EARLY, STOPPED, NODE_LOST, HUNG = 2, 70, 75, 76, 124
-# Signals within so many seconds are one: a cluster may signal the script, which passes it on, and this process as well.
-AT_ONCE = 2.0
 OWN_WORDS = 2.0  # seconds for the other ranks to tell their own errors once one has failed
 KILL_SECONDS = 30.0  # for processes to end after SIGKILL, which they do at once unless they wait inside a driver
 POLL = 0.2
@@ -72,7 +70,7 @@ class Supervisor:
         self.heard = 0.0  # when the last of them came
         self.follower = Follower()
         self.link: Link | None = None
-        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        numbers = [*STOPS]
         if options.preempt_signal:  # some clusters send it to every process
             numbers.append(signal.Signals[options.preempt_signal])
         for number in numbers:
@@ -229,7 +227,7 @@ class Supervisor:
             say(f"== {rank.name} was told to stop and has saved: the job ends and can be resumed", sys.stderr)
         elif code > 128:
             say_error(f"{rank.name} was killed by signal {code - 128}, see {rank.log}")
-        elif code != 2:  # 2 is a mistake in what was asked for, which the rank has told in one line
+        elif code != MISTAKE:  # which the rank has told in one line
             say_error(f"{rank.name} stopped with exit code {code}, see the lines above and {rank.log}")
         return code
 
@@ -295,4 +293,4 @@ if __name__ == "__main__":
         sys.exit(Supervisor(parse(sys.argv[1:])).run())
     except start.Mistake as mistake:
         say_error(str(mistake))
-        sys.exit(2)
+        sys.exit(MISTAKE)

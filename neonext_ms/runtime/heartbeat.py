@@ -1,14 +1,30 @@
-"""A sign of life for the launcher, which ends a job when one of its ranks hangs or leaves before its work is done."""
+"""A sign of life for the launcher, which ends a job when one of its ranks hangs or leaves before its work is done.
+
+A rank writes it and the launcher reads it: a file with one line, "<number of signs> <updates made>", at last "done".
+"""
 
 import os
 from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+VARIABLE = "NEONEXT_HEARTBEAT"  # of the environment: the file, if there is a launcher
+_DONE = "done"
+
+
+class Beat(NamedTuple):
+    """What a rank has told: how often it has, and how many updates it has made; or that its work is done."""
+
+    number: int = 0
+    update: int = 0
+    done: bool = False
 
 
 def beat(step: int | None = None):
     """Tell that this rank lives and has made `step` updates, by default as many as before.
 
-    To be called after every update, every evaluated batch and before anything else that takes minutes. Writes to the
-    file that the launcher names in NEONEXT_HEARTBEAT; without a launcher it does nothing.
+    To be called after every update, every evaluated batch and before anything else that takes minutes. Without a
+    launcher it does nothing.
     """
     file = _file()
     if file is not None:
@@ -21,7 +37,16 @@ def done():
     """Tell that this rank has done all its work: a launcher takes any other end, exit code 0 or not, for a failure."""
     file = _file()
     if file is not None:
-        file.write("done")
+        file.write(_DONE)
+
+
+def read(path: Path) -> Beat | None:
+    """The newest sign of life in a file; None before the first."""
+    try:
+        words = path.read_text().split()
+        return Beat(done=True) if words == [_DONE] else Beat(int(words[0]), int(words[1]))
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 class _File:
@@ -37,5 +62,5 @@ class _File:
 
 @cache
 def _file() -> _File | None:
-    path = os.environ.get("NEONEXT_HEARTBEAT")
+    path = os.environ.get(VARIABLE)
     return _File(path) if path else None

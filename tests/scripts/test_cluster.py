@@ -80,11 +80,11 @@ def test_automatic_resume_begins_and_then_goes_on(stand_in, tmp_path):
     assert result.returncode == 75
     assert result.stdout.splitlines()[-1] == f"== Go on with the same command and resume={run}"
     assert [call["command"] for call in calls] == ["train"]
-    assert not any(argument.startswith("--resume") for argument in calls[0]["arguments"])
+    assert calls[0]["arguments"][-1] == "--resume=auto"  # which begins a run where there is none
 
     result, calls = stand_in("workers=1", "output_dir=run", "resume=auto")
     assert result.returncode == 0
-    assert calls[0]["arguments"][-1] == f"--resume={run}"
+    assert calls[0]["arguments"][-1] == "--resume=auto"
     assert {path.name for path in (run / "logs").iterdir()} == {"start-1", "start-2"}
 
 

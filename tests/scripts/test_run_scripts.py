@@ -30,7 +30,7 @@ def test_help(bash, name):
         (["data", "none.yaml"], "config file 'none.yaml' does not exist"),
         (["none.json", "data"], "rank table 'none.json' does not exist"),
         (["config=none.yaml"], "config file 'none.yaml' does not exist; the recipes are in"),
-        (["output_dir=."], "output_dir '.' exists already: name a new folder, or resume='.'"),
+        (["output_dir=/"], "output_dir '/' exists already: name a new folder, or resume='/'"),
         (["resume=none"], "resume: there is no run folder or checkpoint 'none'"),
         (["resume=auto"], "resume=auto needs output_dir, the run folder to go on with if it is there"),
         (["resume=.", "output_dir=run"], "resume=. goes on in that folder: leave output_dir out"),
@@ -106,13 +106,16 @@ def test_no_more_workers_than_npus(bash):
     assert result.stderr == "error: workers=3 is more than the 2 NPUs of this machine\n"
 
 
-def test_options_of_training_reach_it_and_a_mistake_leaves_nothing(bash, tmp_path):
-    result = bash("scripts/run_standalone_train.sh", "output_dir=run", "--epochs", "many", "lr=1")
+@pytest.mark.parametrize("tries", [1, 2])
+def test_after_a_mistake_in_the_options_the_logs_stay_and_the_same_folder_can_be_named_again(bash, tmp_path, tries):
+    for _ in range(tries):
+        result = bash("scripts/run_standalone_train.sh", "output_dir=run", "--epochs", "many", "lr=1")
     assert result.returncode == 2
     assert result.stdout.startswith("== Training with 1 worker(s)")
     assert "epochs" in result.stdout.splitlines()[-1] and "many" in result.stdout.splitlines()[-1]
     assert result.stderr == ""
-    assert not list((tmp_path / "work").iterdir())
+    starts = [f"start-{i + 1}" for i in range(tries)]
+    assert sorted(path.name for path in (tmp_path / "work" / "run" / "logs").iterdir()) == starts
 
 
 @pytest.mark.parametrize(

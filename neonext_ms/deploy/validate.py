@@ -6,8 +6,8 @@ import numpy as np
 
 from neonext_ms.deploy.classifier import Classifier
 from neonext_ms.evaluation import evaluate as evaluation
+from neonext_ms.evaluation.loader import eval_loader
 from neonext_ms.runtime.ranks import join_ranks
-from neonext_ms.training.inputs import eval_loader
 
 
 def validate(

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from neonext_ms.checkpoint.store import load_network, read_manifest
+from neonext_ms.checkpoint.network import load_network
+from neonext_ms.checkpoint.store import read_manifest
 from neonext_ms.data import Loader, Preprocess, Source, open_source
 from neonext_ms.errors import UserError
+from neonext_ms.evaluation.loader import eval_loader
 from neonext_ms.runtime import heartbeat
 from neonext_ms.runtime.ranks import Ranks, join_ranks
-from neonext_ms.training.inputs import eval_loader
 
 
 def evaluate(step, loader: Loader, ranks: Ranks, stopped: Callable[[], bool] = bool) -> dict | None:
@@ -78,7 +79,7 @@ def validate(
     manifest = read_manifest(model)
     source = validation_source(manifest, dataset, data_dir, str(model))
     ranks = join_ranks(device)
-    from neonext_ms.training.step import EvalStep
+    from neonext_ms.evaluation.step import EvalStep
 
     network, _ = load_network(model)
     transform = Preprocess.from_dict(manifest["preprocess"])

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from neonext_ms.checkpoint.store import load_network, read_manifest
+from neonext_ms.checkpoint.network import load_network
+from neonext_ms.checkpoint.store import read_manifest
 from neonext_ms.data import Preprocess, Source, open_source
 from neonext_ms.errors import UserError
+from neonext_ms.evaluation.loader import eval_loader
 from neonext_ms.runtime.ranks import join_ranks
-from neonext_ms.training.inputs import eval_loader
 
 BATCH_SIZE = 64
 

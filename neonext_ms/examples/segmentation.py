@@ -16,8 +16,8 @@ import numpy as np
 from mindspore import nn, ops
 
 from neonext_ms import NeoCell, create_model
+from neonext_ms.checkpoint.network import load_features
 from neonext_ms.data import open_source
-from neonext_ms.deploy.features import load_features
 from neonext_ms.models.layers import BatchNorm, Pointwise
 from neonext_ms.ops import Group
 from neonext_ms.training.optim.optimizers import AdamW

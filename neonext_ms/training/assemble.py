@@ -4,6 +4,7 @@ import mindspore as ms
 from mindspore import nn
 
 from neonext_ms.errors import UserError
+from neonext_ms.evaluation.step import EvalStep
 from neonext_ms.models.layers import BatchNorm
 from neonext_ms.runtime.ranks import Ranks, gradient_reducer
 from neonext_ms.training.config import TrainConfig
@@ -11,7 +12,7 @@ from neonext_ms.training.optim.ema import EMA
 from neonext_ms.training.optim.layer_decay import layer_lr_scales
 from neonext_ms.training.optim.loss_scale import LossScale
 from neonext_ms.training.optim.optimizers import SGD, AdamW
-from neonext_ms.training.step import EvalStep, TrainStep
+from neonext_ms.training.step import TrainStep
 
 
 def check_device(config: TrainConfig, device: str):

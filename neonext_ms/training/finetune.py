@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from neonext_ms.checkpoint.store import assign_weights, load_weights
+from neonext_ms.checkpoint.network import assign_weights
+from neonext_ms.checkpoint.store import load_weights
 from neonext_ms.errors import UserError
 
 HEAD = ("head.fc.weight", "head.fc.bias")

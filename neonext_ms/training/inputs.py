@@ -54,19 +54,3 @@ def train_loader(config: TrainConfig, source: Source, ranks: Ranks) -> Loader:
         aug_repeats=config.aug_repeats,
         max_bad_share=config.max_bad_share,
     )
-
-
-def eval_loader(
-    source: Source, transform: Preprocess, batch_size: int, num_workers: int, ranks: Ranks, max_bad_share: float = 0.0
-) -> Loader:
-    """Batches in order, every sample once over all ranks."""
-    return Loader(
-        source,
-        transform,
-        batch_size,
-        training=False,
-        rank=ranks.rank,
-        world=ranks.world,
-        num_workers=num_workers,
-        max_bad_share=max_bad_share,
-    )

@@ -13,12 +13,13 @@ import numpy as np
 from neonext_ms.checkpoint.store import Checkpoint, versions
 from neonext_ms.errors import DivergedError, Stopped, UnsavedError
 from neonext_ms.evaluation.evaluate import evaluate
+from neonext_ms.evaluation.loader import eval_loader
 from neonext_ms.runtime import heartbeat
 from neonext_ms.runtime.ranks import average_batch_statistics, join_ranks
 from neonext_ms.training import consistency
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.finetune import freeze_stages, load_pretrained
-from neonext_ms.training.inputs import describe_data, eval_loader, open_sources, preprocess, train_loader
+from neonext_ms.training.inputs import describe_data, open_sources, preprocess, train_loader
 from neonext_ms.training.optim.schedule import learning_rate
 from neonext_ms.training.run.folder import RunFolder, new_run_path
 from neonext_ms.training.run.ledger import Interval, Updates

@@ -12,7 +12,8 @@ from mindspore import Tensor
 
 from neonext_ms import create_model
 from neonext_ms.checkpoint.manifest import manifest_path, write_manifest
-from neonext_ms.checkpoint.store import load_network, load_weights, read_manifest, save_weights
+from neonext_ms.checkpoint.network import load_network
+from neonext_ms.checkpoint.store import load_weights, read_manifest, save_weights
 from neonext_ms.data import Preprocess
 from neonext_ms.errors import UserError
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neonext_ms.checkpoint.store import load_network
+from neonext_ms.checkpoint.network import load_network
 from neonext_ms.data import open_source
 from neonext_ms.deploy import Classifier, export_model
 from neonext_ms.errors import UserError

@@ -7,8 +7,8 @@ from mindspore import GRAPH_MODE, Tensor, nn, set_context
 from neonext_ms.data import Loader, Preprocess
 from neonext_ms.data.sources import ArraySource
 from neonext_ms.evaluation.evaluate import evaluate
+from neonext_ms.evaluation.step import EvalStep
 from neonext_ms.runtime.ranks import Ranks
-from neonext_ms.training.step import EvalStep
 
 set_context(mode=GRAPH_MODE)
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from neonext_ms import create_model
-from neonext_ms.checkpoint.store import load_network, save_weights
+from neonext_ms.checkpoint.network import load_features, load_network
+from neonext_ms.checkpoint.store import save_weights
 from neonext_ms.data import Preprocess
-from neonext_ms.deploy.features import load_features
 from neonext_ms.errors import UserError
 from neonext_ms.examples.segmentation import (
     CLASSES,

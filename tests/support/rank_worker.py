@@ -12,13 +12,15 @@ from mindspore import Tensor, nn
 from neonext_ms import create_model
 from neonext_ms.errors import UserError
 from neonext_ms.evaluation.evaluate import evaluate
+from neonext_ms.evaluation.loader import eval_loader
+from neonext_ms.evaluation.step import EvalStep
 from neonext_ms.runtime.ranks import average_batch_statistics, gradient_reducer, join_ranks
 from neonext_ms.training.consistency import check_same, digest_of_parameters, digest_of_text
 from neonext_ms.training.drop_path import drop_path_masks
-from neonext_ms.training.inputs import eval_loader, open_sources, preprocess, train_loader
+from neonext_ms.training.inputs import open_sources, preprocess, train_loader
 from neonext_ms.training.optim.ema import EMA
 from neonext_ms.training.optim.optimizers import SGD
-from neonext_ms.training.step import EvalStep, StepMetrics, TrainStep
+from neonext_ms.training.step import StepMetrics, TrainStep
 from tests.support.tiny import TinyConfig
 
 

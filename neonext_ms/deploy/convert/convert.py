@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from neonext_ms.checkpoint.store import assign_weights, load_weights, manifest_path, save_weights
+from neonext_ms.checkpoint.network import assign_weights
+from neonext_ms.checkpoint.store import load_weights, manifest_path, save_weights
 from neonext_ms.data import Preprocess
 from neonext_ms.data.sources.base import IMAGENET_MEAN, IMAGENET_STD
 from neonext_ms.deploy.convert.official import (

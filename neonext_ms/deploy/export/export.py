@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from neonext_ms.checkpoint.manifest import manifest_path, parse_manifest
-from neonext_ms.checkpoint.store import load_network, versions
+from neonext_ms.checkpoint.network import load_network
+from neonext_ms.checkpoint.store import versions
 from neonext_ms.data import Preprocess, open_source
 from neonext_ms.deploy.artefact import ENCRYPTION
 from neonext_ms.deploy.export.mindir import write_mindir

@@ -4,7 +4,8 @@ import time
 
 import numpy as np
 
-from neonext_ms.checkpoint.store import Checkpoint, assign, assign_weights
+from neonext_ms.checkpoint.network import assign, assign_weights
+from neonext_ms.checkpoint.store import Checkpoint
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.run.folder import RunFolder
 from neonext_ms.training.run.reporter import Reporter

@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from neonext_ms.checkpoint.store import load_network
+from neonext_ms.checkpoint.network import load_network
 from neonext_ms.cli import main
 from neonext_ms.data import Preprocess
 from neonext_ms.deploy import Classifier, export_model

@@ -15,7 +15,7 @@ import pytest
 from mindspore.train.mind_ir_pb2 import ModelProto
 from PIL import Image
 
-from neonext_ms.checkpoint.store import load_network
+from neonext_ms.checkpoint.network import load_network
 from neonext_ms.deploy import export_model
 from neonext_ms.deploy.artefact import open_mindir
 from neonext_ms.deploy.export import export

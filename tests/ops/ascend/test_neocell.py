@@ -14,13 +14,13 @@ from mindspore import Tensor, nn, ops
 
 from neonext_ms.analysis.environment import environment
 from neonext_ms.errors import UserError
+from neonext_ms.evaluation.step import soft_cross_entropy
 from neonext_ms.models.layers import Block
 from neonext_ms.models.neonext import NeoNeXt, NeoNeXtSpec
 from neonext_ms.ops import Group, NeoCell, backend, parse_spec, reference
 from neonext_ms.ops.ascend.neocell import INSTALLED, OPERATORS, AscendNeoCell, ascend_package
 from neonext_ms.ops.ascend.tiling import gradient_splits, prefers_kron, shape_refusal
 from neonext_ms.ops.backend import Unavailable
-from neonext_ms.training.step import soft_cross_entropy
 
 LIMITS = {ms.float16: 2.0**-10, ms.bfloat16: 2.0**-7}  # of |A||X||B|, element by element
 CASES = {  # groups, N, H, W

@@ -5,7 +5,6 @@ that could be, but not for all that was given; 75 a training run that a signal h
 from; 130 interrupted.
 """
 
-import getpass
 import io
 import json
 import logging
@@ -13,12 +12,12 @@ import os
 import re
 import signal
 import sys
-import tempfile
 from dataclasses import fields
 
 from neonext_ms import __version__
 from neonext_ms.commands import COMMANDS, SUBJECTS
 from neonext_ms.errors import Incomplete, Stopped, UnsavedError, UserError
+from neonext_ms.files import folder_for_leftovers
 from neonext_ms.runtime import exit_codes
 from neonext_ms.terminal import TerminalHandler
 
@@ -167,7 +166,8 @@ def _pass_file_names():
 def _quiet_mindspore():
     """Only errors on the terminal, and no files in the working directory when a graph fails to compile."""
     os.environ.setdefault("GLOG_v", "3")
-    os.environ.setdefault("MS_OM_PATH", os.path.join(tempfile.gettempdir(), f"neonext_ms-{getpass.getuser()}"))
+    if "MS_OM_PATH" not in os.environ:
+        os.environ["MS_OM_PATH"] = str(folder_for_leftovers())
 
 
 def _fail(message: str, code: int):

@@ -1,7 +1,12 @@
 """Files that appear under their names whole or not at all."""
 
+import atexit
+import contextlib
 import os
 import secrets
+import shutil
+import stat
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -53,6 +58,28 @@ def publish(temporary: Path, path: Path):
     os.umask(umask)
     os.chmod(temporary, 0o666 & ~umask)
     rename(temporary, path)
+
+
+def only_mine(status: os.stat_result) -> bool:
+    """Whether a file or a folder belongs to this user, or to root, and nobody else may write to it."""
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def folder_for_leftovers() -> Path:
+    """A folder of this user alone below the system's temporary folder, for what other software leaves behind.
+
+    Its name can be known and taken by others. Then it is a new folder, with a name that cannot.
+    """
+    folder = Path(tempfile.gettempdir()) / f"neonext_ms-{os.geteuid()}"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700)
+    with contextlib.suppress(OSError):
+        status = folder.lstat()  # not of what a link leads to
+        if stat.S_ISDIR(status.st_mode) and only_mine(status):
+            return folder
+    fresh = tempfile.mkdtemp(prefix="neonext_ms-")
+    atexit.register(shutil.rmtree, fresh, ignore_errors=True)
+    return Path(fresh)
 
 
 def _write_all(file, data: memoryview):

@@ -4,21 +4,21 @@ Nothing here runs before a layer asks for it. A library is named by everything i
 processor), so a changed source or another machine on the same home directory never meets a stale one.
 """
 
-import contextlib
 import ctypes
-import fcntl
 import functools
 import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
+from neonext_ms.errors import UserError
 from neonext_ms.ops.backend import Unavailable
+from neonext_ms.ops.cpu.cache import find_kept, find_or_build
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,9 @@ def cpu_library() -> Path:
 
     Raises:
         Unavailable: no compiler, or a build that failed. The same answer for the rest of the process.
+        UserError: NEONEXT_NUM_THREADS is not a number.
     """
+    _check_threads()
     result = _library_or_reason()
     if isinstance(result, str):
         raise Unavailable(result)
@@ -53,12 +55,12 @@ def set_cpu_threads(count: int):
     ctypes.CDLL(str(cpu_library())).neonext_set_threads(count)
 
 
-def cache_directory() -> Path:
-    """Where libraries are kept: NEONEXT_CACHE_DIR, or neonext_ms in the user's cache directory."""
-    if os.environ.get("NEONEXT_CACHE_DIR"):
-        return Path(os.environ["NEONEXT_CACHE_DIR"])
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "neonext_ms"
+@functools.cache
+def _check_threads():
+    """The kernel reads the variable by itself, and would take what it cannot read for "all processors"."""
+    text = os.environ.get("NEONEXT_NUM_THREADS", "").strip()
+    if text and not (text.isascii() and text.isdecimal() and int(text) <= 1024):
+        raise UserError(f"NEONEXT_NUM_THREADS is {text!r}, expected a number of threads up to 1024, or 0 for all")
 
 
 @functools.cache
@@ -78,16 +80,11 @@ def _find_or_build(sources: list[Path]) -> Path:
     try:
         compiler = _compiler()
     except Unavailable:
-        built = sorted(cache_directory().glob(f"{prefix}*.so"))
-        if not built:
+        kept = find_kept(f"{prefix}*.so")  # built before the compiler went, such as in the making of a container
+        if kept is None:
             raise
-        return built[-1]  # built before the compiler went, such as in the making of a container
-    name = f"{prefix}{_compiler_key(compiler)}.so"
-    with _writable(cache_directory(), name) as folder:
-        library = folder / name
-        if not library.exists():
-            _build(sources, compiler, library)
-    return library
+        return kept
+    return find_or_build(f"{prefix}{_compiler_key(compiler)}.so", lambda library: _build(sources, compiler, library))
 
 
 def _sources() -> list[Path]:
@@ -99,14 +96,24 @@ def _sources() -> list[Path]:
     raise Unavailable("the C++ sources of the CPU kernel are not installed")
 
 
-def _compiler() -> str:
-    """The C++ compiler: CXX, else g++, c++ or clang++, whichever is found first."""
-    wanted = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "c++", "clang++"]
-    for name in wanted:
+def _compiler() -> list[str]:
+    """The C++ compiler: CXX, which may have options or a wrapper ("ccache g++"); else g++, c++ or clang++."""
+    wanted = [_words(os.environ["CXX"])] if os.environ.get("CXX", "").strip() else [["g++"], ["c++"], ["clang++"]]
+    for name, *options in wanted:
         path = shutil.which(name)
         if path:
-            return path
-    raise Unavailable(f"no C++ compiler: {', '.join(wanted)} not found on PATH (install g++, or set CXX)")
+            return [path, *options]
+    names = ", ".join(name for name, *_ in wanted)
+    raise Unavailable(f"no C++ compiler: {names} not found on PATH (install g++, or set CXX)")
+
+
+def _words(command: str) -> list[str]:
+    if shutil.which(command):  # a path with spaces in it
+        return [command]
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise Unavailable(f"CXX is {command!r}, expected a command: {error}") from None
 
 
 def _key(sources: list[Path]) -> str:
@@ -117,10 +124,10 @@ def _key(sources: list[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _compiler_key(compiler: str) -> str:
+def _compiler_key(compiler: list[str]) -> str:
     """Names the compiler and its options."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
-    return hashlib.sha256("\0".join([compiler, version, *_FLAGS]).encode()).hexdigest()[:8]
+    version = _run([*compiler, "--version"]).stdout
+    return hashlib.sha256("\0".join([*compiler, version, *_FLAGS]).encode()).hexdigest()[:8]
 
 
 def _processor() -> str:
@@ -132,52 +139,17 @@ def _processor() -> str:
     return "\n".join(line for line in first if line.split("\t")[0].split(":")[0].strip() in _CPU_FIELDS)
 
 
-@contextlib.contextmanager
-def _writable(folder: Path, name: str):
-    """The folder, locked, so that of several processes one builds and the others wait for it.
-
-    Gives a private temporary folder, removed when the process ends, where the cache cannot be written.
-    """
-    if (folder / name).exists():
-        yield folder
-        return
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = open(folder / f"{name}.lock", "w")
-    except OSError as error:
-        temporary = _temporary_folder()
-        log.info("The CPU kernel cannot be kept for the next run (%s): it is built for this process alone.", error)
-        yield temporary
-        return
-    with lock:
-        with contextlib.suppress(OSError):  # a file system without locks: two may build, and either result serves
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
-
-
-@functools.cache
-def _temporary_folder() -> Path:
-    # Held by the cache of this function for as long as the process lives.
-    holder = tempfile.TemporaryDirectory(prefix="neonext_ms-")
-    _temporary_folder.holder = holder
-    return Path(holder.name)
-
-
-def _build(sources: list[Path], compiler: str, library: Path):
-    """Compile to a temporary name, so that the library appears whole or not at all."""
-    log.info("Compiling the CPU kernel with %s, once for this machine...", compiler)
+def _build(sources: list[Path], compiler: list[str], library: Path):
+    log.info("Compiling the CPU kernel with %s, once for this machine...", shlex.join(compiler))
     native = "-mcpu=native" if platform.machine() == "aarch64" else "-march=native"
     units = [str(path) for path in sources if path.suffix == ".cpp"]
-    handle, temporary = tempfile.mkstemp(prefix=f".{library.name}-", dir=library.parent)
-    os.close(handle)
-    try:
-        done = subprocess.run([compiler, *_FLAGS, native, *units, "-o", temporary], capture_output=True, text=True)
-        if done.returncode != 0:
-            raise Unavailable(f"{compiler} failed to build the CPU kernel: {_first_error(done.stderr)}")
-        os.replace(temporary, library)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+    done = _run([*compiler, *_FLAGS, native, *units, "-o", str(library)])
+    if done.returncode != 0:
+        raise Unavailable(f"{shlex.join(compiler)} failed to build the CPU kernel: {_first_error(done.stderr)}")
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(command, capture_output=True, text=True, errors="replace")
 
 
 def _first_error(text: str) -> str:
@@ -191,8 +163,8 @@ def main():
     """Build now, and say where: `python -m neonext_ms.ops.cpu.library`."""
     try:
         sys.stdout.write(f"{cpu_library()} ({cpu_vector_width()})\n")
-    except Unavailable as unavailable:
-        sys.exit(f"error: {unavailable}")
+    except (Unavailable, UserError) as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

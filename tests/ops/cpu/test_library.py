@@ -1,15 +1,14 @@
 """The CPU library's cache and build: what a user meets on machines of all kinds."""
 
-import os
+import shutil
 import stat
 import subprocess
 import sys
 
 import pytest
 
-from tests.support.paths import ROOT
+from tests.support.cpu_library import BUILD, ROOT, environment, run
 
-BUILD = [sys.executable, "-m", "neonext_ms.ops.cpu.library"]
 USE = """
 import logging, sys
 logging.basicConfig(format="WARNED %(message)s", level=logging.WARNING, stream=sys.stdout)
@@ -27,42 +26,6 @@ except UserError as error:
 """
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    """Where the first call of `compiler` leaves its output for the others."""
-    return tmp_path_factory.mktemp("compiled") / "library.so"
-
-
-@pytest.fixture
-def compiler(tmp_path, compiled):
-    """A compiler that counts its calls, and is quick: it does not optimise, and compiles the same only once."""
-    script = tmp_path / "bin" / "quick-g++"
-    script.parent.mkdir()
-    script.write_text(
-        f"""#!/bin/sh
-[ "$1" = --version ] && exec g++ --version
-echo built >> {tmp_path}/calls
-for output; do [ "$before" = -o ] && break; before="$output"; done
-[ -e {compiled} ] && exec cp {compiled} "$output"
-g++ "$@" -O0 && cp "$output" {compiled}
-"""
-    )
-    script.chmod(stat.S_IRWXU)
-    return script
-
-
-def environment(cache, compiler=None, **changes):
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "NEONEXT_CACHE_DIR": str(cache), "GLOG_v": "3", **changes}
-    env.pop("CXX", None)
-    return {**env, "CXX": str(compiler)} if compiler else env
-
-
-def run(command, env, folder=None):
-    done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=folder)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
-
-
 def test_four_processes_build_once(tmp_path, compiler):
     cache = tmp_path / "cache"
     env = environment(cache, compiler)
@@ -71,7 +34,7 @@ def test_four_processes_build_once(tmp_path, compiler):
     assert all(process.returncode == 0 for process in processes)
     assert len(outputs) == 1 and str(cache) in outputs.pop()
     assert (tmp_path / "calls").read_text().split() == ["built"]
-    assert sorted(path.suffix for path in cache.iterdir()) == [".lock", ".so"]
+    assert sorted(path.suffix for path in cache.iterdir()) == [".lock", ".sha256", ".so"]
 
 
 def test_built_library_serves_without_a_compiler_and_another_source_gets_another_name(tmp_path, compiler):
@@ -96,7 +59,45 @@ def test_cache_that_cannot_be_written(tmp_path, compiler):
     env = environment("/proc/neonext", compiler, TMPDIR=str(private))  # not even root can make a folder there
     done = run(BUILD, env)
     assert done.returncode == 0 and done.stdout.startswith(str(private))
+    assert done.stderr.count("\n") == 1 and "set NEONEXT_CACHE_DIR to a folder of your own" in done.stderr
     assert list(private.iterdir()) == []  # and nothing is left behind
+
+
+@pytest.mark.parametrize("command", ["{wrapper} {compiler}", "{compiler} -DNOTHING='a b'", "{folder}/with space"])
+def test_compiler_with_a_wrapper_or_options_or_a_space_in_its_path(command, tmp_path, compiler):
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text('#!/bin/sh\nexec "$@"\n')
+    wrapper.chmod(stat.S_IRWXU)
+    shutil.copy(compiler, tmp_path / "with space")
+    command = command.format(wrapper=wrapper, compiler=compiler, folder=tmp_path)
+    done = run(BUILD, environment(tmp_path / "cache", command))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "calls").read_text().split() == ["built"]
+
+
+@pytest.mark.parametrize("command", ["no-such-wrapper g++", "'g++"])
+def test_compiler_that_is_not_there_is_named(command, tmp_path):
+    done = run(BUILD, environment(tmp_path / "cache", command))
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "no-such-wrapper not found" in done.stderr or "expected a command: No closing quotation" in done.stderr
+
+
+def test_what_is_not_a_number_of_threads_is_refused(tmp_path, compiler):
+    for text in ("abc", "-1", "2.5", "1025"):
+        done = run(BUILD, environment(tmp_path / "cache", compiler, NEONEXT_NUM_THREADS=text))
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert f"NEONEXT_NUM_THREADS is '{text}', expected a number of threads" in done.stderr
+    for text in ("", " 2 ", "0", "1024"):
+        assert run(BUILD, environment(tmp_path / "cache", compiler, NEONEXT_NUM_THREADS=text)).returncode == 0
+
+
+def test_what_is_installed_is_what_is_compiled_and_no_test(tmp_path):
+    build = [sys.executable, "setup.py", "-q", "build", "--build-base", str(tmp_path / "base")]
+    subprocess.run([*build, "build_py", "--build-lib", str(tmp_path / "lib")], cwd=ROOT, check=True)
+    installed = {path.name for path in (tmp_path / "lib/neonext_ms/ops/cpu/kernel").rglob("*") if path.is_file()}
+    checkout = "from neonext_ms.ops.cpu.library import _sources; print(*[path.name for path in _sources()])"
+    compiled = run([sys.executable, "-c", checkout], environment(tmp_path)).stdout.split()
+    assert installed == set(compiled) and "mlp.cpp" in installed and "driver.cpp" not in installed
 
 
 def test_no_compiler_falls_back_with_one_warning(tmp_path):

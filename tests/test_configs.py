@@ -34,9 +34,7 @@ def first_step(config: TrainConfig) -> StepMetrics:
     ms.set_context(mode=ms.GRAPH_MODE)
     spec = model_spec(config.model, **config.model_overrides)
     ends = {key: (getattr(spec, key)[0], getattr(spec, key)[-1]) for key in ("kernels", "shifts")}
-    network = create_model(
-        config.model, 5, seed=0, depths=(1, 1), dims=(8, 16), init=config.neocell_init, **ends, drop_path_rate=0.1
-    )
+    network = create_model(config.model, 5, seed=0, depths=(1, 1), dims=(8, 16), init=config.neocell_init, **ends)
     freeze_stages(network, config.freeze_stages)
     train_step, _ = make_steps(config, network, Ranks(0, 1, "CPU"))
     return StepMetrics.read(train_step(IMAGES, TARGETS, np.ones((2, 4), np.float32), config.lr))

@@ -20,7 +20,7 @@ from neonext_ms.checkpoint.network import load_features
 from neonext_ms.data import open_source
 from neonext_ms.models.layers import BatchNorm, Pointwise
 from neonext_ms.ops import Group
-from neonext_ms.training.optim.optimizers import AdamW
+from neonext_ms.training.optim.adamw import AdamW
 from neonext_ms.training.optim.schedule import learning_rate
 
 SIDE = 64  # pixels of a scene

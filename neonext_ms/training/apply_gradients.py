@@ -1,6 +1,52 @@
 """From the gradients of an update to new weights, inside the graph."""
 
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import nn, ops
+
+from neonext_ms.runtime.ranks import Ranks, gradient_reducer
+from neonext_ms.training.optim.loss_scale import LEAST
+from neonext_ms.training.statistics import Statistics
+
+
+class Clip(nn.Cell):
+    """Makes gradients fit to be applied, and says whether they may be.
+
+    Args:
+        max_norm: greatest global norm of the gradients; 0 is no limit.
+        loss_scale: a LossScale, by which the gradients are multiplied, or None.
+
+    Inputs:
+        loss: float32 scalar.
+        gradients: tuple, one a parameter.
+        limit: float32 scalar.
+
+    Outputs:
+        gradients: unscaled and clipped; zeros where they are not to be applied.
+        norm: their global norm before clipping.
+        finite: bool scalar, False where loss or gradients are no numbers, or the loss is above the limit.
+        scale: that they were multiplied by; one that is dynamic is another one now.
+    """
+
+    def __init__(self, max_norm: float = 0.0, loss_scale=None):
+        super().__init__(auto_prefix=False)
+        self.max_norm = max_norm
+        self.loss_scale = loss_scale
+        self.map = ops.HyperMap()
+
+    def construct(self, loss, gradients, limit):
+        squares = ops.addn(self.map(_squares, gradients))
+        # A copy by an operator that does nothing: a bare Parameter would show the scale of the next update (MindSpore
+        # 2.10), and a product with 1 is left out of the graph.
+        scale = ops.ones_like(squares) if self.loss_scale is None else ops.maximum(self.loss_scale.scale, LEAST)
+        norm = ops.sqrt(squares) / scale
+        numbers = ops.logical_and(ops.isfinite(norm), ops.isfinite(loss))
+        finite = ops.logical_and(numbers, loss <= limit)
+        factor = 1 / scale
+        if self.max_norm > 0:
+            factor = factor * self.max_norm / ops.maximum(norm, self.max_norm)
+        gradients = self.map(ops.partial(_scaled_if, finite, factor), gradients)
+        if self.loss_scale is not None:
+            norm = ops.depend(norm, self.loss_scale(numbers))  # a spike says nothing about the scale
+        return gradients, norm, finite, scale
 
 
 class Update(nn.Cell):
@@ -13,10 +59,8 @@ class Update(nn.Cell):
     Args:
         network: with BatchNorm, whose running statistics the forward passes have changed already.
         optimizer: a Cell of (gradients, lr, finite).
-        reducer: averages gradients over devices, or None for one device.
-        world: number of devices.
-        clip_grad: greatest global norm of the gradients; 0 is no limit.
-        loss_scale: a LossScale, by which the gradients are still multiplied, or None.
+        ranks: of the job.
+        clip: a Clip.
         ema: an EMA of the network, or None.
 
     Inputs:
@@ -29,43 +73,31 @@ class Update(nn.Cell):
         (5,) float32: the fields of `StepMetrics`.
     """
 
-    def __init__(self, network, optimizer, reducer=None, world=1, clip_grad=0.0, loss_scale=None, ema=None):
+    def __init__(self, network, optimizer, ranks: Ranks, clip: Clip, ema=None):
         super().__init__(auto_prefix=False)
         self.optimizer = optimizer
-        self.reducer = reducer
-        self.all_reduce = None if reducer is None else ops.AllReduce()
-        self.world = world
-        self.clip_grad = clip_grad
-        self.loss_scale = loss_scale
+        self.world = ranks.world
+        self.reducer = gradient_reducer(optimizer.parameters, ranks)
+        self.all_reduce = None if self.reducer is None else ops.AllReduce()
+        self.clip = clip
         self.ema = ema
-        self.map = ops.HyperMap()
-        self.statistics = ParameterTuple([p for p in network.get_parameters() if is_statistic(p)])
-        self.remembered = ParameterTuple([_like(p, "remembered") for p in self.statistics])
+        self.statistics = Statistics(network)
 
-    def remember_statistics(self):
-        """Part of the graph that runs before the forward passes."""
-        self.map(ops.assign, self.remembered, self.statistics)
+    def state(self) -> list:
+        """The Parameters that a resumed run needs besides the network's own."""
+        stateful = (self.optimizer, self.clip.loss_scale, self.ema)
+        return [p for cell in stateful if cell is not None for p in cell.state()]
 
     def construct(self, loss, correct, gradients, lr, limit):
         if self.reducer is not None:
             gradients = self.reducer(gradients)
             shared = self.all_reduce(ops.stack([loss / self.world, correct]))
             loss, correct = shared[0], shared[1]
-        squares = ops.addn(self.map(_squares, gradients))
-        scale = ops.ones_like(squares) if self.loss_scale is None else self.loss_scale.scale * 1
-        norm = ops.sqrt(squares) / scale
-        numbers = ops.logical_and(ops.isfinite(norm), ops.isfinite(loss))
-        finite = ops.logical_and(numbers, loss <= limit)
-        factor = 1 / scale
-        if self.clip_grad > 0:
-            factor = factor * self.clip_grad / ops.maximum(norm, self.clip_grad)
-        safe = self.map(ops.partial(_scaled_if, finite, factor), gradients)
-        loss = ops.depend(loss, self.optimizer(safe, lr, finite))
-        loss = ops.depend(loss, self.map(ops.partial(_restore_unless, finite), self.statistics, self.remembered))
+        gradients, norm, finite, scale = self.clip(loss, gradients, limit)
+        loss = ops.depend(loss, self.optimizer(gradients, lr, finite))
+        loss = ops.depend(loss, self.statistics(finite))
         if self.ema is not None:
             loss = ops.depend(loss, self.ema(finite))
-        if self.loss_scale is not None:
-            loss = ops.depend(loss, self.loss_scale(numbers))
         return ops.stack([loss, correct, norm, finite.astype(loss.dtype), scale])
 
 
@@ -75,17 +107,3 @@ def _squares(gradient):
 
 def _scaled_if(finite, factor, gradient):
     return ops.select(finite, gradient * factor, ops.zeros_like(gradient))
-
-
-def _restore_unless(finite, statistic, remembered):
-    return ops.assign(statistic, ops.select(finite, statistic, remembered))
-
-
-def is_statistic(parameter: Parameter) -> bool:
-    """Whether this is a running mean or variance of BatchNorm."""
-    return parameter.name.endswith(("moving_mean", "moving_variance"))
-
-
-def _like(parameter: Parameter, prefix: str) -> Parameter:
-    """A copy that is not trained, named <prefix>.<name>."""
-    return Parameter(Tensor(parameter.asnumpy()), name=f"{prefix}.{parameter.name}", requires_grad=False)

@@ -6,13 +6,16 @@ from mindspore import nn
 from neonext_ms.errors import UserError
 from neonext_ms.evaluation.step import EvalStep
 from neonext_ms.models.layers import BatchNorm
-from neonext_ms.runtime.ranks import Ranks, gradient_reducer
+from neonext_ms.runtime.ranks import Ranks
+from neonext_ms.training.apply_gradients import Clip, Update
 from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.optim.adamw import AdamW
 from neonext_ms.training.optim.ema import EMA
 from neonext_ms.training.optim.layer_decay import layer_lr_scales
 from neonext_ms.training.optim.loss_scale import LossScale
-from neonext_ms.training.optim.optimizers import SGD, AdamW
-from neonext_ms.training.step import TrainStep
+from neonext_ms.training.optim.optimizer import Optimizer
+from neonext_ms.training.optim.sgd import SGD
+from neonext_ms.training.step import Gradient, TrainStep
 
 
 def check_device(config: TrainConfig, device: str):
@@ -37,29 +40,23 @@ def make_steps(config: TrainConfig, network, ranks: Ranks) -> tuple[TrainStep, E
             cell.in_float32 = config.amp_level != "O3"
     if config.sync_bn:
         _synchronise_batch_norms(network)
+    optimizer = _optimizer(config, network)
+    loss_scale = None
+    if dtype == ms.float16:
+        window = config.loss_scale_window if config.loss_scale_type == "dynamic" else 0
+        loss_scale = LossScale(config.loss_scale, window)
+    ema = EMA(network, config.ema_decay) if config.ema_decay else None
+    gradient = Gradient(network, optimizer.parameters, dtype, loss_scale)
+    update = Update(network, optimizer, ranks, Clip(config.clip_grad, loss_scale), ema)
+    return TrainStep(gradient, update, config.micro_batches(ranks.world)), EvalStep(network, dtype)
+
+
+def _optimizer(config: TrainConfig, network) -> Optimizer:
     parameters = network.trainable_params()
     scales = layer_lr_scales(parameters, network.spec.depths, config.layer_decay)
     if config.optimizer == "adamw":
-        optimizer = AdamW(parameters, config.weight_decay, config.beta1, config.beta2, lr_scales=scales)
-    else:
-        optimizer = SGD(parameters, config.weight_decay, config.momentum, lr_scales=scales)
-    loss_scale = None
-    if dtype == ms.float16:
-        loss_scale = LossScale(
-            config.loss_scale, config.loss_scale_window if config.loss_scale_type == "dynamic" else 0
-        )
-    train_step = TrainStep(
-        network,
-        optimizer,
-        config.micro_batches(ranks.world),
-        gradient_reducer(optimizer.parameters, ranks),
-        ranks.world,
-        config.clip_grad,
-        dtype,
-        loss_scale,
-        EMA(network, config.ema_decay) if config.ema_decay else None,
-    )
-    return train_step, EvalStep(network, dtype)
+        return AdamW(parameters, config.weight_decay, (config.beta1, config.beta2), lr_scales=scales)
+    return SGD(parameters, config.weight_decay, config.momentum, lr_scales=scales)
 
 
 def _synchronise_batch_norms(network):

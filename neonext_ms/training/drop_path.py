@@ -7,9 +7,9 @@ neither be resumed nor give the same masks for another number of workers.
 import numpy as np
 
 
-def drop_path_rates(maximum: float, blocks: int) -> tuple[float, ...]:
-    """Rates that grow linearly from 0 in the first block to the maximum in the last."""
-    return tuple(maximum * i / max(blocks - 1, 1) for i in range(blocks))
+def drop_path_rates(maximum: float, blocks: int, frozen: int = 0) -> tuple[float, ...]:
+    """Rates that grow linearly from 0 in the first block to the maximum in the last; 0 in the first `frozen` ones."""
+    return tuple(maximum * i / max(blocks - 1, 1) if i >= frozen else 0.0 for i in range(blocks))
 
 
 def drop_path_masks(rates, positions: np.ndarray, seed: int, step: int) -> np.ndarray:

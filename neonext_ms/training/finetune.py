@@ -41,7 +41,8 @@ def load_pretrained(network, path: Path, class_names: list[str]) -> str:
 def freeze_stages(network, count: int):
     """Make the stem and the first stages, with the down-samplings between them, a constant function.
 
-    They get no gradients, their BatchNorms use the running statistics and keep them, and nothing in them is dropped.
+    They get no gradients, and their BatchNorms use the running statistics and keep them. (Nothing in them is dropped
+    either: see `drop_path_rates`.)
 
     Args:
         network: NeoNeXt, before its training step is made.
@@ -63,5 +64,3 @@ def freeze_stages(network, count: int):
         for _, cell in part.cells_and_names():
             if isinstance(cell, BatchNorm):
                 cell.use_batch_statistics = False
-    frozen = sum(depths[:count])
-    network.drop_path_rates = (0.0,) * frozen + network.drop_path_rates[frozen:]

@@ -41,37 +41,18 @@ class TrainStep:
     compiled twice, and gradients travel between devices once an update.
 
     Args:
-        network: NeoNeXt, in training mode.
-        optimizer: a Cell of (gradients, lr, finite).
+        gradient: of the loss, as to the parameters that `update` updates.
+        update: what is made of it.
         micro_batches: how many an update takes; the images of a call are cut into as many equal parts.
-        reducer, world: averages gradients over devices, None for one; and their number.
-        clip_grad: greatest global norm of the gradients; 0 is no limit.
-        dtype: of the activations; weights and updates stay float32.
-        loss_scale: a LossScale for float16, or None.
-        ema: an EMA of the network, or None.
     """
 
-    def __init__(
-        self,
-        network,
-        optimizer,
-        micro_batches=1,
-        reducer=None,
-        world=1,
-        clip_grad=0.0,
-        dtype=ms.float32,
-        loss_scale=None,
-        ema=None,
-    ):
+    def __init__(self, gradient: "Gradient", update: Update, micro_batches: int = 1):
+        self.update = update
         self.micro_batches = micro_batches
-        self.ema = ema
-        self._stateful = [cell for cell in (optimizer, loss_scale, ema) if cell is not None]
-        update = Update(network, optimizer, reducer, world, clip_grad, loss_scale, ema)
-        gradient = _Gradient(network, optimizer.parameters, dtype, loss_scale)
         if micro_batches == 1:
             self._cells = (_WholeStep(gradient, update),)
         else:
-            sums = _Sums(optimizer, micro_batches)
+            sums = _Sums(update.optimizer, micro_batches)
             self._cells = (_Begin(sums, update), _MicroStep(gradient, sums), _Apply(sums, update))
         for cell in self._cells:
             cell.set_train(True)
@@ -119,17 +100,24 @@ class TrainStep:
 
     def state_parameters(self) -> dict[str, Parameter]:
         """What a resumed run needs besides the network's own parameters, by name."""
-        return {p.name: p for cell in self._stateful for p in cell.state()}
+        return {p.name: p for p in self.update.state()}
 
 
 def _tensors(images, targets, drop_path) -> tuple:
     return Tensor(images), Tensor(targets), None if drop_path is None else Tensor(drop_path)
 
 
-class _Gradient(nn.Cell):
-    """Mean loss, number of right answers, and gradients (tuple, one a weight, times the loss scale)."""
+class Gradient(nn.Cell):
+    """Mean loss, number of right answers, and gradients (tuple, one a weight, times the loss scale).
 
-    def __init__(self, network, weights, dtype, loss_scale):
+    Args:
+        network: NeoNeXt, in training mode.
+        weights: Parameters to differentiate by.
+        dtype: of the activations; weights and gradients stay float32.
+        loss_scale: a LossScale for float16, or None.
+    """
+
+    def __init__(self, network, weights, dtype=ms.float32, loss_scale=None):
         super().__init__(auto_prefix=False)
         self.network = network
         self.dtype = dtype
@@ -150,13 +138,13 @@ class _Gradient(nn.Cell):
 class _WholeStep(nn.Cell):
     """An update of one micro-batch."""
 
-    def __init__(self, gradient: _Gradient, update: Update):
+    def __init__(self, gradient: Gradient, update: Update):
         super().__init__(auto_prefix=False)
         self.gradient = gradient
         self.update = update
 
     def construct(self, images, targets, drop_path, lr, limit):
-        self.update.remember_statistics()
+        self.update.statistics.remember()
         loss, correct, gradients = self.gradient(images, targets, drop_path)
         return self.update(loss, correct, gradients, lr, limit)
 
@@ -205,13 +193,13 @@ class _Begin(nn.Cell):
 
     def construct(self):
         self.sums.clear()
-        self.update.remember_statistics()
+        self.update.statistics.remember()
 
 
 class _MicroStep(nn.Cell):
     """A micro-batch of an update."""
 
-    def __init__(self, gradient: _Gradient, sums: _Sums):
+    def __init__(self, gradient: Gradient, sums: _Sums):
         super().__init__(auto_prefix=False)
         self.gradient = gradient
         self.sums = sums

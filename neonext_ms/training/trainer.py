@@ -18,6 +18,7 @@ from neonext_ms.runtime import heartbeat
 from neonext_ms.runtime.ranks import average_batch_statistics, join_ranks
 from neonext_ms.training import consistency
 from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.drop_path import drop_path_masks, drop_path_rates
 from neonext_ms.training.finetune import freeze_stages, load_pretrained
 from neonext_ms.training.inputs import describe_data, open_sources, preprocess, train_loader
 from neonext_ms.training.optim.schedule import learning_rate
@@ -87,7 +88,6 @@ class _Run:
             config.model,
             len(self.class_names),
             seed=config.seed,
-            drop_path_rate=config.drop_path_rate,
             backend=config.backend,
             init=config.neocell_init,
             **config.model_overrides,
@@ -97,6 +97,9 @@ class _Run:
         if config.pretrained and not checkpoint:
             self.pretrained = load_pretrained(self.network, Path(config.pretrained), self.class_names)
         freeze_stages(self.network, config.freeze_stages)
+        depths = self.network.spec.depths
+        frozen = sum(depths[: config.freeze_stages])
+        self.drop_path_rates = drop_path_rates(config.drop_path_rate, sum(depths), frozen)
         self.train_step, self.eval_step = make_steps(config, self.network, ranks)
         self.total_steps = config.epochs * len(self.loader)
         self.step = self.evaluated = 0
@@ -235,11 +238,9 @@ class _Run:
         return learning_rate(step, self.total_steps, warmup, self.peak_lr, self.config.min_lr)
 
     def _step_inputs(self, images, targets, positions, step: int) -> tuple:
-        from neonext_ms.training.drop_path import drop_path_masks
-
         masks = None
         if self.config.drop_path_rate:
-            masks = drop_path_masks(self.network.drop_path_rates, positions, self.config.seed, step)
+            masks = drop_path_masks(self.drop_path_rates, positions, self.config.seed, step)
         return images, targets, masks, self._learning_rate(step)
 
     def _train_epoch(self):
@@ -331,8 +332,8 @@ class _Run:
         self._check_ranks(f"after epoch {self._epoch}")
         self.progress.begin()
         evaluated = {"raw": self._metrics_and_weights()}
-        if self.train_step.ema is not None:
-            with self.train_step.ema.in_place():
+        if self.train_step.update.ema is not None:
+            with self.train_step.update.ema.in_place():
                 evaluated["ema"] = self._metrics_and_weights()
         if None in evaluated.values():
             self._save()
@@ -353,7 +354,7 @@ class _Run:
 
     def _average_statistics(self):
         """BatchNorm's, of the network and of the averaged weights, over the ranks."""
-        ema = self.train_step.ema  # which holds the network's too
+        ema = self.train_step.update.ema  # which holds the network's too
         average_batch_statistics(self.network if ema is None else ema, self.ranks)
 
     def _metrics_and_weights(self) -> tuple[dict, dict] | None:

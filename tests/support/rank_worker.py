@@ -14,13 +14,14 @@ from neonext_ms.errors import UserError
 from neonext_ms.evaluation.evaluate import evaluate
 from neonext_ms.evaluation.loader import eval_loader
 from neonext_ms.evaluation.step import EvalStep
-from neonext_ms.runtime.ranks import average_batch_statistics, gradient_reducer, join_ranks
+from neonext_ms.runtime.ranks import average_batch_statistics, join_ranks
+from neonext_ms.training.apply_gradients import Clip, Update
 from neonext_ms.training.consistency import check_same, digest_of_parameters, digest_of_text
-from neonext_ms.training.drop_path import drop_path_masks
+from neonext_ms.training.drop_path import drop_path_masks, drop_path_rates
 from neonext_ms.training.inputs import open_sources, preprocess, train_loader
 from neonext_ms.training.optim.ema import EMA
-from neonext_ms.training.optim.optimizers import SGD
-from neonext_ms.training.step import StepMetrics, TrainStep
+from neonext_ms.training.optim.sgd import SGD
+from neonext_ms.training.step import Gradient, StepMetrics, TrainStep
 from tests.support.tiny import TinyConfig
 
 
@@ -41,20 +42,21 @@ def main(batch_size: int, steps: int, output: str):
     config = TinyConfig(batch_size=batch_size, random_crop="pad", hflip=0.5, mixup=0.8, drop_path_rate=0.3, seed=3)
     ranks = join_ranks("CPU")
     train_source, val_source = open_sources(config)
-    network = create_model(config.model, 10, seed=1, drop_path_rate=config.drop_path_rate, **config.model_overrides)
+    network = create_model(config.model, 10, seed=1, **config.model_overrides)
+    rates = drop_path_rates(config.drop_path_rate, 2)
     check_same_weights(network, ranks)
     for _, cell in network.cells_and_names():
         if isinstance(cell, nn.BatchNorm2d):
             cell.use_batch_statistics = False
     # Not AdamW: its first steps divide a gradient by its own size, which makes whole steps of rounding errors.
     optimizer = SGD(network.trainable_params(), 0.05)
-    reducer = gradient_reducer(optimizer.parameters, ranks)
     ema = EMA(network, 0.9)
     # Two ranks cut their halves in two again.
-    step = TrainStep(network, optimizer, micro_batches=ranks.world, reducer=reducer, world=ranks.world, ema=ema)
+    update = Update(network, optimizer, ranks, Clip(), ema)
+    step = TrainStep(Gradient(network, optimizer.parameters), update, micro_batches=ranks.world)
     losses = []
     for i, batch in zip(range(steps), train_loader(config, train_source, ranks).epoch(0)):
-        masks = drop_path_masks(network.drop_path_rates, batch.positions, config.seed, i)
+        masks = drop_path_masks(rates, batch.positions, config.seed, i)
         losses.append(StepMetrics.read(step(batch.images, batch.targets, masks, 0.05)).loss)
     # What is not finite on the last rank alone is skipped by all of them.
     images = batch.images * (np.nan if ranks.rank == ranks.world - 1 else 1)

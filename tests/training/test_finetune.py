@@ -11,6 +11,7 @@ from neonext_ms.errors import UserError
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.assemble import make_steps
 from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.drop_path import drop_path_rates
 from neonext_ms.training.finetune import freeze_stages, load_pretrained
 
 SMALL = {"depths": (1, 1), "dims": (8, 16), "kernels": ("4+7", "7"), "shifts": (1, 0)}
@@ -69,9 +70,9 @@ def test_another_model_is_refused(checkpoint):
 
 def test_frozen_stages_stay_as_they_are():
     ms.set_context(mode=ms.GRAPH_MODE)
-    network = small_network(drop_path_rate=0.4, depths=(2, 1))
+    network = small_network(depths=(2, 1))
     freeze_stages(network, 1)
-    assert network.drop_path_rates == (0.0, 0.0, 0.4)
+    assert drop_path_rates(0.4, 3, frozen=2) == (0.0, 0.0, 0.4)
     train_step, _ = make_steps(TrainConfig(batch_size=8, ema_decay=0.9), network, Ranks(0, 1, "CPU"))
     before = values_of(network)
     images = RNG.standard_normal((8, 3, 32, 32)).astype(np.float32)

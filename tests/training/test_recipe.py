@@ -9,13 +9,15 @@ from neonext_ms import create_model
 from neonext_ms.errors import UserError
 from neonext_ms.models.layers import BatchNorm
 from neonext_ms.runtime.ranks import Ranks
+from neonext_ms.training.apply_gradients import Clip, Update
 from neonext_ms.training.assemble import check_device, make_steps
 from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.optim.adamw import AdamW
 from neonext_ms.training.optim.ema import EMA
 from neonext_ms.training.optim.layer_decay import layer_lr_scales
 from neonext_ms.training.optim.loss_scale import LossScale
-from neonext_ms.training.optim.optimizers import SGD, AdamW
-from neonext_ms.training.step import StepMetrics
+from neonext_ms.training.optim.sgd import SGD
+from neonext_ms.training.step import Gradient, StepMetrics, TrainStep
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((8, 3, 32, 32)).astype(np.float32)
@@ -127,11 +129,10 @@ def test_loss_scale_and_ema_in_the_step():
         network = small_network()
         train_step, _ = make_steps(TrainConfig(batch_size=8, ema_decay=0.9, clip_grad=0.5), network, ONE)
         if scaled:
-            from neonext_ms.training.step import TrainStep
-
             scale = LossScale(1024.0, 2)
             optimizer = AdamW(network.trainable_params(), 0.05)
-            train_step = TrainStep(network, optimizer, clip_grad=0.5, loss_scale=scale, ema=EMA(network, 0.9))
+            update = Update(network, optimizer, ONE, Clip(0.5, scale), EMA(network, 0.9))
+            train_step = TrainStep(Gradient(network, optimizer.parameters, loss_scale=scale), update)
         expected, used = values_of(network.get_parameters()), []
         for t in range(3):
             metrics = StepMetrics.read(train_step(IMAGES, TARGETS, None, 1e-2))

@@ -6,14 +6,17 @@ import pytest
 from mindspore import Tensor, nn
 
 from neonext_ms import create_model
-from neonext_ms.training.apply_gradients import Update
+from neonext_ms.runtime.ranks import Ranks
+from neonext_ms.training.apply_gradients import Clip, Update
 from neonext_ms.training.drop_path import drop_path_masks
-from neonext_ms.training.optim.optimizers import SGD, AdamW
-from neonext_ms.training.step import StepMetrics, TrainStep
+from neonext_ms.training.optim.adamw import AdamW
+from neonext_ms.training.optim.sgd import SGD
+from neonext_ms.training.step import Gradient, StepMetrics, TrainStep
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((12, 3, 32, 32)).astype(np.float32)
 TARGETS = RNG.dirichlet(np.ones(4), 12).astype(np.float32)
+ONE = Ranks(0, 1, "CPU")
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +33,11 @@ def small_network(frozen_statistics=True):
     return network
 
 
+def train_step(network, optimizer, clip=None, micro_batches=1):
+    update = Update(network, optimizer, ONE, clip or Clip())
+    return TrainStep(Gradient(network, optimizer.parameters), update, micro_batches)
+
+
 def weights_of(network):
     return {p.name: p.asnumpy().copy() for p in network.get_parameters()}
 
@@ -42,7 +50,7 @@ def test_k_micro_batches_are_one_batch_k_times_as_large():
     results = {}
     for k in (1, 3):
         network = small_network()
-        step = TrainStep(network, SGD(network.trainable_params(), 0.05), micro_batches=k)
+        step = train_step(network, SGD(network.trainable_params(), 0.05), micro_batches=k)
         step.compile(IMAGES, TARGETS, masks_of(0), 0.1)
         metrics = [StepMetrics.read(step(IMAGES, TARGETS, masks_of(i), 0.1)) for i in range(5)]
         results[k] = metrics, weights_of(network)
@@ -60,7 +68,7 @@ def test_clipping_bounds_the_norm_of_the_whole_gradient():
         network = small_network()
         before = weights_of(network)
         optimizer = SGD(network.trainable_params(), 0.0, momentum=0.0)
-        metrics = StepMetrics.read(TrainStep(network, optimizer, clip_grad=clip)(IMAGES, TARGETS, None, 1.0))
+        metrics = StepMetrics.read(train_step(network, optimizer, Clip(clip))(IMAGES, TARGETS, None, 1.0))
         after = weights_of(network)
         moves[clip] = np.concatenate([(after[n] - before[n]).ravel() for n in before]).astype(np.float64)
         norms[clip] = metrics.gradient_norm
@@ -77,7 +85,7 @@ def test_what_is_not_finite_changes_nothing(optimizer, k):
     """Neither as the first update nor later; and the updates after it are those of a run that never saw it."""
     results = []
     network = small_network(frozen_statistics=False)
-    step = TrainStep(network, optimizer(network.trainable_params(), 0.05), micro_batches=k)
+    step = train_step(network, optimizer(network.trainable_params(), 0.05), micro_batches=k)
     state = step.state_parameters()
     assert not set(state) & {p.name for p in network.get_parameters()}
     parameters = [*network.get_parameters(), *state.values()]
@@ -104,7 +112,7 @@ def test_loss_or_one_gradient_alone_that_is_not_finite_changes_nothing():
     network = small_network()
     parameters = network.trainable_params()
     optimizer = AdamW(parameters, 0.05)
-    update = Update(network, optimizer)
+    update = Update(network, optimizer, ONE, Clip())
 
     def make(loss, last_value):
         gradients = [np.full(p.shape, 0.1, np.float32) for p in parameters]
@@ -123,8 +131,8 @@ def test_loss_or_one_gradient_alone_that_is_not_finite_changes_nothing():
 def test_the_state_of_an_optimizer_is_complete():
     network = small_network()
     names = [p.name for p in network.trainable_params()]
-    adam = TrainStep(network, AdamW(network.trainable_params(), 0.05)).state_parameters()
+    adam = train_step(network, AdamW(network.trainable_params(), 0.05)).state_parameters()
     moments = {f"moment{i}.{name}" for i in (1, 2) for name in names}
     assert set(adam) == moments | {"beta1_power", "beta2_power"}
-    sgd = TrainStep(network, SGD(network.trainable_params(), 0.05), micro_batches=2).state_parameters()
+    sgd = train_step(network, SGD(network.trainable_params(), 0.05), micro_batches=2).state_parameters()
     assert set(sgd) == {f"velocity.{name}" for name in names}

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from neonext_ms.training.apply_gradients import is_statistic
+from neonext_ms.training.statistics import is_statistic
 
 
 def _move(rate, average, value):

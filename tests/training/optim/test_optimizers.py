@@ -6,8 +6,10 @@ import pytest
 from mindspore import Parameter, Tensor
 
 from neonext_ms import create_model
-from neonext_ms.training.optim.optimizers import SGD, AdamW, weight_decay_mask
+from neonext_ms.training.optim.adamw import AdamW
+from neonext_ms.training.optim.optimizer import weight_decay_mask
 from neonext_ms.training.optim.schedule import learning_rate
+from neonext_ms.training.optim.sgd import SGD
 
 STEPS = 10
 
@@ -38,7 +40,7 @@ def run(make, values, gradients, rates):
 
 def test_adamw_is_the_textbooks(problem):
     values, gradients, rates = problem
-    actual = run(lambda p: AdamW(p, 0.05, 0.9, 0.99, eps=1e-8), *problem)
+    actual = run(lambda p: AdamW(p, 0.05, (0.9, 0.99), eps=1e-8), *problem)
     for name, value in values.items():
         w, m, v = value.astype(np.float64), 0.0, 0.0
         decay = 0.05 if name in ("a.weight", "b.left.0") else 0.0

@@ -1,0 +1,54 @@
+"""Adam with decoupled weight decay."""
+
+import numpy as np
+from mindspore import Parameter, Tensor, ops
+
+from neonext_ms.training.optim.optimizer import Optimizer, value_or
+
+
+class AdamW(Optimizer):
+    """Adam with bias correction and decoupled weight decay (https://arxiv.org/abs/1711.05101).
+
+    Args:
+        parameters: to update; their names decide which of them decay, see `weight_decay_mask`.
+        weight_decay: each step multiplies decayed parameters by 1 - lr * weight_decay.
+        betas: of the two moments.
+        eps: added to the root of the corrected second moment.
+        lr_scales: what the learning rate of each parameter is multiplied with; None is 1 for all.
+
+    Inputs:
+        gradients: tuple, one a parameter.
+        lr: float32 scalar tensor.
+        finite: bool scalar tensor; False changes nothing, and takes gradients of zero.
+    """
+
+    def __init__(self, parameters, weight_decay: float, betas=(0.9, 0.999), eps: float = 1e-8, lr_scales=None):
+        super().__init__(parameters, weight_decay, lr_scales)
+        (self.beta1, self.beta2), self.eps = betas, eps
+        self.moment1 = self.zeros("moment1")
+        self.moment2 = self.zeros("moment2")
+        self.beta1_power = Parameter(Tensor(np.float32(1.0)), name="beta1_power", requires_grad=False)
+        self.beta2_power = Parameter(Tensor(np.float32(1.0)), name="beta2_power", requires_grad=False)
+        self.adam = ops.Adam()
+
+    def construct(self, gradients, lr, finite):
+        lr = value_or(finite, lr, 0.0)
+        beta1, beta2 = value_or(finite, self.beta1, 1.0), value_or(finite, self.beta2, 1.0)
+        beta1_power = self.beta1_power * self.beta1
+        beta2_power = self.beta2_power * self.beta2
+        # The fused operator adds eps to the uncorrected root: scaled like this it is the textbook's.
+        eps = self.eps * ops.sqrt(1 - beta2_power)
+        update = ops.partial(_adamw, self.adam, beta1_power, beta2_power, beta1, beta2, eps, lr, self.weight_decay)
+        state = (self.parameters, self.moment1, self.moment2)
+        lr = ops.depend(lr, self.map(update, *state, gradients, self.lr_scales, self.decays))
+        ops.assign(self.beta1_power, self.beta1_power * beta1)
+        ops.assign(self.beta2_power, self.beta2_power * beta2)
+        return lr
+
+
+def _adamw(adam, beta1_power, beta2_power, beta1, beta2, eps, lr, weight_decay, p, m, v, gradient, lr_scale, decays):
+    """Update one parameter; lr_scale and decays are constants of the graph."""
+    rate = lr * lr_scale
+    if decays:
+        ops.assign(p, p * (1 - rate * weight_decay))
+    return adam(p, m, v, beta1_power, beta2_power, rate, beta1, beta2, eps, gradient)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,8 @@ if command == "train":
 def stand_in(project, bash, tmp_path):
     """The project with a program that notes how it is called; run(...) gives the result and the calls."""
     (project / "setup.py").write_text("REQUIRES = []\nEXTRAS = {'digits': []}\n")
-    (project / "neonext_ms").mkdir()
+    for room in ("launch", "runtime"):
+        shutil.copytree(ROOT / "neonext_ms" / room, project / "neonext_ms" / room)
     (project / "neonext_ms" / "__init__.py").touch()  # a package without it stands behind an installed one
     (project / "neonext_ms" / "__main__.py").write_text(PROGRAM)
     (project / "configs").mkdir()

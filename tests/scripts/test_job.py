@@ -233,6 +233,15 @@ def test_stopped_ranks_save_and_the_code_says_so(start, receiver):
     assert not (job.folder / "logs" / "start-2").exists()
 
 
+def test_a_job_of_which_only_one_rank_has_saved_is_not_called_saved(start):
+    job = start("half", "--stop_timeout=2", restarts=3)
+    job.wait_for("0.ready", "1.ready")
+    job.process.terminate()
+    code, out, _ = job.end()
+    assert out.splitlines()[-1] == "rank 0 has saved"
+    assert code == 143
+
+
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR1])
 def test_signal_to_every_process_of_the_job_is_one(start, sent):
     """Some clusters do that; without the scheduler, ranks could not finish their update."""

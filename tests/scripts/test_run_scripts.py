@@ -2,11 +2,15 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+
+from tests.support.paths import ROOT
 
 LAUNCHER = "scripts/run_distribute_train.sh"
 
@@ -134,6 +138,17 @@ def test_evaluation_without_any_run(bash, project):
     result = bash("scripts/run_eval.sh", root=project)
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: no trained model below {project}/runs: train one with")
+
+
+def test_evaluation_takes_the_newest_run(bash, project):
+    shutil.copy(ROOT / "setup.py", project)
+    for age, name in ((1000, "b"), (3000, "c"), (2000, "a")):
+        checkpoint = project / "runs" / name / "checkpoints" / "tiny_best.ckpt"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.touch()
+        os.utime(checkpoint, (time.time() - age,) * 2)
+    result = bash("scripts/run_eval.sh", root=project)
+    assert result.stdout == f"== Evaluating {project}/runs/b/checkpoints/tiny_best.ckpt\n"
 
 
 @pytest.mark.slow

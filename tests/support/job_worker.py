@@ -35,7 +35,7 @@ print("[ERROR] DISTRIBUTED(7163,python) Connect] Failed to connect to the meta s
 model = folder / f"{rank}.model"
 done, total = map(int, model.read_text().split()) if resumed else (0, 0)
 told = []
-if way in ("save", "slow"):
+if way in ("save", "slow", "half"):
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda *_: told.append(True))
 if way == "deaf":
@@ -62,7 +62,12 @@ def misbehave():
         os.kill(os.getpid(), signal.SIGSTOP)
     if way == "leave" and rank == 1:
         sys.exit(0)
-    if way in ("wait", "deaf", "save", "slow"):
+    if way == "half" and rank == 1:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (folder / "1.at").write_text(str(UPDATES))  # the other one gets on without it
+        (folder / "1.ready").touch()
+        time.sleep(1000)
+    if way in ("wait", "deaf", "save", "slow", "half"):
         (folder / f"{rank}.ready").touch()
         while not told and not (folder / "told").exists():
             time.sleep(0.05)

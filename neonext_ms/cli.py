@@ -44,7 +44,7 @@ def build_parser():
         if name in CONFIGURED:
             command.add_function_arguments(function, as_group=False, skip={"config", "what"})
             command.add_argument("--config", action="config", help="YAML file with any of the options below")
-            command.add_class_arguments(TrainConfig, as_group=False)
+            TrainConfig.add_options(command)
             command.set_defaults(RECIPE if name == "ablate" else {})
         elif name == "profile":
             command.add_argument("--models", nargs="+", help="names, as in --models neonext_t neonext_s; default: all")

@@ -14,9 +14,7 @@ import neonext_ms
 from neonext_ms.errors import UserError
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.config import TrainConfig
-
-# What machines of one job may have in another place or number.
-OWN = ("output_dir", "resume", "data_dir", "num_workers")
+from neonext_ms.training.keys import free
 
 
 def check_run(ranks: Ranks, config: TrainConfig, data: dict, step: int, parameters: Iterable, when: str):
@@ -80,7 +78,8 @@ def digest_of_parameters(parameters: Iterable) -> bytes:
 
 def digest_of_config(config: TrainConfig) -> bytes:
     """SHA-256 of what must be configured alike."""
-    values = {key: value for key, value in asdict(config).items() if key not in OWN}
+    own = free(config, "on_ranks")
+    values = {key: value for key, value in asdict(config).items() if key not in own}
     return digest_of_text(json.dumps(values))
 
 

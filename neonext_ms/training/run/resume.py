@@ -8,14 +8,8 @@ from neonext_ms.checkpoint.manifest import manifest_path
 from neonext_ms.checkpoint.store import Checkpoint, load_checkpoint, numbered, step_of
 from neonext_ms.errors import UserError
 from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.keys import free
 from neonext_ms.training.run.folder import holds_run
-
-# What may differ when a run goes on: it changes neither the weights that come out nor which data they see. The batch
-# may, as long as all ranks together take the same number of images an update.
-FREE = {"resume", "output_dir", "data_dir", "device", "backend", "num_workers", "eval_batch_size", "log_interval"}
-FREE |= {"keep_checkpoint_max", "save_steps", "save_minutes", "preempt_signal", "max_bad_share", "max_bad_updates"}
-FREE |= {"tensorboard"}
-BATCH = {"batch_size", "global_batch"}
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +112,7 @@ def same_run(config: TrainConfig, world: int, checkpoint: Checkpoint, data: dict
     differences = [
         f"{key} was {old.get(key, known[key])} and is {value}"
         for key, value in now.items()
-        if key not in FREE | BATCH and old.get(key, known[key]) != value
+        if key not in free(config, "on_resume") and old.get(key, known[key]) != value
     ]
     for split, before in manifest["training"]["data"].items():
         counts = [

@@ -14,7 +14,7 @@ reads this drawing and checks it.
     checkpoint
     models
     data, launch, ops
-    runtime
+    markdown, runtime
     errors, files, terminal
 """
 

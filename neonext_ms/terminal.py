@@ -1,9 +1,13 @@
-"""Log lines on a terminal: those of the moment redraw one line, the others stay."""
+"""Log lines on a terminal: those of the moment redraw one line, the others stay. Text of others that forges nothing."""
 
 import logging
 import shutil
 
 LIVE = {"live": True}  # extra= of a log call whose line the next one replaces
+PASSING = {
+    "live": True,
+    "passing": True,
+}  # likewise, and worth nothing later: elsewhere than on a terminal it is left out
 
 _TO_START_AND_CLEAR = "\r\x1b[K"
 
@@ -25,6 +29,14 @@ def _shorten(text: str) -> str:
     return text
 
 
+def printable(text: str) -> str:
+    """Text of others, such as a file's name, in one line: what moves the cursor or ends a line is written as an escape.
+
+    Bytes that are no UTF-8 stay what they are.
+    """
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else ascii(c)[1:-1] for c in text)
+
+
 class TerminalHandler(logging.StreamHandler):
     """A StreamHandler that draws live lines over each other where the stream is a terminal; elsewhere all stay."""
 
@@ -34,7 +46,10 @@ class TerminalHandler(logging.StreamHandler):
 
     def emit(self, record):
         try:
-            live = getattr(record, "live", False) and self.stream.isatty()
+            terminal = self.stream.isatty()
+            live = getattr(record, "live", False) and terminal
+            if getattr(record, "passing", False) and not terminal:
+                return
             text = self.format(record)
             if live:  # a line that wraps could not be drawn over, and 80 columns are usual
                 text = _shorten(text)

@@ -35,11 +35,19 @@ def test_env_names_the_backend(capsys):
     assert code == 0 and "mindspore" in out and "NeoCell backend" in out
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+ALL = {name: name.split() for name in COMMANDS if name != "benchmark"}
+ALL |= {f"benchmark {subject}": ["benchmark", subject] for subject in COMMANDS["benchmark"]}
+
+
+@pytest.mark.parametrize("command", ALL)
 def test_every_command_explains_every_option(capsys, command):
-    code, out, _ = run(capsys, command, "--help")
-    assert code == 0 and COMMANDS[command].__doc__.split()[0] in out
+    code, out, _ = run(capsys, *ALL[command], "--help")
+    function = COMMANDS
+    for word in ALL[command]:
+        function = function[word]
+    assert code == 0 and " ".join(function.__doc__.split()[:4]) in " ".join(out.split())
     assert "--json" in out and "--debug" in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_options_are_explained_by_their_docstrings(capsys):

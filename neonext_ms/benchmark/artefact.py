@@ -4,10 +4,7 @@ Beside them the authors' PyTorch code with the same weights, where there is a cl
 """
 
 import contextlib
-import importlib
-import multiprocessing
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import BytesIO
@@ -16,11 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neonext_ms.benchmark.timing import Contender, measure
+from neonext_ms.benchmark.timing import Contender, Progress, check_rounds, measure
+from neonext_ms.benchmark.worker import Worker
 from neonext_ms.deploy.convert.authors import AuthorsCode, check_clone, network_arguments
 from neonext_ms.deploy.convert.official import official_state
 from neonext_ms.deploy.convert.torch_file import torch_bytes
 from neonext_ms.errors import UserError
+from neonext_ms.markdown import table
 
 # What runs a file of each kind. A checkpoint is measured as it was trained and folded, on compiled operators where
 # there are any and ("dense") on MindSpore's own, of which exported files are made.
@@ -28,8 +27,28 @@ _CHECKPOINT_FORMS = ("network", "folded", "dense network", "dense folded")
 _FORMS = {".ckpt": _CHECKPOINT_FORMS, ".mindir": ("MindIR",), ".onnx": ("onnxruntime",)}
 AUTHORS = "authors' PyTorch"
 
-# A network as a function of arrays, and the shape of its input, N None for any.
-_Opened = tuple[Callable[[np.ndarray], np.ndarray], list]
+
+class _Opened:
+    """A network that was opened in its process.
+
+    Args:
+        network: function of float32 images (N, C, H, W).
+        shape: of its input, N None for any.
+    """
+
+    def __init__(self, network: Callable[[np.ndarray], np.ndarray], shape: Sequence[int | None]):
+        self._network, self._shape = network, shape
+        self._images = {}
+
+    def batch_size(self) -> int | None:
+        return self._shape[0]
+
+    def run(self, size: int):
+        """Random images once through the network."""
+        if size not in self._images:
+            rng = np.random.default_rng(0)
+            self._images[size] = rng.standard_normal((size, *self._shape[1:])).astype(np.float32)
+        self._network(self._images[size])
 
 
 class _Form(NamedTuple):
@@ -58,39 +77,47 @@ def benchmark_artefacts(
         since before the file was opened), times_the_first (ms against the first row of that batch size).
 
     Raises:
-        UserError: no model, one that cannot be run, a batch size below 1, no round, no clone at authors.
+        UserError: no model, one that cannot be run, a batch size below 1, fewer than 2 rounds, no clone at authors.
     """
     if not models:
-        raise UserError("benchmark artefact needs models: --models '[x.ckpt, x.mindir, x.onnx]'")
-    if rounds < 2 or min(batch_sizes, default=0) < 1:
-        raise UserError(f"rounds must be at least 2, batch sizes at least 1, got {rounds} and {tuple(batch_sizes)}")
+        raise UserError("benchmark artefact needs models: --models x.ckpt x.mindir x.onnx")
+    check_rounds(rounds)
+    if min(batch_sizes, default=0) < 1:
+        raise UserError(f"batch sizes must be at least 1, got {tuple(batch_sizes)}")
     if authors:
         check_clone(authors)
     paths = [Path(model) for model in models]
     for path in paths:
         if path.suffix not in _FORMS:
             raise UserError(f"cannot measure {path}: expected one of {', '.join(_FORMS)}")
-    rows = []
+    forms = [form for path in paths for form in _forms(path, authors)]
     with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(_Worker(form)) for path in paths for form in _forms(path, authors)]
-        for size in batch_sizes:
-            able = [worker for worker in workers if worker.batch_size in (None, size)]
-            contenders = [Contender(worker.form.name, partial(worker.run, size)) for worker in able]
-            results = measure(contenders, rounds) if able else []
-            for worker, result in zip(able, results):
-                rows.append(
-                    {
-                        "model": worker.form.path.name,
-                        "form": worker.form.name,
-                        "batch_size": size,
-                        **{key: result[key] for key in ("ms", "low_ms", "high_ms")},
-                        "images_per_second": 1e3 * size / result["ms"],
-                        "first_ms": result["first_ms"],
-                        "peak_mb": worker.peak_mb(),
-                        "times_the_first": result["ms"] / results[0]["ms"],
-                    }
-                )
-    return rows
+        workers = [
+            stack.enter_context(Worker(f"{form.path} ({form.name})", form.framework, form.open)) for form in forms
+        ]
+        progress = Progress(len(batch_sizes))
+        return [row for size in batch_sizes for row in _rows(size, forms, workers, rounds, progress)]
+
+
+def _rows(
+    size: int, forms: Sequence[_Form], workers: Sequence[Worker], rounds: int, progress: Progress
+) -> Iterator[dict]:
+    """Those of one batch size."""
+    able = [(form, worker) for form, worker in zip(forms, workers) if worker.call("batch_size") in (None, size)]
+    progress.begin(f"batch {size}")
+    contenders = [Contender(form.name, partial(worker.seconds, "run", size)) for form, worker in able]
+    results = measure(contenders, rounds, progress)
+    for (form, worker), result in zip(able, results):
+        yield {
+            "model": form.path.name,
+            "form": form.name,
+            "batch_size": size,
+            **{key: result[key] for key in ("ms", "low_ms", "high_ms")},
+            "images_per_second": 1e3 * size / result["ms"],
+            "first_ms": result["first_ms"],
+            "peak_mb": worker.peak_mb(),
+            "times_the_first": result["ms"] / results[0]["ms"],
+        }
 
 
 def _forms(path: Path, authors: Path | None) -> Iterator[_Form]:
@@ -124,83 +151,7 @@ def artefact_table(rows: Sequence[dict]) -> str:
         )
         for row in rows
     ]
-    widths = [max(map(len, column)) for column in zip(header, *cells)]
-    lines = [[cell.ljust(width) for cell, width in zip(line, widths)] for line in (header, *cells)]
-    lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-class _Worker:
-    """A form in a process of its own: thread pools do not share one well, and its memory is counted by itself."""
-
-    def __init__(self, form: _Form):
-        self.form = form
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, form), daemon=True)
-        self._process.start()
-        theirs.close()
-        self.batch_size = self._answer()
-
-    def run(self, size: int) -> float:
-        """Seconds that a batch takes."""
-        return self._ask(size)
-
-    def peak_mb(self) -> float:
-        return self._ask(None)
-
-    def _ask(self, request):
-        self._pipe.send(request)
-        return self._answer()
-
-    def _answer(self):
-        try:
-            answer = self._pipe.recv()
-        except EOFError:
-            path, name, *_ = self.form
-            raise UserError(f"the process that ran {path} ({name}) ended before it answered") from None
-        if isinstance(answer, UserError):
-            raise answer
-        return answer
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._pipe.close()
-        self._process.join(10)
-
-
-def _serve(pipe, form: _Form):
-    importlib.import_module(form.framework)  # its size is not the network's
-    before = _peak_mb()
-    try:
-        network, shape = form.open()
-        pipe.send(shape[0])
-        images = {}
-        with contextlib.suppress(EOFError):
-            while True:
-                size = pipe.recv()
-                if size is None:
-                    pipe.send(_peak_mb() - before)
-                    continue
-                if size not in images:
-                    rng = np.random.default_rng(0)
-                    images[size] = rng.standard_normal((size, *shape[1:])).astype(np.float32)
-                start = time.perf_counter()
-                network(images[size])
-                pipe.send(time.perf_counter() - start)
-    except UserError as error:
-        pipe.send(error)
-    except Exception as error:
-        first_line = str(error).strip().partition("\n")[0]
-        pipe.send(UserError(f"cannot run {form.path} ({form.name}): {first_line}"))
-
-
-def _peak_mb() -> float:
-    """Largest memory of this process so far. getrusage would count that of the process it was started from, too."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) / 1024
+    return table((header, *cells))
 
 
 def _open_model(path: Path) -> _Opened:
@@ -209,7 +160,7 @@ def _open_model(path: Path) -> _Opened:
 
     opened = open_model(path)
     side = opened.facts["preprocess"]["image_size"]
-    return opened.network, [opened.batch_size, 3, side, side]
+    return _Opened(opened.network, [opened.batch_size, 3, side, side])
 
 
 def _open_network(path: Path, form: str) -> _Opened:
@@ -225,7 +176,7 @@ def _open_network(path: Path, form: str) -> _Opened:
     side = manifest["preprocess"]["image_size"]
     if "folded" in form:
         network = fold(network, side, backend=backend)
-    return lambda images: network(ms.Tensor(images)).asnumpy(), [None, 3, side, side]
+    return _Opened(lambda images: network(ms.Tensor(images)).asnumpy(), [None, 3, side, side])
 
 
 def _open_authors(clone: Path, arguments: dict, state: bytes, side: int) -> _Opened:
@@ -238,4 +189,4 @@ def _open_authors(clone: Path, arguments: dict, state: bytes, side: int) -> _Ope
         with torch.no_grad():
             return network(torch.from_numpy(images)).numpy()
 
-    return run, [None, 3, side, side]
+    return _Opened(run, [None, 3, side, side])

@@ -3,21 +3,23 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from neonext_ms.benchmark.timing import Progress, check_rounds
 from neonext_ms.data import Loader, Mixing, Preprocess, RandomErasing, TrainTransform, open_source
 from neonext_ms.data.sources.base import IMAGENET_MEAN, IMAGENET_STD
+from neonext_ms.markdown import table
 
 SIDE, BATCH = 224, 64
 SIZES = {"500x375": (500, 375, 256), "2000x1500": (2000, 1500, 64)}  # width, height, files
 MIXUP, ERASING, SCALE, RATIO = 0.8, 0.25, (0.08, 1.0), (3 / 4, 4 / 3)
 
 
-def benchmark_data(workers: tuple[int, ...], rounds: int) -> list[dict]:
+def benchmark_data(workers: Sequence[int], rounds: int) -> list[dict]:
     """Measure both pipelines on JPEGs that are made for it, in rounds that take turns: all see the same machine.
 
     Crop and bicubic resize to 224, flip, RandAugment (n=2, m=9, increasing), normalisation, random erasing, batches of
@@ -29,44 +31,57 @@ def benchmark_data(workers: tuple[int, ...], rounds: int) -> list[dict]:
     Returns: for each size of JPEG, pipeline and number of workers: images_per_second (median) and its lowest and
         highest; for ours also ratio, to MindSpore's in the same round (median), and scaling, to the first of `workers`.
     """
-    rows = []
-    for size, (width, height, files) in SIZES.items():
-        with tempfile.TemporaryDirectory() as folder:
-            make_jpegs(Path(folder), width, height, files)
-            repeats = max(1, 256 // files)
-            pipelines = {
-                (name, count): start(folder, count, repeats)
-                for count in workers
-                for name, start in (("neonext_ms", _ours), ("mindspore", _mindspores))
-            }
-            for run in pipelines.values():
-                run()  # starts the workers
-            rates = {key: [] for key in pipelines}
-            for _ in range(rounds):
-                for key, run in pipelines.items():
-                    begin = time.perf_counter()
-                    rates[key].append(run() / (time.perf_counter() - begin))
-            del pipelines
-        for (name, count), values in rates.items():
-            row = {"jpeg": size, "pipeline": name, "workers": count, "images_per_second": statistics.median(values)}
-            row |= {"lowest": min(values), "highest": max(values)}
-            if name == "neonext_ms":
-                row["ratio"] = _median_ratio(values, rates["mindspore", count])
-                row["scaling"] = _median_ratio(values, rates["neonext_ms", workers[0]])
-            rows.append(row)
-    return rows
+    check_rounds(rounds)
+    progress = Progress(len(SIZES))
+    return [row for size in SIZES for row in _rows(size, workers, rounds, progress)]
 
 
-def data_table(rows: list[dict]) -> str:
-    """The rows of `benchmark_data` for people."""
-    lines = [f"{'JPEG':>10}  {'pipeline':10}  workers  images/s  (lowest, highest)  to MindSpore's  to fewest workers"]
-    for row in rows:
-        ratios = f"{row['ratio']:13.2f}x  {row['scaling']:16.2f}x" if "ratio" in row else ""
-        lines.append(
-            f"{row['jpeg']:>10}  {row['pipeline']:10}  {row['workers']:7}  {row['images_per_second']:8.1f}  "
-            f"({row['lowest']:6.1f}, {row['highest']:6.1f})  {ratios}"
+def _rows(size: str, workers: Sequence[int], rounds: int, progress: Progress) -> Iterator[dict]:
+    """Those of one size of JPEG."""
+    width, height, files = SIZES[size]
+    progress.begin(f"JPEGs of {size}")
+    progress.show("making them", 0)
+    with tempfile.TemporaryDirectory() as folder:
+        make_jpegs(Path(folder), width, height, files)
+        repeats = max(1, 256 // files)
+        pipelines = {
+            (name, count): start(folder, count, repeats)
+            for count in workers
+            for name, start in (("neonext_ms", _ours), ("mindspore", _mindspores))
+        }
+        for run in pipelines.values():
+            run()  # starts the workers
+        rates = {key: [] for key in pipelines}
+        for done in range(rounds):
+            for (name, count), run in pipelines.items():
+                progress.show(f"{name}, workers {count}, round {done + 1} of {rounds}", done / rounds)
+                begin = time.perf_counter()
+                rates[name, count].append(run() / (time.perf_counter() - begin))
+        del pipelines
+    for (name, count), values in rates.items():
+        row = {"jpeg": size, "pipeline": name, "workers": count, "images_per_second": statistics.median(values)}
+        row |= {"lowest": min(values), "highest": max(values)}
+        if name == "neonext_ms":
+            row["ratio"] = _median_ratio(values, rates["mindspore", count])
+            row["scaling"] = _median_ratio(values, rates["neonext_ms", workers[0]])
+        yield row
+
+
+def data_table(rows: Sequence[dict]) -> str:
+    """The rows of `benchmark_data` as a Markdown table."""
+    header = ("JPEGs", "pipeline", "workers", "images/s", "lowest - highest", "to MindSpore's", "to fewest workers")
+    cells = [
+        (
+            row["jpeg"],
+            row["pipeline"],
+            str(row["workers"]),
+            f"{row['images_per_second']:.0f}",
+            f"{row['lowest']:.0f} - {row['highest']:.0f}",
+            *((f"{row[key]:.2f}" for key in ("ratio", "scaling")) if "ratio" in row else ("", "")),
         )
-    return "\n".join(line.rstrip() for line in lines)
+        for row in rows
+    ]
+    return table((header, *cells))
 
 
 def _median_ratio(values: list[float], others: list[float]) -> float:

@@ -1,19 +1,18 @@
 """How far folding moves a network's logits: rounding, for every member of the family.
 
-    python -m neonext_ms.benchmark.fold_difference [--models neonext_t ...] [--image_sizes 224 384]
-
 Networks of full size with statistics, scales and offsets as training leaves them, on noise.
 """
 
-import argparse
 from collections.abc import Sequence
 
 import mindspore as ms
 import numpy as np
 
+from neonext_ms.benchmark.timing import Progress
 from neonext_ms.deploy.fold.graph import FoldedNeoNeXt, gelu_cell
 from neonext_ms.deploy.fold.weights import fold_weights
-from neonext_ms.models import create_model, list_models
+from neonext_ms.markdown import table
+from neonext_ms.models import create_model
 from neonext_ms.models.neonext import NeoNeXt
 
 
@@ -51,21 +50,39 @@ def fold_differences(name: str, sizes: Sequence[int], **overrides) -> list[float
     return differences
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--models", nargs="+", choices=list_models(), default=list_models())
-    parser.add_argument("--image_sizes", nargs="+", type=int, default=[224, 384])
-    options = parser.parse_args()
+def benchmark_fold(models: Sequence[str], sizes: Sequence[int]) -> list[dict]:
+    """`fold_differences` of models by name.
+
+    Returns:
+        a row a model and size: model, image_size, difference (against the largest logit).
+
+    Raises:
+        UserError: an unknown model, or a size that it cannot take.
+    """
+    mode = ms.get_context("mode")
     # Nothing is compiled: a graph of each network would take longer than to run it once.
     ms.set_context(mode=ms.PYNATIVE_MODE)
-    worst = 0.0
-    for name in options.models:
-        differences = fold_differences(name, options.image_sizes)
-        worst = max(worst, *differences)
-        each = ", ".join(f"{size} pixels {value:.1e}" for size, value in zip(options.image_sizes, differences))
-        print(f"{name}: {each}", flush=True)
-    print(f"largest: {worst:.1e} of the largest logit")
+    progress = Progress(len(models))
+    rows = []
+    try:
+        for name in models:
+            progress.begin(name)
+            progress.show("folding", 0)
+            differences = fold_differences(name, sizes)
+            rows += [
+                {"model": name, "image_size": size, "difference": difference}
+                for size, difference in zip(sizes, differences)
+            ]
+    finally:
+        ms.set_context(mode=mode)
+    return rows
 
 
-if __name__ == "__main__":
-    main()
+def fold_table(rows: Sequence[dict]) -> str:
+    """The rows of `benchmark_fold` as a Markdown table, and the largest of them."""
+    sizes = list(dict.fromkeys(row["image_size"] for row in rows))
+    found = {(row["model"], row["image_size"]): f"{row['difference']:.1e}" for row in rows}
+    lines = [("model", *(f"{size} pixels" for size in sizes))]
+    lines += [(name, *(found[name, size] for size in sizes)) for name in dict.fromkeys(row["model"] for row in rows)]
+    largest = max(row["difference"] for row in rows)
+    return f"{table(lines)}\n\nLargest difference of the folded logits: {largest:.1e} of the largest logit."

@@ -7,12 +7,10 @@ import mindspore as ms
 from mindspore import nn
 
 from neonext_ms.analysis.profile import layer_costs
-from neonext_ms.benchmark.compute import describe_machine
 from neonext_ms.benchmark.graphs import CHAIN, random_tensor, runner
 from neonext_ms.benchmark.kernel_alone import Peak
-from neonext_ms.benchmark.table import machine_line, markdown_table
-from neonext_ms.benchmark.timing import Contender, measure
-from neonext_ms.errors import UserError
+from neonext_ms.benchmark.machine import describe_machine
+from neonext_ms.benchmark.timing import Contender, Progress, check_rounds, measure
 from neonext_ms.models import create_model
 from neonext_ms.models.layers import check_input_size
 from neonext_ms.ops.complexity import patchwise_macs
@@ -41,15 +39,15 @@ def benchmark_layers(model: str = "neonext_t", n: int = 8, image_size: int = 224
     Raises:
         UserError: an unknown model, a size that it cannot take, fewer than 2 rounds.
     """
-    if rounds < 2:
-        raise UserError(f"a median needs at least 2 rounds, got {rounds}")
+    check_rounds(rounds)
+    progress = Progress(2)
     mode = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE)
+    passes = {}
     try:
-        passes = {
-            name: _measure_pass(model, n, image_size, backward, rounds)
-            for name, backward in (("forward", False), ("forward + backward", True))
-        }
+        for name, backward in (("forward", False), ("forward + backward", True)):
+            progress.begin(f"{model}, {name}")
+            passes[name] = _measure_pass(model, (n, image_size), backward, rounds, progress)
     finally:
         ms.set_context(mode=mode)
     return {
@@ -61,9 +59,10 @@ def benchmark_layers(model: str = "neonext_t", n: int = 8, image_size: int = 224
     }
 
 
-def _measure_pass(model: str, n: int, image_size: int, backward: bool, rounds: int) -> dict:
+def _measure_pass(model: str, size: tuple[int, int], backward: bool, rounds: int, progress: Progress) -> dict:
+    n, side = size
     network = create_model(model, seed=0)
-    images = random_tensor((n, network.spec.in_channels, image_size, image_size))
+    images = random_tensor((n, network.spec.in_channels, side, side))
     whole = runner(network, images, (n, network.num_classes) if backward else None, input_gradient=False)
     layers = list(_layers(model, network.spec, network.num_classes, images, backward))
     contenders = [Contender("network", whole), *(contender for _, contender in layers)]
@@ -72,7 +71,7 @@ def _measure_pass(model: str, n: int, image_size: int, backward: bool, rounds: i
         cpu_library()
         peak = Peak()
         contenders.append(Contender("peak", peak.run))
-    results = measure(contenders, rounds)
+    results = measure(contenders, rounds, progress)
     peak_gflops = peak.median() if peak else None
     network_ms = results[0]["ms"]
     rows = []
@@ -153,59 +152,3 @@ class _Addition(nn.Cell):
 
     def construct(self, x):
         return x + self.branch
-
-
-def layers_table(result: dict) -> str:
-    """A row a layer, with its time, its share of the network's and its speed, forward and forward + backward."""
-    passes = list(result["passes"].values())
-    rows = [("layer", "number", *(head for name in result["passes"] for head in (f"{name}, ms", *_HEADS)))]
-    for pair in zip(*(timed["layers"] for timed in passes)):
-        cells = [cell for layer in pair for cell in _cells(layer)]
-        rows.append((f"{pair[0]['kind']} {pair[0]['shape']}", str(pair[0]["count"]), *cells))
-    for kind in dict.fromkeys(layer["kind"] for layer in passes[0]["layers"]):
-        sums = [_sum([layer for layer in timed["layers"] if layer["kind"] == kind]) for timed in passes]
-        if sums[0]["shapes"] > 1:
-            rows.append((f"all {kind}", str(sums[0]["count"]), *(cell for own in sums for cell in _cells(own))))
-    whole = [(timed["rest_ms"], timed["network_ms"]) for timed in passes]
-    rows.append(
-        ("rest", "", *(cell for rest, total in whole for cell in (f"{rest:.2f}", _percent(rest / total), "", "")))
-    )
-    rows.append((result["model"], "1", *(cell for _, total in whole for cell in (f"{total:.2f}", _percent(1), "", ""))))
-    size = result["image_size"]
-    peaks = " and ".join(f"{timed['peak_gflops']:.0f}" for timed in passes if timed["peak_gflops"])
-    notes = (
-        f"{result['model']}, {result['n']} images of {size} x {size}, float32, medians of interleaved rounds. "
-        f"ms: of one layer, in blocks as one of {CHAIN} in a row, elsewhere with the call from Python; "
-        "all: their sum. Share: of all such layers. Rest: what the network takes beyond its layers.",
-        f"Peak: {peaks} GFLOP/s, a loop of multiply-adds on all threads in the same rounds." if peaks else "",
-        machine_line(result["machine"]),
-    )
-    return "\n\n".join((markdown_table(rows), "\n".join(note for note in notes if note)))
-
-
-_HEADS = ("share", "GFLOP/s", "of peak")
-
-
-def _sum(layers: Sequence[dict]) -> dict:
-    """All layers of a kind as one."""
-    total = sum(layer["count"] * layer["ms"] for layer in layers)
-    gflops = sum(layer["count"] * layer["ms"] * (layer["gflops"] or 0) for layer in layers) / total
-    known = all(layer["peak_share"] for layer in layers)
-    return {
-        "shapes": len(layers),
-        "count": sum(layer["count"] for layer in layers),
-        "ms": total,
-        "share": sum(layer["share"] for layer in layers),
-        "gflops": gflops or None,
-        "peak_share": gflops * layers[0]["peak_share"] / layers[0]["gflops"] if known else None,
-    }
-
-
-def _cells(layer: dict) -> tuple[str, ...]:
-    gflops = f"{layer['gflops']:.0f}" if layer["gflops"] else ""
-    peak = _percent(layer["peak_share"]) if layer["peak_share"] else ""
-    return f"{layer['ms']:.2f}", _percent(layer["share"]), gflops, peak
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

@@ -3,14 +3,25 @@
 Nothing is imported before it is needed: the help of a command takes no framework.
 """
 
-from neonext_ms.commands.analysis import benchmark, env, profile
-from neonext_ms.commands.data import pack, plot
-from neonext_ms.commands.deployment import convert, export, infer, validate
-from neonext_ms.commands.training import ablate, report, train
+from neonext_ms.commands.benchmark import SUBJECTS
+from neonext_ms.commands.data import pack_command, plot_command
+from neonext_ms.commands.deployment import convert_command, export_command, infer_command, validate_command
+from neonext_ms.commands.models import env_command, profile_command
+from neonext_ms.commands.training import ablate_command, report_command, train_command
 
-FUNCTIONS = (train, ablate, report, validate, profile, export, convert, infer, pack, plot, benchmark, env)
-COMMANDS = {function.__name__: function for function in FUNCTIONS}
-SUBJECTS = {
-    "plot": ["augment"],
-    "benchmark": ["operator", "block", "network", "step", "compute", "layers", "data", "checkpoint", "artefact"],
-}  # what these commands can show
+# Name -> function, or the subjects of a command: name -> function.
+COMMANDS = {
+    "train": train_command,
+    "plot": plot_command,
+    "report": report_command,
+    "validate": validate_command,
+    "export": export_command,
+    "infer": infer_command,
+    "convert": convert_command,
+    "pack": pack_command,
+    "ablate": ablate_command,
+    "profile": profile_command,
+    "benchmark": SUBJECTS,
+    "env": env_command,
+}
+SUMMARIES = {"benchmark": "Measure how fast things are here, beside their competitors; one subject at a time."}

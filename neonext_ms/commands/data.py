@@ -3,7 +3,7 @@
 from pathlib import Path
 
 
-def pack(data_dir: str, output: str, shard_images: int = 10000):
+def pack_command(data_dir: str, output: str, shard_images: int = 10000):
     """Pack an image folder into MindRecord files, for training with dataset=mindrecord; started again, it goes on.
 
     Args:
@@ -20,7 +20,7 @@ def pack(data_dir: str, output: str, shard_images: int = 10000):
     return result
 
 
-def plot(what: str, config, output: str, samples: int = 8, versions: int = 6):
+def plot_command(config, output: str, samples: int = 8, versions: int = 6):
     """Draw what a training run would see: a contact sheet of augmented samples.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Literal
 from neonext_ms.errors import Incomplete, UserError
 
 
-def validate(
+def validate_command(
     model: str,
     dataset: Literal["digits", "cifar10", "cifar100", "folder", "mindrecord"] | None = None,
     data_dir: str | None = None,
@@ -37,7 +37,7 @@ def validate(
     return result
 
 
-def export(
+def export_command(
     checkpoint: str,
     output: str,
     batch_size: int | None = 1,
@@ -92,7 +92,7 @@ def export(
     return card
 
 
-def convert(
+def convert_command(
     input: str,
     output: str,
     model: str | None = None,
@@ -143,7 +143,7 @@ def convert(
     return result
 
 
-def infer(
+def infer_command(
     model: str,
     images: list[str],
     top_k: int = 3,

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 
-def train(config):
+def train_command(config):
     """Train a model, evaluate it and write a run folder: configuration, metrics, curves, checkpoints, summary."""
     from neonext_ms.analysis.plots import plot_curves
     from neonext_ms.training.trainer import train
@@ -16,7 +16,7 @@ def train(config):
     return summary
 
 
-def ablate(config, seeds: int = 5):
+def ablate_command(config, seeds: int = 5):
     """Train with NeoInit and with random normal initialisation over several seeds (paper, Table 3), and compare them.
 
     Started again with the same output_dir, it goes on. The defaults are the paper's settings, for the digits and the
@@ -36,7 +36,7 @@ def ablate(config, seeds: int = 5):
     return result
 
 
-def report(
+def report_command(
     run: str,
     output: str | None = None,
     data_dir: str | None = None,

@@ -17,7 +17,8 @@ def test_steps_beside_a_save_and_without(monkeypatch, tmp_path):
     assert 3 * 4 * 1.19 < result["megabytes"] < 3 * 4 * 1.6, "weights and two moments of 1.19 million and the head's"
     assert 0 < 1e-3 * result["pause_ms"] < result["seconds"]
     lines = checkpoint_table(result).splitlines()
-    assert len(lines) == 5 and lines[2].startswith("nothing else") and lines[3].startswith("while writing")
+    assert lines[2].startswith("| nothing else ") and lines[3].startswith("| while a checkpoint is written ")
+    assert f"a checkpoint of {result['megabytes']:.0f} MB" in lines[-1]
     assert not list(tmp_path.iterdir()), "nothing is left"
     with pytest.raises(UserError, match="at least 2 rounds, got 1"):
         benchmark_checkpoint("neonext_pico", 2, 32, 1)

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from neonext_ms.benchmark.compute import benchmark
-from neonext_ms.benchmark.table import benchmark_table, plot_benchmark, update_readme
-from neonext_ms.benchmark.timing import Contender, measure
+from neonext_ms.benchmark.cases import Settings
+from neonext_ms.benchmark.compute import benchmark_compute
+from neonext_ms.benchmark.compute_report import compute_table, draw_compute
+from neonext_ms.benchmark.timing import Contender, Progress, measure
 from neonext_ms.cli import main
 from neonext_ms.errors import UserError
 
@@ -41,6 +42,8 @@ def test_rounds_are_interleaved_and_first_calls_apart():
 
         return run
 
+    progress = Progress(1)
+    progress.begin("three")
     slow, fast, remote = measure(
         [
             Contender("slow", sleeper("slow", 0.05, 0.02), repeats=2),
@@ -48,6 +51,7 @@ def test_rounds_are_interleaved_and_first_calls_apart():
             Contender("remote", lambda: 7.0),
         ],
         rounds=5,
+        progress=progress,
     )
     turns = [name for name, _ in itertools.groupby(calls)]
     assert turns == ["slow", "fast"] * 7  # first calls, warm-up, five rounds
@@ -60,16 +64,8 @@ def test_rounds_are_interleaved_and_first_calls_apart():
 
 
 def test_every_part_is_measured():
-    result = benchmark(
-        ("operator", "block", "network", "step"),
-        ("depthwise",),
-        rounds=2,
-        batch_size=2,
-        model="neonext_pico",
-        model_batch_size=2,
-        image_size=32,
-        stages=SMALL,
-    )
+    settings = Settings(("depthwise",), 2, 2, "neonext_pico", 2, 32, SMALL)
+    result = benchmark_compute(("operator", "block", "network", "step"), settings)
     found = {
         (case["what"], case["pass"], case["shape"]): [r["name"] for r in case["results"]] for case in result["cases"]
     }
@@ -83,7 +79,7 @@ def test_every_part_is_measured():
 
 
 def test_other_formulations():
-    result = benchmark(("operator",), ("dense", "patchwise"), rounds=5, batch_size=2, stages=SMALL)
+    result = benchmark_compute(("operator",), Settings(("dense", "patchwise"), rounds=5, batch_size=2, stages=SMALL))
     for case in result["cases"]:
         times = {r["name"]: r["ms"] for r in case["results"]}
         assert case["ratios"] == {
@@ -95,25 +91,14 @@ def test_other_formulations():
 
 
 def test_table_and_picture(tmp_path):
-    table = benchmark_table(RESULT)
-    assert "| operator 8 x 8 x 8, forward | 2 | NeoCell   | 1.000 | 0.900 - 1.200 | 1.00 " in table
+    table = compute_table(RESULT)
+    assert "| operator 8 x 8 x 8, forward | 2  | NeoCell   | 1.000 | 0.900 - 1.200 | 1.00 " in table
     assert "| dense     | 2.500 | 2.400 - 2.700 | 2.50 " in table
     assert "| dense / fused (paper: 3) |" in table
     assert "| operator 8 x 8 x 8, forward | 2.50 " in table
     assert "P, 2 cores, load 0.5" in table and "MindSpore 2.10.0." in table
-    plot_benchmark(RESULT, tmp_path / "b.png")
+    draw_compute(RESULT, tmp_path / "b.png")
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_readme_keeps_what_is_around_the_table(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text("above\n<!-- benchmark: begin -->\nold\n<!-- benchmark: end -->\nbelow\n")
-    update_readme(readme, "new")
-    assert readme.read_text() == "above\n<!-- benchmark: begin -->\nnew\n<!-- benchmark: end -->\nbelow\n"
-    readme.write_text("no marks")
-    with pytest.raises(UserError, match="add the lines"):
-        update_readme(readme, "new")
-    assert readme.read_text() == "no marks"
 
 
 def test_command_prints_json(capsys):
@@ -128,18 +113,24 @@ def test_command_prints_json(capsys):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ((["everything"], []), "operator, block"),
-        ((["step"], ["jax"]), "dense, patchwise"),
-        ((["step"], [], 1), "2 rounds"),
+        (["everything"], "no subject 'everything': use one of operator, block, "),
+        (["step", "--against", "jax"], "--against: expected one of 'dense', 'torch', got jax;"),
+        (["block", "--against", "depthwise"], "expected one of 'dense', 'torch', got depthwise;"),
+        (["step", "--rounds", "1"], "2 rounds, got 1"),
+        (["block", "--authors", "x"], "neonext benchmark block has no option --authors: its options are --against, "),
+        (["layers", "--output", "x.png"], "neonext benchmark layers has no option --output: its options are "),
+        (["operator", "--model_batch_size", "2"], "has no option --model_batch_size: did you mean --batch_size?"),
+        (["data", "--worker", "2"], "has no option --worker: did you mean --workers?"),
     ],
 )
-def test_mistakes_are_named(arguments, words):
-    what, against, *rounds = arguments
-    with pytest.raises(UserError, match=words):
-        benchmark(what, against, rounds=rounds[0] if rounds else 2)
+def test_mistakes_are_named_before_anything_is_measured(capsys, arguments, words):
+    with pytest.raises(SystemExit) as end:
+        main(["benchmark", *arguments])
+    out, err = capsys.readouterr()
+    assert end.value.code == 2 and out == "" and err.count("\n") == 1 and words in err, err
 
 
 def test_torch_is_asked_for_but_missing(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install torch"):
-        benchmark(["operator"], ["torch"])
+        benchmark_compute(["operator"], Settings(["torch"]))

@@ -16,7 +16,8 @@ def test_both_pipelines_on_small_files(monkeypatch):
         assert 0 < row["lowest"] <= row["images_per_second"] <= row["highest"]
     assert rows[0]["scaling"] == 1 and rows[0]["ratio"] > 0
     lines = data_table(rows).splitlines()
-    assert len(lines) == 3 and "neonext_ms" in lines[1] and "x" in lines[1] and "mindspore" in lines[2]
+    assert len(lines) == 4 and "| neonext_ms | 1 " in lines[2] and "| mindspore  | 1 " in lines[3]
+    assert lines[2].endswith(f"| {rows[0]['ratio']:.2f}           | 1.00              |")
 
 
 def test_both_pipelines_deliver_every_image(tmp_path):

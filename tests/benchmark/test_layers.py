@@ -6,7 +6,7 @@ import pytest
 
 from neonext_ms.analysis.profile import layer_costs
 from neonext_ms.benchmark import layers as layer_benchmark
-from neonext_ms.benchmark.layers import layers_table
+from neonext_ms.benchmark.layers_report import layers_table
 from neonext_ms.cli import main
 from neonext_ms.models.neonext import NeoNeXtSpec
 from neonext_ms.models.registry import SPECS

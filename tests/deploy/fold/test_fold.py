@@ -23,7 +23,7 @@ def eager():
 # neonext_s is neonext_t with more blocks: at one block a stage they are the same.
 @pytest.mark.parametrize("name", [name for name in list_models() if name not in ("neonext_s", "neonext_s_v2")])
 def test_every_member_of_the_family_at_224_and_384(name, eager):
-    """Real widths, blocks and shifts, one block a stage; python -m neonext_ms.benchmark.fold_difference does all."""
+    """Real widths, blocks and shifts, one block a stage; neonext benchmark fold does all."""
     shifts = {"shifts": (1, 1, 1, 1)} if name == "neonext_t_v2" else {}  # as it is used at 384
     assert max(fold_differences(name, (224, 384), num_classes=10, depths=(1, 1, 1, 1), **shifts)) <= 1e-5
 

@@ -1,13 +1,14 @@
-"""The results of a benchmark as a Markdown table, as a picture, and inside the README."""
+"""The result of `benchmark_compute` as Markdown tables and as a picture."""
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from neonext_ms.errors import UserError
+from neonext_ms.benchmark.machine import machine_line
 from neonext_ms.files import write_atomically
+from neonext_ms.markdown import table
 
-# Ratios of an operator case as `benchmark` reports them, and the heads of their columns; the paper's own are of a V100
+# Ratios of an operator case as they are reported, and the heads of their columns; the paper's own are of a V100
 # (section 4.5: block-diagonal against patch-wise, and its C++ form against that).
 _RATIOS = {
     "patchwise / dense": "patchwise / dense (paper: 15)",
@@ -17,7 +18,7 @@ _RATIOS = {
 }
 
 
-def benchmark_table(result: dict) -> str:
+def compute_table(result: dict) -> str:
     """One row a contender: median, quartiles, and how many times the median of the case's first contender.
 
     Below it the operator's ratios beside the paper's, and the machine.
@@ -26,11 +27,10 @@ def benchmark_table(result: dict) -> str:
     for case in result["cases"]:
         own = case["results"][0]["ms"]
         for i, r in enumerate(case["results"]):
-            title = f"{case['what']} {case['shape']}, {case['pass']}" if i == 0 else ""
             rows.append(
                 (
-                    title,
-                    str(case["n"]) if i == 0 else "",
+                    "" if i else f"{case['what']} {case['shape']}, {case['pass']}",
+                    "" if i else str(case["n"]),
                     r["name"],
                     f"{r['ms']:.3f}",
                     f"{r['low_ms']:.3f} - {r['high_ms']:.3f}",
@@ -39,7 +39,7 @@ def benchmark_table(result: dict) -> str:
                 )
             )
     note = f"{machine_line(result['machine'])}\nMedians of interleaved rounds, float32. First call: with compilation."
-    return "\n\n".join(part for part in (markdown_table(rows), _ratios_table(result["cases"]), note) if part)
+    return "\n\n".join(part for part in (table(rows), _ratios_table(result["cases"]), note) if part)
 
 
 def _ratios_table(cases: Sequence[dict]) -> str:
@@ -53,59 +53,24 @@ def _ratios_table(cases: Sequence[dict]) -> str:
         cells = [f"{case['ratios'][pair]:.2f}" if pair in case["ratios"] else "-" for pair in columns]
         rows.append((f"operator {case['shape']}, {case['pass']}", *cells))
     note = "dense is the block-diagonal form. Kernel alone / fused: the share of the kernel's speed kept in MindSpore."
-    return f"{markdown_table(rows)}\n\n{note}"
+    return f"{table(rows)}\n\n{note}"
 
 
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text, the first of them the heads of the columns."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [[cell.ljust(width) for cell, width in zip(row, widths)] for row in rows]
-    lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def machine_line(machine: dict) -> str:
-    """One sentence about what `describe_machine` found."""
-    versions = f"MindSpore {machine['mindspore']}" + (f", PyTorch {machine['torch']}" if machine["torch"] else "")
-    return (
-        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']} when measured; compiled kernel: "
-        f"{machine['vectors']}; {versions}."
-    )
-
-
-def update_readme(readme: Path, table: str, name: str = "benchmark"):
-    """Replace the text between the two marks of a name in a README.
-
-    Raises:
-        UserError: the file or one of the marks is missing.
-    """
-    try:
-        text = readme.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read {readme}: {error.strerror}") from None
-    first, last = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, begin, rest = text.partition(first)
-    _, end, after = rest.partition(last)
-    if not begin or not end:
-        raise UserError(f"{readme} has no place for the {name} table: add the lines {first} and {last}")
-    write_atomically(readme, f"{before}{first}\n{table}\n{last}{after}".encode())
-
-
-def plot_benchmark(result: dict, output: Path):
-    """Draw a panel of bars a case, with the medians in figures and whiskers from quartile to quartile, as a PNG."""
+def draw_compute(result: dict, output: Path):
+    """Draw a panel of bars a case as a PNG: medians in figures, whiskers from the lower to the upper quartile."""
     from matplotlib.figure import Figure
 
     cases = result["cases"]
     columns = min(4, len(cases))
     rows = -(-len(cases) // columns)
-    figure = Figure(figsize=(4.2 * columns, 0.8 + 2.2 * rows), layout="constrained")
+    figure = Figure(figsize=(4.2 * columns, 1.2 + 2.2 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, case in zip(axes, cases):
         results = case["results"][::-1]
         medians = [r["ms"] for r in results]
         whiskers = [[r["ms"] - r["low_ms"] for r in results], [r["high_ms"] - r["ms"] for r in results]]
         colours = ["#999999"] * (len(results) - 1) + ["#0072B2"]
-        bars = axis.barh([r["name"] for r in results], medians, xerr=whiskers, color=colours)
+        bars = axis.barh([r["name"] for r in results], medians, xerr=whiskers, color=colours, error_kw={"capsize": 2})
         axis.bar_label(bars, fmt="%.3g", padding=3, fontsize=7)  # one may be hundreds of times another
         axis.margins(x=0.2)
         axis.set_title(f"{case['what']} {case['shape']}\n{case['pass']}, N = {case['n']}", fontsize=9)
@@ -113,6 +78,7 @@ def plot_benchmark(result: dict, output: Path):
         axis.tick_params(labelsize=7)
     for axis in axes[len(cases) :]:
         axis.remove()
+    figure.supxlabel("bars: medians of interleaved rounds; whiskers: from the lower to the upper quartile", fontsize=7)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     write_atomically(output, picture.getvalue())

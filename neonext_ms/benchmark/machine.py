@@ -1,0 +1,48 @@
+"""The machine that figures were measured on."""
+
+import contextlib
+import os
+import platform
+from pathlib import Path
+
+from neonext_ms.ops.cpu.library import Unavailable, cpu_vector_width
+
+
+def describe_machine(torch: str | None = None) -> dict:
+    """Processor, cores, load, versions.
+
+    Args:
+        torch: version of PyTorch, where it took part.
+    """
+    import mindspore
+
+    names = [
+        line.split(":")[1].strip() for line in _read("/proc/cpuinfo").splitlines() if line.startswith("model name")
+    ]
+    try:
+        vectors = cpu_vector_width()
+    except Unavailable as unavailable:
+        vectors = f"no compiled kernel: {unavailable}"
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "vectors": vectors,
+        "mindspore": mindspore.__version__,
+        "torch": torch,
+    }
+
+
+def machine_line(machine: dict) -> str:
+    """One sentence about what `describe_machine` found."""
+    versions = f"MindSpore {machine['mindspore']}" + (f", PyTorch {machine['torch']}" if machine["torch"] else "")
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']} when measured; compiled kernel: "
+        f"{machine['vectors']}; {versions}."
+    )
+
+
+def _read(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text()
+    return ""

@@ -1,0 +1,31 @@
+"""A whole network, forward as in inference, and forward with backward as in a training step."""
+
+from neonext_ms.benchmark.cases import Case, Settings, torch_contender
+from neonext_ms.benchmark.graphs import random_tensor, runner
+from neonext_ms.benchmark.timing import Contender
+from neonext_ms.benchmark.worker import Worker
+from neonext_ms.models import create_model
+
+
+def network_case(backward: bool, settings: Settings, torch: Worker | None) -> Case:
+    """The model of the settings, beside a network of ConvNeXt-T's shape."""
+
+    def network(backend: str):
+        made = create_model(settings.model, seed=0, backend=backend)
+        dy_shape = (settings.model_batch_size, made.num_classes) if backward else None
+        return runner(made, random_tensor(case.shape), dy_shape, input_gradient=False)
+
+    def contenders() -> list[Contender]:
+        found = [Contender(settings.model, network("auto"))]
+        if "dense" in settings.against:
+            found.append(Contender("dense", network("dense")))
+        if "torch" in settings.against:
+            found.append(torch_contender(torch, "torch ConvNeXt-T-shaped network", case, "network"))
+        if settings.authors:
+            found.append(torch_contender(torch, "authors' PyTorch", case, "authors' network", settings.model))
+        return found
+
+    side = settings.image_size
+    shape = (settings.model_batch_size, 3, side, side)
+    case = Case("network", backward, shape, max(2, settings.rounds // 3), contenders)
+    return case

@@ -1,0 +1,260 @@
+"""`neonext benchmark <subject>`: one function a subject, with the options of that subject alone."""
+
+from pathlib import Path
+from typing import Literal
+
+
+def operator(
+    against: tuple[Literal["dense", "patchwise", "depthwise", "torch"], ...] = (),
+    rounds: int = 15,
+    batch_size: int = 16,
+    authors: str | None = None,
+    output: str | None = None,
+    readme: str | None = None,
+):
+    """Time NeoCell beside its other formulations, depthwise convolutions and its own kernel without MindSpore.
+
+    Args:
+        against: NeoCell's other formulations, MindSpore's depthwise convolution 7 x 7, or PyTorch's.
+        rounds: measurements of each contender, in turns; medians are reported.
+        batch_size: images.
+        authors: clone of the authors' repository (HapKoM/neonext on GitHub), whose PyTorch code then runs as well.
+        output: PNG file to draw.
+        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+    """
+    return _compute("operator", ("operator",), output, readme, _settings(**locals()))
+
+
+def block(
+    against: tuple[Literal["dense", "torch"], ...] = (),
+    rounds: int = 15,
+    batch_size: int = 16,
+    output: str | None = None,
+    readme: str | None = None,
+):
+    """Time a block: NeoCell, BatchNorm and MLP.
+
+    Args:
+        against: a block with MindSpore's own operators, or a ConvNeXt-shaped one in PyTorch.
+        rounds: measurements of each contender, in turns; medians are reported.
+        batch_size: images.
+        output: PNG file to draw.
+        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+    """
+    return _compute("block", ("block",), output, readme, _settings(**locals()))
+
+
+def network(
+    against: tuple[Literal["dense", "torch"], ...] = (),
+    rounds: int = 15,
+    model: str = "neonext_t",
+    model_batch_size: int = 8,
+    image_size: int = 224,
+    authors: str | None = None,
+    output: str | None = None,
+    readme: str | None = None,
+):
+    """Time a network, forward.
+
+    Args:
+        against: the network with MindSpore's own operators, or a ConvNeXt-T-shaped one in PyTorch.
+        rounds: a third of them are run: measurements of each contender, in turns; medians are reported.
+        model: its name.
+        model_batch_size: images.
+        image_size: side of the images in pixels.
+        authors: clone of the authors' repository (HapKoM/neonext on GitHub), whose PyTorch code then runs as well.
+        output: PNG file to draw.
+        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+    """
+    return _compute("network", ("network",), output, readme, _settings(**locals()))
+
+
+def step(
+    against: tuple[Literal["dense", "torch"], ...] = (),
+    rounds: int = 15,
+    model: str = "neonext_t",
+    model_batch_size: int = 8,
+    image_size: int = 224,
+    authors: str | None = None,
+    output: str | None = None,
+    readme: str | None = None,
+):
+    """Time a network forward and backward, as a training step runs it.
+
+    Args:
+        against: the network with MindSpore's own operators, or a ConvNeXt-T-shaped one in PyTorch.
+        rounds: a third of them are run: measurements of each contender, in turns; medians are reported.
+        model: its name.
+        model_batch_size: images.
+        image_size: side of the images in pixels.
+        authors: clone of the authors' repository (HapKoM/neonext on GitHub), whose PyTorch code then runs as well.
+        output: PNG file to draw.
+        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+    """
+    return _compute("step", ("step",), output, readme, _settings(**locals()))
+
+
+def compute(
+    against: tuple[Literal["dense", "patchwise", "depthwise", "torch"], ...] = (),
+    rounds: int = 15,
+    batch_size: int = 16,
+    model: str = "neonext_t",
+    model_batch_size: int = 8,
+    image_size: int = 224,
+    authors: str | None = None,
+    output: str | None = None,
+    readme: str | None = None,
+):
+    """Time operator, block, network and step, all in one table.
+
+    Args:
+        against: other contenders, each where it applies.
+        rounds: measurements of each contender, in turns; networks take a third of them. Medians are reported.
+        batch_size: images of operator and block.
+        model: network to time.
+        model_batch_size: its images.
+        image_size: side of its images in pixels.
+        authors: clone of the authors' repository (HapKoM/neonext on GitHub), whose PyTorch code then runs as well.
+        output: PNG file to draw.
+        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+    """
+    parts = ("operator", "block", "network", "step")
+    return _compute("compute", parts, output, readme, _settings(**locals()))
+
+
+def layers(
+    rounds: int = 15,
+    model: str = "neonext_t",
+    model_batch_size: int = 8,
+    image_size: int = 224,
+    readme: str | None = None,
+):
+    """Show where a network's time goes: each kind of layer at its own shapes, and how far it is from the peak.
+
+    Args:
+        rounds: measurements of each layer, in turns; medians are reported.
+        model: name of the network.
+        model_batch_size: images.
+        image_size: side of the images in pixels.
+        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+    """
+    from neonext_ms.benchmark.layers import benchmark_layers
+    from neonext_ms.benchmark.layers_report import layers_table
+
+    result = benchmark_layers(model, model_batch_size, image_size, rounds)
+    return _show("layers", result, layers_table(result), readme)
+
+
+def data(workers: tuple[int, ...] = (1, 2), rounds: int = 15, readme: str | None = None):
+    """Time the training pipeline beside MindSpore's own C++ pipeline, on JPEGs that are made for it.
+
+    Args:
+        workers: numbers of worker processes to try, such as 1 2.
+        rounds: readings of all files by each, in turns; medians are reported.
+        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+    """
+    from neonext_ms.benchmark.data import benchmark_data, data_table
+
+    result = benchmark_data(workers, rounds)
+    return _show("data", result, _with_machine(data_table(result)), readme)
+
+
+def checkpoint(
+    rounds: int = 15,
+    model: str = "neonext_t",
+    model_batch_size: int = 8,
+    image_size: int = 224,
+    readme: str | None = None,
+):
+    """Time training steps beside the writing of a checkpoint, and without.
+
+    Args:
+        rounds: checkpoints that are written.
+        model: name of the network.
+        model_batch_size: images of a step.
+        image_size: side of the images in pixels.
+        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+    """
+    from neonext_ms.benchmark.checkpoint import benchmark_checkpoint, checkpoint_table
+
+    result = benchmark_checkpoint(model, model_batch_size, image_size, rounds)
+    return _show("checkpoint", result, _with_machine(checkpoint_table(result)), readme)
+
+
+def artefact(
+    models: list[str],
+    batch_sizes: tuple[int, ...] = (1, 8),
+    rounds: int = 15,
+    authors: str | None = None,
+    readme: str | None = None,
+):
+    """Time a trained network in all its forms, with their memory: checkpoint, folded, MindIR, ONNX.
+
+    Args:
+        models: files, such as x.ckpt x.mindir x.onnx.
+        batch_sizes: images in a batch; a file for another number is left out.
+        rounds: measurements of each form, in turns; medians are reported.
+        authors: clone of the authors' repository (HapKoM/neonext on GitHub), whose PyTorch code then runs the weights
+            of each checkpoint as well.
+        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+    """
+    from neonext_ms.benchmark.artefact import artefact_table, benchmark_artefacts
+
+    result = benchmark_artefacts(models, batch_sizes, rounds, _folder(authors))
+    return _show("artefact", result, _with_machine(artefact_table(result)), readme)
+
+
+def fold(models: list[str] | None = None, image_sizes: tuple[int, ...] = (224, 384), readme: str | None = None):
+    """Show how far folding moves a network's logits: rounding, for every member of the family (minutes, 11 GB).
+
+    Args:
+        models: names; all if null.
+        image_sizes: sides of the images in pixels.
+        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+    """
+    from neonext_ms.benchmark.fold_difference import benchmark_fold, fold_table
+    from neonext_ms.models import list_models
+
+    result = benchmark_fold(models or list_models(), image_sizes)
+    return _show("fold", result, fold_table(result), readme)
+
+
+SUBJECTS = {
+    function.__name__: function
+    for function in (operator, block, network, step, compute, layers, data, checkpoint, artefact, fold)
+}
+
+
+def _settings(authors: str | None = None, output: str | None = None, readme: str | None = None, **options):
+    from neonext_ms.benchmark.cases import Settings
+
+    return Settings(authors=_folder(authors), **options)
+
+
+def _compute(subject: str, parts: tuple[str, ...], output: str | None, readme: str | None, settings):
+    from neonext_ms.benchmark.compute import benchmark_compute
+    from neonext_ms.benchmark.compute_report import compute_table, draw_compute
+
+    result = benchmark_compute(parts, settings)
+    if output:
+        draw_compute(result, Path(output))
+    return _show(subject, result, compute_table(result), readme)
+
+
+def _show(subject: str, result, text: str, readme: str | None):
+    from neonext_ms.markdown import replace_between_marks
+
+    print(text)
+    if readme:
+        replace_between_marks(Path(readme), subject, text)
+    return result
+
+
+def _with_machine(text: str) -> str:
+    from neonext_ms.benchmark.machine import describe_machine, machine_line
+
+    return f"{text}\n\n{machine_line(describe_machine())}"
+
+
+def _folder(path: str | None) -> Path | None:
+    return Path(path).expanduser() if path else None

@@ -1,0 +1,30 @@
+"""Every table of the benchmarks' README is one that a command there writes."""
+
+import re
+
+import pytest
+
+from neonext_ms.commands import COMMANDS
+from neonext_ms.commands.parser import parse
+from tests.support.paths import ROOT
+
+PATH = ROOT / "neonext_ms" / "benchmark" / "README.md"
+TEXT = PATH.read_text(encoding="utf-8")
+TABLES = re.findall(r"<!-- (\w+): begin -->", TEXT)
+LINES = re.findall(r"^neonext (benchmark (\w+) .*?)(?: +#.*)?$", TEXT, re.MULTILINE)
+
+
+@pytest.mark.parametrize("subject", TABLES)
+def test_a_command_writes_it(subject):
+    (line,) = (line for line, named in LINES if named == subject)
+    function, options = parse(line.split())
+    assert function is COMMANDS["benchmark"][subject]
+    assert ROOT / options["readme"] == PATH
+    (marked,) = re.findall(rf"<!-- {subject}: begin -->\n(.*?)\n<!-- {subject}: end -->", TEXT, re.DOTALL)
+    assert marked.startswith("| ") or marked == "not measured yet"
+
+
+def test_nothing_is_pasted():
+    own = re.sub(r"<!-- (\w+): begin -->.*?<!-- \1: end -->", "", TEXT, flags=re.DOTALL)
+    tables = [part for part in own.split("\n\n") if part.startswith("|")]
+    assert [table.partition("\n")[0] for table in tables] == ["| file | what |"]

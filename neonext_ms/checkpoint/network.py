@@ -14,23 +14,28 @@ def assign_weights(network, parameters: dict[str, np.ndarray], source: str):
     Raises:
         UserError: names the first difference, and how many there are.
     """
-    assign({p.name: p for p in network.get_parameters()}, parameters, source, "the network")
-
-
-def assign(own: dict, parameters: dict[str, np.ndarray], source: str, target: str):
-    """Set MindSpore parameters by name, strictly; `target` says for messages what they belong to."""
     import mindspore as ms
 
-    differences = [f"{name} is missing" for name in own if name not in parameters]
-    differences += [f"{name} is not part of {target}" for name in parameters if name not in own]
-    for name in (name for name in own if name in parameters):
-        value, expected = parameters[name], own[name].asnumpy()
+    own = {p.name: p for p in network.get_parameters()}
+    check_same({name: p.asnumpy() for name, p in own.items()}, parameters, source, "the network")
+    for name, parameter in own.items():
+        parameter.set_data(ms.Tensor(parameters[name]))
+
+
+def check_same(own: dict[str, np.ndarray], arrays: dict[str, np.ndarray], source: str, target: str):
+    """Refuse arrays of other names, shapes or types than one's own; `target` says for messages what those belong to.
+
+    Raises:
+        UserError: names the first difference, and how many there are.
+    """
+    differences = [f"{name} is missing" for name in own if name not in arrays]
+    differences += [f"{name} is not part of {target}" for name in arrays if name not in own]
+    for name in (name for name in own if name in arrays):
+        value, expected = arrays[name], own[name]
         if value.shape != expected.shape or value.dtype != expected.dtype:
             differences.append(f"{name} is {value.shape} {value.dtype}, expected {expected.shape} {expected.dtype}")
     if differences:
         raise UserError(f"{source} does not fit {target}, {len(differences)} differences, the first: {differences[0]}")
-    for name, parameter in own.items():
-        parameter.set_data(ms.Tensor(parameters[name]))
 
 
 def load_network(path: Path, **overrides):

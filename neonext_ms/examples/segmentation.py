@@ -113,7 +113,7 @@ class Step(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network = network
         self.optimizer = optimizer
-        self.gradient = ops.value_and_grad(self.loss, None, ms.ParameterTuple(optimizer.parameters))
+        self.gradient = ops.value_and_grad(self.loss, None, optimizer.parameters)
         self.set_train(True)
 
     def loss(self, images, labels):
@@ -121,7 +121,7 @@ class Step(nn.Cell):
 
     def construct(self, images, labels, lr):
         loss, gradients = self.gradient(images, labels)
-        return ops.depend(loss, self.optimizer(gradients, lr, ops.isfinite(loss)))
+        return ops.depend(loss, self.optimizer(self.optimizer.join(gradients), lr, ops.isfinite(loss)))
 
 
 def mean_iou(predicted: np.ndarray, labels: np.ndarray, classes: int = CLASSES) -> float:

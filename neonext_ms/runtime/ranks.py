@@ -114,15 +114,6 @@ def world_size(environment: Mapping[str, str]) -> int:
     return 1
 
 
-def gradient_reducer(parameters, ranks: Ranks):
-    """A Cell that averages gradients over all ranks, or None for one."""
-    if ranks.world == 1:
-        return None
-    from mindspore import nn
-
-    return nn.DistributedGradReducer(parameters, mean=True, degree=ranks.world)
-
-
 def average_batch_statistics(network, ranks: Ranks):
     """Replace BatchNorm's running statistics, which each rank gathers from its own images, by their mean."""
     if ranks.world == 1:

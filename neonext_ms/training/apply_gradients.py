@@ -1,10 +1,45 @@
 """From the gradients of an update to new weights, inside the graph."""
 
-from mindspore import nn, ops
+from mindspore import mint, nn, ops
 
-from neonext_ms.runtime.ranks import Ranks, gradient_reducer
+from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.optim.loss_scale import LEAST
 from neonext_ms.training.statistics import Statistics
+
+
+class MeanOverRanks(nn.Cell):
+    """Averages vectors over all ranks, in few messages.
+
+    Args:
+        ranks: of the job.
+
+    Inputs:
+        vectors: tuple of (N,) float32.
+
+    Outputs:
+        the same on every rank.
+    """
+
+    def __init__(self, ranks: Ranks):
+        super().__init__(auto_prefix=False)
+        self.share = 1 / ranks.world
+        # MindSpore's AllReduce for CPUs has failed now and then with 10 million values and more.
+        self.most = 2**22 if ranks.device == "CPU" else 0
+        self.all_reduce = ops.AllReduce()
+
+    def construct(self, vectors):
+        means = ()
+        for vector in vectors:
+            means = (*means, self.total(vector) * self.share)
+        return means
+
+    def total(self, vector):
+        if self.most == 0 or vector.shape[0] <= self.most:
+            return self.all_reduce(vector)
+        totals = ()
+        for part in mint.split(vector, self.most):
+            totals = (*totals, self.all_reduce(part))
+        return ops.concat(totals)
 
 
 class Clip(nn.Cell):
@@ -16,7 +51,7 @@ class Clip(nn.Cell):
 
     Inputs:
         loss: float32 scalar.
-        gradients: tuple, one a parameter.
+        gradients: tuple of vectors, one a group of parameters.
         limit: float32 scalar.
 
     Outputs:
@@ -64,7 +99,7 @@ class Update(nn.Cell):
         ema: an EMA of the network, or None.
 
     Inputs:
-        loss, gradients: means over the images of this device; gradients a tuple, one a parameter.
+        loss, gradients: means over the images of this device; gradients as the optimizer joins them.
         correct: number of its right answers.
         lr: float32 scalar.
         limit: float32 scalar; an update with a loss above it changes nothing either.
@@ -77,16 +112,15 @@ class Update(nn.Cell):
         super().__init__(auto_prefix=False)
         self.optimizer = optimizer
         self.world = ranks.world
-        self.reducer = gradient_reducer(optimizer.parameters, ranks)
-        self.all_reduce = None if self.reducer is None else ops.AllReduce()
+        self.reducer = MeanOverRanks(ranks) if ranks.world > 1 else None
+        self.all_reduce = ops.AllReduce() if ranks.world > 1 else None
         self.clip = clip
         self.ema = ema
         self.statistics = Statistics(network)
 
-    def state(self) -> list:
-        """The Parameters that a resumed run needs besides the network's own."""
-        stateful = (self.optimizer, self.clip.loss_scale, self.ema)
-        return [p for cell in stateful if cell is not None for p in cell.state()]
+    def stateful(self) -> list:
+        """The Cells with `state` and `load_state` that a resumed run needs besides the network."""
+        return [cell for cell in (self.optimizer, self.clip.loss_scale, self.ema) if cell is not None]
 
     def construct(self, loss, correct, gradients, lr, limit):
         if self.reducer is not None:

@@ -46,7 +46,7 @@ def make_steps(config: TrainConfig, network, ranks: Ranks) -> tuple[TrainStep, E
         window = config.loss_scale_window if config.loss_scale_type == "dynamic" else 0
         loss_scale = LossScale(config.loss_scale, window)
     ema = EMA(network, config.ema_decay) if config.ema_decay else None
-    gradient = Gradient(network, optimizer.parameters, dtype, loss_scale)
+    gradient = Gradient(network, optimizer, dtype, loss_scale)
     update = Update(network, optimizer, ranks, Clip(config.clip_grad, loss_scale), ema)
     return TrainStep(gradient, update, config.micro_batches(ranks.world)), EvalStep(network, dtype)
 

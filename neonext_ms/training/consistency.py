@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -17,12 +16,12 @@ from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.keys import free
 
 
-def check_run(ranks: Ranks, config: TrainConfig, data: dict, step: int, parameters: Iterable, when: str):
+def check_run(ranks: Ranks, config: TrainConfig, data: dict, step: int, arrays: dict, when: str):
     """Stop the job unless all ranks run the same code on the same data, at the same point, with the same weights.
 
     Args:
         ranks: of the job.
-        config, data, step, parameters: of this rank; `data` as `inputs.describe_data` gives it.
+        config, data, step, arrays: of this rank; `data` as `inputs.describe_data` gives it, `arrays` all of its state.
         when: for the message.
 
     Raises:
@@ -35,7 +34,7 @@ def check_run(ranks: Ranks, config: TrainConfig, data: dict, step: int, paramete
         "configuration": digest_of_config(config),
         "data": digest_of_text(json.dumps(data)),
         "position in the run": digest_of_text(str(step)),
-        "weights": digest_of_parameters(parameters),
+        "weights": digest_of_arrays(arrays),
     }
     check_same(ranks, digests, when)
 
@@ -67,12 +66,12 @@ def check_same(ranks: Ranks, digests: dict[str, bytes], when: str):
             )
 
 
-def digest_of_parameters(parameters: Iterable) -> bytes:
-    """SHA-256 of MindSpore parameters, names included."""
+def digest_of_arrays(arrays: dict[str, np.ndarray]) -> bytes:
+    """SHA-256 of named arrays, names included."""
     digest = hashlib.sha256()
-    for parameter in parameters:
-        digest.update(parameter.name.encode())
-        digest.update(np.ascontiguousarray(parameter.asnumpy()).data)
+    for name, array in arrays.items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.digest()
 
 

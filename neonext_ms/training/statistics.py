@@ -1,6 +1,8 @@
 """BatchNorm's running statistics, which the forward passes of training change as they go."""
 
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import Parameter, nn, ops
+
+from neonext_ms.training.optim.flat import Flat
 
 
 def is_statistic(parameter: Parameter) -> bool:
@@ -20,19 +22,16 @@ class Statistics(nn.Cell):
 
     def __init__(self, network):
         super().__init__(auto_prefix=False)
-        self.map = ops.HyperMap()
-        self.values = ParameterTuple([p for p in network.get_parameters() if is_statistic(p)])
-        self.remembered = ParameterTuple(
-            [Parameter(Tensor(p.asnumpy()), name=f"remembered.{p.name}", requires_grad=False) for p in self.values]
-        )
+        statistics = [p for p in network.get_parameters() if is_statistic(p)]
+        self.flat = Flat(statistics) if statistics else None
+        self.remembered = self.flat.vector("remembered") if statistics else None
 
     def remember(self):
         """Part of the graph that runs before the forward passes."""
-        self.map(ops.assign, self.remembered, self.values)
+        if self.flat is not None:
+            ops.assign(self.remembered, self.flat.values())
 
     def construct(self, finite):
-        return self.map(ops.partial(_restore_unless, finite), self.values, self.remembered)
-
-
-def _restore_unless(finite, value, remembered):
-    return ops.assign(value, ops.select(finite, value, remembered))
+        if self.flat is not None:
+            finite = ops.depend(finite, self.flat.put(ops.select(finite, self.flat.values(), self.remembered)))
+        return finite

@@ -98,9 +98,14 @@ class TrainStep:
             part = slice(first, first + size)
             yield _tensors(images[part], targets[part], None if drop_path is None else drop_path[:, part])
 
-    def state_parameters(self) -> dict[str, Parameter]:
-        """What a resumed run needs besides the network's own parameters, by name."""
-        return {p.name: p for p in self.update.state()}
+    def state(self) -> dict[str, np.ndarray]:
+        """What a resumed run needs besides the network's own parameters, by name; on a CPU it may change with them."""
+        return {name: value for cell in self.update.stateful() for name, value in cell.state().items()}
+
+    def load_state(self, state: dict[str, np.ndarray]):
+        """Go on from what `state` has given."""
+        for cell in self.update.stateful():
+            cell.load_state(state)
 
 
 def _tensors(images, targets, drop_path) -> tuple:
@@ -108,21 +113,22 @@ def _tensors(images, targets, drop_path) -> tuple:
 
 
 class Gradient(nn.Cell):
-    """Mean loss, number of right answers, and gradients (tuple, one a weight, times the loss scale).
+    """Mean loss, number of right answers, and gradients, times the loss scale, as the optimizer joins them.
 
     Args:
         network: NeoNeXt, in training mode.
-        weights: Parameters to differentiate by.
+        optimizer: of the parameters to differentiate by.
         dtype: of the activations; weights and gradients stay float32.
         loss_scale: a LossScale for float16, or None.
     """
 
-    def __init__(self, network, weights, dtype=ms.float32, loss_scale=None):
+    def __init__(self, network, optimizer, dtype=ms.float32, loss_scale=None):
         super().__init__(auto_prefix=False)
         self.network = network
+        self.optimizer = optimizer
         self.dtype = dtype
         self.loss_scale = loss_scale
-        self.gradient = ops.value_and_grad(self.loss, None, weights, has_aux=True)
+        self.gradient = ops.value_and_grad(self.loss, None, optimizer.parameters, has_aux=True)
 
     def loss(self, images, targets, drop_path):
         logits = self.network(images.astype(self.dtype), drop_path)
@@ -132,7 +138,7 @@ class Gradient(nn.Cell):
     def construct(self, images, targets, drop_path):
         (_, loss, logits), gradients = self.gradient(images, targets, drop_path)
         correct = ops.argmax(logits, -1) == ops.argmax(targets, -1)
-        return loss, ops.sum(correct.astype(targets.dtype)), gradients
+        return loss, ops.sum(correct.astype(targets.dtype)), self.optimizer.join(gradients)
 
 
 class _WholeStep(nn.Cell):
@@ -161,7 +167,7 @@ class _Sums(nn.Cell):
         self.micro_batches = micro_batches
         self.loss = Parameter(Tensor(np.float32(0)), name="sum.loss", requires_grad=False)
         self.correct = Parameter(Tensor(np.float32(0)), name="sum.correct", requires_grad=False)
-        self.gradients = optimizer.zeros("sum")
+        self.gradients = optimizer.vectors("sum")
         self.map = ops.HyperMap()
 
     def clear(self):

@@ -324,8 +324,8 @@ class _Run:
         self.saver.save(meta, best)
 
     def _check_ranks(self, when: str):
-        parameters = [*self.network.get_parameters(), *self.train_step.state_parameters().values()]
-        consistency.check_run(self.ranks, self.config, self.data, self.step, parameters, when)
+        arrays = {p.name: p.asnumpy() for p in self.network.get_parameters()} | self.train_step.state()
+        consistency.check_run(self.ranks, self.config, self.data, self.step, arrays, when)
 
     def _evaluate(self):
         self._average_statistics()
@@ -354,8 +354,9 @@ class _Run:
 
     def _average_statistics(self):
         """BatchNorm's, of the network and of the averaged weights, over the ranks."""
-        ema = self.train_step.update.ema  # which holds the network's too
-        average_batch_statistics(self.network if ema is None else ema, self.ranks)
+        average_batch_statistics(self.network, self.ranks)
+        if self.train_step.update.ema is not None:
+            self.train_step.update.ema.average_statistics(self.ranks)
 
     def _metrics_and_weights(self) -> tuple[dict, dict] | None:
         """Of the weights that the network has now; None if a signal asks to stop."""
@@ -368,7 +369,7 @@ class _Run:
             raise DivergedError(
                 f"the validation loss is {loss} after epoch {self._epoch}: use a lower lr or a longer warm-up"
             )
-        return metrics, copy_of({p.name: p for p in self.network.get_parameters()})
+        return metrics, copy_of({p.name: p.asnumpy() for p in self.network.get_parameters()})
 
     def _meta(self) -> dict:
         """What a checkpoint says about itself."""

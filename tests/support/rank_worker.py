@@ -16,17 +16,20 @@ from neonext_ms.evaluation.loader import eval_loader
 from neonext_ms.evaluation.step import EvalStep
 from neonext_ms.runtime.ranks import average_batch_statistics, join_ranks
 from neonext_ms.training.apply_gradients import Clip, Update
-from neonext_ms.training.consistency import check_same, digest_of_parameters, digest_of_text
+from neonext_ms.training.consistency import check_same, digest_of_arrays, digest_of_text
 from neonext_ms.training.drop_path import drop_path_masks, drop_path_rates
 from neonext_ms.training.inputs import open_sources, preprocess, train_loader
 from neonext_ms.training.optim.ema import EMA
 from neonext_ms.training.optim.sgd import SGD
+from neonext_ms.training.run.saver import copy_of
 from neonext_ms.training.step import Gradient, StepMetrics, TrainStep
 from tests.support.tiny import TinyConfig
 
 
 def check_same_weights(network, ranks):
-    check_same(ranks, {"weights": digest_of_parameters(network.get_parameters())}, "in the test")
+    check_same(
+        ranks, {"weights": digest_of_arrays({p.name: p.asnumpy() for p in network.get_parameters()})}, "in the test"
+    )
 
 
 def check_that_a_difference_is_named(ranks):
@@ -53,7 +56,7 @@ def main(batch_size: int, steps: int, output: str):
     ema = EMA(network, 0.9)
     # Two ranks cut their halves in two again.
     update = Update(network, optimizer, ranks, Clip(), ema)
-    step = TrainStep(Gradient(network, optimizer.parameters), update, micro_batches=ranks.world)
+    step = TrainStep(Gradient(network, optimizer), update, micro_batches=ranks.world)
     losses = []
     for i, batch in zip(range(steps), train_loader(config, train_source, ranks).epoch(0)):
         masks = drop_path_masks(rates, batch.positions, config.seed, i)
@@ -65,17 +68,20 @@ def main(batch_size: int, steps: int, output: str):
     loader = eval_loader(val_source, preprocess(config, train_source), 7, 0, ranks)
     metrics = evaluate(EvalStep(network), loader, ranks)
     # Each rank has statistics of its own, and averages of them; the mean of 0 and 1 is a half.
-    means = [p for p in ema.get_parameters() if p.name.endswith("stem.norm.moving_mean")]
-    for mean in means:
-        mean.set_data(Tensor(np.full(8, ranks.rank, np.float32)))
-    average_batch_statistics(ema, ranks)
+    name, state, mean = "ema.stem.norm.moving_mean", copy_of(ema.state()), network.stem.norm.moving_mean
+    state[name][:] = ranks.rank
+    ema.load_state(state)
+    mean.set_data(Tensor(np.full(8, ranks.rank, np.float32)))
+    average_batch_statistics(network, ranks)
+    ema.average_statistics(ranks)
     check_same_weights(ema, ranks)
     check_that_a_difference_is_named(ranks)
-    averaged = [mean.asnumpy().copy() for mean in means]
-    for mean in means:
-        mean.set_data(Tensor(np.zeros(8, np.float32)))
+    averaged = [mean.asnumpy().copy(), ema.state()[name].copy()]
+    mean.set_data(Tensor(np.zeros(8, np.float32)))
+    state[name][:] = 0
+    ema.load_state(state)
     if ranks.first:
-        weights = {p.name: p.asnumpy() for p in ema.get_parameters()}  # the network's, and their averages
+        weights = {p.name: p.asnumpy() for p in network.get_parameters()} | ema.state()
         np.savez(
             output,
             losses=losses,

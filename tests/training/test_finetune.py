@@ -80,7 +80,7 @@ def test_frozen_stages_stay_as_they_are():
     moved = {name for name, value in values_of(network).items() if not np.array_equal(value, before[name])}
     assert moved == {name for name in before if not name.startswith(("stem.", "stages.0."))}
     assert "downsamples.0.norm.moving_mean" in moved
-    assert not any("stages.0" in name and "moment" in name for name in train_step.state_parameters())
+    assert not any("stages.0" in name and "moment" in name for name in train_step.state())
 
 
 def test_more_stages_than_there_are():

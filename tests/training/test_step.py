@@ -11,6 +11,7 @@ from neonext_ms.training.apply_gradients import Clip, Update
 from neonext_ms.training.drop_path import drop_path_masks
 from neonext_ms.training.optim.adamw import AdamW
 from neonext_ms.training.optim.sgd import SGD
+from neonext_ms.training.run.saver import copy_of
 from neonext_ms.training.step import Gradient, StepMetrics, TrainStep
 
 RNG = np.random.default_rng(0)
@@ -35,7 +36,7 @@ def small_network(frozen_statistics=True):
 
 def train_step(network, optimizer, clip=None, micro_batches=1):
     update = Update(network, optimizer, ONE, clip or Clip())
-    return TrainStep(Gradient(network, optimizer.parameters), update, micro_batches)
+    return TrainStep(Gradient(network, optimizer), update, micro_batches)
 
 
 def weights_of(network):
@@ -86,21 +87,20 @@ def test_what_is_not_finite_changes_nothing(optimizer, k):
     results = []
     network = small_network(frozen_statistics=False)
     step = train_step(network, optimizer(network.trainable_params(), 0.05), micro_batches=k)
-    state = step.state_parameters()
-    assert not set(state) & {p.name for p in network.get_parameters()}
-    parameters = [*network.get_parameters(), *state.values()]
-    initial = [p.asnumpy().copy() for p in parameters]
+    initial, initial_state = weights_of(network), copy_of(step.state())
+    assert not set(initial) & set(initial_state)
     for spoiled in (False, True):
-        for parameter, value in zip(parameters, initial):
-            parameter.set_data(ms.Tensor(value))
+        for parameter in network.get_parameters():
+            parameter.set_data(Tensor(initial[parameter.name]))
+        step.load_state(initial_state)
         for i, value in enumerate((np.nan, 1.0, np.inf, 1.0)):
             images = IMAGES.copy()
             images[2, 0, 5, 5] *= value  # in the first micro-batch: the second alone would be finite
-            before = {**weights_of(network), **{name: p.asnumpy().copy() for name, p in state.items()}}
+            before = weights_of(network) | copy_of(step.state())
             if value == 1.0 or spoiled:
                 metrics = StepMetrics.read(step(images, TARGETS, masks_of(i), 0.1))
                 assert metrics.finite == (value == 1.0)
-            after = {**weights_of(network), **{name: p.asnumpy() for name, p in state.items()}}
+            after = weights_of(network) | copy_of(step.state())
             same = {name for name in before if np.array_equal(before[name], after[name])}
             assert same == set(before) if value != 1.0 else not same & {"stem.norm.moving_mean", "stem.proj.weight"}
         results.append(after)
@@ -110,17 +110,17 @@ def test_what_is_not_finite_changes_nothing(optimizer, k):
 def test_loss_or_one_gradient_alone_that_is_not_finite_changes_nothing():
     """A number that went wrong in the backward pass does not show in the loss, nor one in the loss in the gradients."""
     network = small_network()
-    parameters = network.trainable_params()
-    optimizer = AdamW(parameters, 0.05)
+    optimizer = AdamW(network.trainable_params(), 0.05)
     update = Update(network, optimizer, ONE, Clip())
 
     def make(loss, last_value):
-        gradients = [np.full(p.shape, 0.1, np.float32) for p in parameters]
-        gradients[-1].flat[-1] = last_value
-        before = {p.name: p.asnumpy().copy() for p in optimizer.get_parameters()}
+        gradients = [np.full(sum(group.sizes), 0.1, np.float32) for group in optimizer.groups]
+        gradients[-1][-1] = last_value
+        before = weights_of(network) | copy_of(optimizer.state())
         numbers = [Tensor(np.float32(value)) for value in (loss, 1.0, 0.1, np.inf)]
         result = update(*numbers[:2], tuple(map(Tensor, gradients)), *numbers[2:])
-        changed = [not np.array_equal(before[p.name], p.asnumpy()) for p in optimizer.get_parameters()]
+        after = weights_of(network) | optimizer.state()
+        changed = [not np.array_equal(before[name], after[name]) for name in before if "moving" not in name]
         return StepMetrics.read(result).finite, any(changed), all(changed)
 
     assert make(1.0, 0.1) == (1, True, True)
@@ -131,8 +131,8 @@ def test_loss_or_one_gradient_alone_that_is_not_finite_changes_nothing():
 def test_the_state_of_an_optimizer_is_complete():
     network = small_network()
     names = [p.name for p in network.trainable_params()]
-    adam = train_step(network, AdamW(network.trainable_params(), 0.05)).state_parameters()
+    adam = train_step(network, AdamW(network.trainable_params(), 0.05)).state()
     moments = {f"moment{i}.{name}" for i in (1, 2) for name in names}
     assert set(adam) == moments | {"beta1_power", "beta2_power"}
-    sgd = train_step(network, SGD(network.trainable_params(), 0.05), micro_batches=2).state_parameters()
+    sgd = train_step(network, SGD(network.trainable_params(), 0.05), micro_batches=2).state()
     assert set(sgd) == {f"velocity.{name}" for name in names}

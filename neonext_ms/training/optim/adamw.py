@@ -17,7 +17,7 @@ class AdamW(Optimizer):
         lr_scales: what the learning rate of each parameter is multiplied with; None is 1 for all.
 
     Inputs:
-        gradients: tuple, one a parameter.
+        gradients: of `join`: a vector a group.
         lr: float32 scalar tensor.
         finite: bool scalar tensor; False changes nothing, and takes gradients of zero.
     """
@@ -25,8 +25,8 @@ class AdamW(Optimizer):
     def __init__(self, parameters, weight_decay: float, betas=(0.9, 0.999), eps: float = 1e-8, lr_scales=None):
         super().__init__(parameters, weight_decay, lr_scales)
         (self.beta1, self.beta2), self.eps = betas, eps
-        self.moment1 = self.zeros("moment1")
-        self.moment2 = self.zeros("moment2")
+        self.moment1 = self.keep("moment1")
+        self.moment2 = self.keep("moment2")
         self.beta1_power = Parameter(Tensor(np.float32(1.0)), name="beta1_power", requires_grad=False)
         self.beta2_power = Parameter(Tensor(np.float32(1.0)), name="beta2_power", requires_grad=False)
         self.adam = ops.Adam()
@@ -34,21 +34,24 @@ class AdamW(Optimizer):
     def construct(self, gradients, lr, finite):
         lr = value_or(finite, lr, 0.0)
         beta1, beta2 = value_or(finite, self.beta1, 1.0), value_or(finite, self.beta2, 1.0)
-        beta1_power = self.beta1_power * self.beta1
-        beta2_power = self.beta2_power * self.beta2
+        powers = self.beta1_power * self.beta1, self.beta2_power * self.beta2
         # The fused operator adds eps to the uncorrected root: scaled like this it is the textbook's.
-        eps = self.eps * ops.sqrt(1 - beta2_power)
-        update = ops.partial(_adamw, self.adam, beta1_power, beta2_power, beta1, beta2, eps, lr, self.weight_decay)
-        state = (self.parameters, self.moment1, self.moment2)
-        lr = ops.depend(lr, self.map(update, *state, gradients, self.lr_scales, self.decays))
+        eps = self.eps * ops.sqrt(1 - powers[1])
+        for i in range(len(self.groups)):
+            rate = lr * self.lr_scales[i]
+            values = self.groups[i].values()
+            ops.assign(self.weights[i], values * (1 - rate * self.weight_decay) if self.decays[i] else values)
+            state = self.moment1[i], self.moment2[i]
+            done = self.adam(self.weights[i], *state, *powers, rate, beta1, beta2, eps, gradients[i])
+            lr = ops.depend(lr, self.groups[i].put(ops.depend(self.weights[i], done)))
         ops.assign(self.beta1_power, self.beta1_power * beta1)
         ops.assign(self.beta2_power, self.beta2_power * beta2)
         return lr
 
+    def state(self):
+        return super().state() | {p.name: p.asnumpy() for p in (self.beta1_power, self.beta2_power)}
 
-def _adamw(adam, beta1_power, beta2_power, beta1, beta2, eps, lr, weight_decay, p, m, v, gradient, lr_scale, decays):
-    """Update one parameter; lr_scale and decays are constants of the graph."""
-    rate = lr * lr_scale
-    if decays:
-        ops.assign(p, p * (1 - rate * weight_decay))
-    return adam(p, m, v, beta1_power, beta2_power, rate, beta1, beta2, eps, gradient)
+    def load_state(self, state):
+        super().load_state(state)
+        for power in (self.beta1_power, self.beta2_power):
+            power.set_data(Tensor(state[power.name]))

@@ -3,13 +3,11 @@
 from contextlib import contextmanager
 
 import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
 
+from neonext_ms.runtime.ranks import Ranks
+from neonext_ms.training.optim.flat import Flat
 from neonext_ms.training.statistics import is_statistic
-
-
-def _move(rate, average, value):
-    return ops.assign(average, average + rate * (value - average))
 
 
 class EMA(nn.Cell):
@@ -30,34 +28,46 @@ class EMA(nn.Cell):
     def __init__(self, network, decay: float):
         super().__init__(auto_prefix=False)
         self.decay = decay
-        self.map = ops.HyperMap()
-        averaged = [p for p in network.get_parameters() if p.requires_grad or is_statistic(p)]
-        self.values = ParameterTuple(averaged)
-        self.averages = ParameterTuple(
-            [Parameter(Tensor(p.asnumpy()), name=f"ema.{p.name}", requires_grad=False) for p in averaged]
-        )
+        parameters = list(network.get_parameters())
+        statistics = [p for p in parameters if is_statistic(p)]
+        self.flat = Flat([p for p in parameters if p.requires_grad] + statistics)
+        self.statistics = sum(p.size for p in statistics)  # the last so many of the vector
+        self.averages = self.flat.vector("ema", np.concatenate([p.asnumpy().ravel() for p in self.flat.parameters]))
         self.updates = Parameter(Tensor(np.float32(0)), name="ema_updates", requires_grad=False)
 
     def construct(self, finite):
         count = finite.astype(self.updates.dtype)
         decay = ops.minimum((1 + self.updates) / (10 + self.updates), self.decay)
         rate = (1 - decay) * count
-        count = ops.depend(count, self.map(ops.partial(_move, rate), self.averages, self.values))
+        ops.assign(self.averages, self.averages + rate * (self.flat.values() - self.averages))
         ops.assign(self.updates, self.updates + count)
         return count
 
-    def state(self) -> list[Parameter]:
+    def state(self) -> dict[str, np.ndarray]:
         """What a resumed run needs."""
-        return [*self.averages, self.updates]
+        return self.flat.named("ema", self.averages) | {self.updates.name: self.updates.asnumpy()}
+
+    def load_state(self, state: dict[str, np.ndarray]):
+        """Take what `state` has given, maybe among others'."""
+        self.flat.load("ema", self.averages, state)
+        self.updates.set_data(Tensor(state[self.updates.name]))
+
+    def average_statistics(self, ranks: Ranks):
+        """Replace BatchNorm's running statistics, which each rank gathers from its own images, by their mean."""
+        if ranks.world > 1 and self.statistics:
+            averages = self.averages.asnumpy().copy()
+            averages[-self.statistics :] = ranks.total(averages[-self.statistics :]) / np.float32(ranks.world)
+            self.averages.set_data(Tensor(averages))
 
     @contextmanager
     def in_place(self):
         """Within it the network has the averages; after it, what it had before."""
-        values = [p.asnumpy().copy() for p in self.values]
+        parameters = self.flat.parameters
+        values = [p.asnumpy().copy() for p in parameters]
         try:
-            for p, average in zip(self.values, self.averages):
-                p.set_data(Tensor(average.asnumpy()))
+            for p, average in zip(parameters, self.flat.named("ema", self.averages).values()):
+                p.set_data(Tensor(average))
             yield
         finally:
-            for p, value in zip(self.values, values):
+            for p, value in zip(parameters, values):
                 p.set_data(Tensor(value))

@@ -33,6 +33,11 @@ class LossScale(nn.Cell):
             ops.assign(self.good_updates, good * (1 - grows.astype(good.dtype)))
         return finite
 
-    def state(self) -> list[Parameter]:
-        """What a resumed run needs."""
-        return [self.scale, self.good_updates] if self.window else []
+    def state(self) -> dict[str, np.ndarray]:
+        """What a resumed run needs; nothing of one that does not change."""
+        return {p.name: p.asnumpy() for p in (self.scale, self.good_updates)} if self.window else {}
+
+    def load_state(self, state: dict[str, np.ndarray]):
+        """Take what `state` has given, maybe among others'."""
+        for parameter in (self.scale, self.good_updates) if self.window else ():
+            parameter.set_data(Tensor(state[parameter.name]))

@@ -2,7 +2,9 @@
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import ParameterTuple, nn, ops
+
+from neonext_ms.training.optim.flat import Flat
 
 DECAYED = ("weight", "left", "right")
 
@@ -29,31 +31,64 @@ def value_or(finite, value, otherwise: float):
 
 
 class Optimizer(nn.Cell):
-    """State shared by the optimisers: the parameters, which of them decay, and zeros like them.
+    """What optimisers share: parameters in groups that are treated alike, each group a vector, and state beside them.
 
     Whoever calls with finite = False gives gradients of zero, and gets everything back as it was: with a learning rate
     of 0 and moments that forget nothing, the arithmetic of a step changes no bit.
+
+    Args:
+        parameters: to update; their names decide which of them decay, see `weight_decay_mask`.
+        weight_decay: of those.
+        lr_scales: what the learning rate of each parameter is multiplied with; None is 1 for all.
+
+    Attributes:
+        parameters: group by group, in the order of the gradients.
+        groups: a `Flat` each.
+        lr_scales, decays: of each group.
+        weights: (N,) of each group, in which the operator of an update finds and leaves the values.
     """
 
     def __init__(self, parameters, weight_decay: float, lr_scales=None):
-        super().__init__()
-        self.parameters = ParameterTuple(parameters)
-        self.decays = weight_decay_mask(self.parameters)
+        super().__init__(auto_prefix=False)
+        parameters = list(parameters)
+        members = {}
+        for parameter, *kind in zip(parameters, lr_scales or [1.0] * len(parameters), weight_decay_mask(parameters)):
+            members.setdefault(tuple(kind), []).append(parameter)
         self.weight_decay = weight_decay
-        self.lr_scales = (1.0,) * len(self.parameters) if lr_scales is None else tuple(lr_scales)
-        # Not a loop: a graph nests a loop's turns, and a large network has more parameters than it nests.
-        self.map = ops.HyperMap()
+        self.lr_scales, self.decays = zip(*members)
+        self.groups = nn.CellList([Flat(group) for group in members.values()], auto_prefix=False)
+        self.parameters = ParameterTuple([p for group in members.values() for p in group])
+        self.weights = self.vectors("weights")
+        self._states = {}
 
-    def state(self) -> list[Parameter]:
+    def join(self, gradients):
+        """Gradients, one a parameter, as a vector a group; part of a graph."""
+        vectors, first = (), 0
+        for group in self.groups:
+            last = first + len(group.sizes)
+            vectors = (*vectors, group.join(gradients[first:last]))
+            first = last
+        return vectors
+
+    def vectors(self, prefix: str) -> ParameterTuple:
+        """A vector of zeros for each group."""
+        return ParameterTuple([group.vector(f"{prefix}.{i}") for i, group in enumerate(self.groups)])
+
+    def keep(self, prefix: str) -> ParameterTuple:
+        """Such vectors as part of the state, saved as <prefix>.<parameter's name>."""
+        self._states[prefix] = self.vectors(prefix)
+        return self._states[prefix]
+
+    def state(self) -> dict[str, np.ndarray]:
         """What a resumed run needs besides the parameters."""
-        own = {p.name for p in self.parameters}
-        return [p for p in self.get_parameters() if p.name not in own]
+        named = {}
+        for prefix, vectors in self._states.items():
+            for group, vector in zip(self.groups, vectors):
+                named |= group.named(prefix, vector)
+        return named
 
-    def zeros(self, prefix: str) -> ParameterTuple:
-        """A state tensor for each parameter, named after it."""
-        return ParameterTuple(
-            [
-                Parameter(Tensor(np.zeros(p.shape, np.float32)), name=f"{prefix}.{p.name}", requires_grad=False)
-                for p in self.parameters
-            ]
-        )
+    def load_state(self, state: dict[str, np.ndarray]):
+        """Take what `state` has given, maybe among others'."""
+        for prefix, vectors in self._states.items():
+            for group, vector in zip(self.groups, vectors):
+                group.load(prefix, vector, state)

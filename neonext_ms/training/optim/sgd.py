@@ -14,18 +14,17 @@ class SGD(Optimizer):
     def __init__(self, parameters, weight_decay: float, momentum: float = 0.9, lr_scales=None):
         super().__init__(parameters, weight_decay, lr_scales)
         self.momentum = momentum
-        self.velocity = self.zeros("velocity")
-        self.update = ops.ApplyMomentum()
+        self.velocity = self.keep("velocity")
+        self.apply = ops.ApplyMomentum()
 
     def construct(self, gradients, lr, finite):
         lr, momentum = value_or(finite, lr, 0.0), value_or(finite, self.momentum, 1.0)
         weight_decay = value_or(finite, self.weight_decay, 0.0)
-        update = ops.partial(_sgd, self.update, momentum, lr, weight_decay)
-        return ops.depend(lr, self.map(update, self.parameters, self.velocity, gradients, self.lr_scales, self.decays))
-
-
-def _sgd(apply, momentum, lr, weight_decay, p, velocity, gradient, lr_scale, decays):
-    """Update one parameter; lr_scale and decays are constants of the graph."""
-    if decays:
-        gradient = gradient + weight_decay * p
-    return apply(p, velocity, lr * lr_scale, gradient, momentum)
+        for i in range(len(self.groups)):
+            values, gradient = self.groups[i].values(), gradients[i]
+            if self.decays[i]:
+                gradient = gradient + weight_decay * values
+            ops.assign(self.weights[i], values)
+            done = self.apply(self.weights[i], self.velocity[i], lr * self.lr_scales[i], gradient, momentum)
+            lr = ops.depend(lr, self.groups[i].put(ops.depend(self.weights[i], done)))
+        return lr

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from neonext_ms.checkpoint.network import assign, assign_weights
+from neonext_ms.checkpoint.network import assign_weights, check_same
 from neonext_ms.checkpoint.store import Checkpoint
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.run.folder import RunFolder
@@ -20,7 +20,7 @@ class Saver:
 
     Args:
         network: of the run.
-        train_step: whose `state_parameters` are saved with it.
+        train_step: whose `state` is saved with it.
         folder: of the run; None on all ranks but the first, which then take part only where all ranks have to.
         ranks: of the job.
         reporter: told what could not be written.
@@ -59,8 +59,8 @@ class Saver:
         self._writer.wait()  # it reads the copies
         if failure := self._writer.failure():
             self.reporter.save_failed(failure, "the next one may succeed")
-        copy_into(self._weights, {p.name: p for p in self.network.get_parameters()})
-        copy_into(self._state, self.train_step.state_parameters())
+        copy_into(self._weights, {p.name: p.asnumpy() for p in self.network.get_parameters()})
+        copy_into(self._state, self.train_step.state())
         self._work = lambda pause: self.folder.save(self._weights, self._state, meta, best, pause)
         self._writer.start(self._work)
 
@@ -96,18 +96,19 @@ def restore(checkpoint: Checkpoint, network, train_step):
     """
     source = str(checkpoint.path)
     assign_weights(network, checkpoint.weights, source)
-    assign(train_step.state_parameters(), checkpoint.state, source, "the state of this training")
+    check_same(train_step.state(), checkpoint.state, source, "the state of this training")
+    train_step.load_state(checkpoint.state)
 
 
-def copy_of(parameters: dict) -> dict[str, np.ndarray]:
-    """The values of MindSpore parameters in memory of their own: on a CPU, asnumpy shows that of the parameter."""
-    return {name: np.array(parameter.asnumpy()) for name, parameter in parameters.items()}
+def copy_of(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays in memory of their own: on a CPU, `asnumpy` shows that of the parameter."""
+    return {name: np.array(array) for name, array in arrays.items()}
 
 
-def copy_into(copies: dict[str, np.ndarray], parameters: dict):
+def copy_into(copies: dict[str, np.ndarray], arrays: dict[str, np.ndarray]):
     """The same into the copies of an earlier time, if there are any: fresh memory takes several times as long."""
     if not copies:
-        copies.update(copy_of(parameters))
+        copies.update(copy_of(arrays))
         return
-    for name, parameter in parameters.items():
-        np.copyto(copies[name], parameter.asnumpy(), casting="no")
+    for name, array in arrays.items():
+        np.copyto(copies[name], array, casting="no")

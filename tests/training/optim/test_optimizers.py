@@ -34,7 +34,10 @@ def run(make, values, gradients, rates):
     parameters = [Parameter(Tensor(v), name=n) for n, v in values.items()]
     optimizer = make(parameters)
     for gradient, rate in zip(gradients, rates):
-        optimizer(tuple(Tensor(gradient[n]) for n in values), Tensor(np.float32(rate)), Tensor(True))
+        vectors = tuple(
+            Tensor(np.concatenate([gradient[p.name].ravel() for p in g.parameters])) for g in optimizer.groups
+        )
+        optimizer(vectors, Tensor(np.float32(rate)), Tensor(True))
     return {p.name: p.asnumpy() for p in parameters}
 
 

@@ -140,6 +140,15 @@ def test_evaluation_without_any_run(bash, project):
     assert result.stderr.startswith(f"error: no trained model below {project}/runs: train one with")
 
 
+@pytest.mark.parametrize("module", ["signal", "random", "yaml", "neonext_ms"])
+def test_a_module_in_the_working_folder_is_not_taken_for_one_of_pythons(bash, tmp_path, module):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / f"{module}.py").write_text("raise SystemExit('the wrong module')")
+    result = bash("scripts/run_standalone_train.sh", "output_dir=run", "epochs=many")
+    assert "the wrong module" not in result.stdout + result.stderr
+    assert "epochs" in result.stdout.splitlines()[-1] and result.returncode == 2
+
+
 def test_evaluation_takes_the_newest_run(bash, project):
     shutil.copy(ROOT / "setup.py", project)
     for age, name in ((1000, "b"), (3000, "c"), (2000, "a")):

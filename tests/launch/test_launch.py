@@ -11,7 +11,7 @@ import pytest
 
 from neonext_ms.launch.cores import parse_cores, share_cores
 from neonext_ms.launch.link import Link
-from neonext_ms.launch.start import Mistake, Nodes, find_port
+from neonext_ms.launch.start import Mistake, Nodes, find_port, rank_table_environments
 from tests.support.paths import ROOT
 
 SHOW = """
@@ -42,20 +42,17 @@ def supervise(tmp_path, environment):
     def run(*options):
         logs = tmp_path / "logs"
         logs.mkdir()
-        command = [
-            sys.executable,
-            "-m",
-            "neonext_ms.launch.supervise",
-            "--logs",
-            logs,
-            *map(str, options),
-            "--",
-            "-c",
-            SHOW,
-        ]
+        program = [sys.executable, "-m", "neonext_ms.launch.supervise"]
+        command = [*program, "--logs", logs, *map(str, options), "--", "-c", SHOW]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
     return run
+
+
+@pytest.mark.parametrize(("node", "expected"), [(0, [("0", "4"), ("1", "5")]), (1, [("2", "4"), ("3", "5")])])
+def test_each_machine_of_a_rank_table_starts_its_own_ranks(table, node, expected):
+    found = rank_table_environments(table, node)
+    assert [(environment["RANK_ID"], environment["DEVICE_ID"]) for environment in found] == expected
 
 
 def test_ranks_of_a_rank_table_get_what_hccl_expects(supervise, table, tmp_path):

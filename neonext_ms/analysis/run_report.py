@@ -11,9 +11,12 @@ import yaml
 from PIL import Image
 
 from neonext_ms.analysis.plots import draw_curves
+from neonext_ms.deploy.opening import open_model
 from neonext_ms.errors import UserError
+from neonext_ms.evaluation.loader import validation_loader
 from neonext_ms.evaluation.predictions import Predictions, predict_split
 from neonext_ms.files import write_atomically
+from neonext_ms.runtime.ranks import join_ranks
 
 MISTAKES = 24  # shown
 PAIRS = 10  # of classes that are most often confused
@@ -44,7 +47,9 @@ def write_report(run: Path, output: Path, data_dir: str | None, num_workers: int
     Args:
         run: folder of the run.
         output: HTML file to write; must not exist.
-        data_dir, num_workers, device: see `predict_split`.
+        data_dir: where the data set is now; where it was in training if null.
+        num_workers: processes that prepare batches.
+        device: auto, CPU or Ascend.
     Returns: output, mistakes (all of them, null without the data), accuracy (likewise), and missing (why, or null).
     Raises: UserError when the folder holds no run, or the output exists.
     """
@@ -60,7 +65,7 @@ def write_report(run: Path, output: Path, data_dir: str | None, num_workers: int
     sections.append(f"<h2>Summary</h2>{_summary(run / 'summary.json')}")
     predictions, missing = None, None
     try:
-        predictions = predict_split(run / "checkpoints" / f"{config['model']}_best.ckpt", data_dir, num_workers, device)
+        predictions = _predictions(run / "checkpoints" / f"{config['model']}_best.ckpt", data_dir, num_workers, device)
     except UserError as error:
         missing = str(error)
         sections.append(
@@ -74,6 +79,12 @@ def write_report(run: Path, output: Path, data_dir: str | None, num_workers: int
     mistakes = predictions and int((predictions.labels != predictions.predicted).sum())
     accuracy = predictions and predictions.accuracy
     return {"output": str(output), "mistakes": mistakes, "accuracy": accuracy, "missing": missing}
+
+
+def _predictions(checkpoint: Path, data_dir: str | None, num_workers: int, device: str) -> Predictions:
+    ranks = join_ranks(device)
+    model = open_model(checkpoint)
+    return predict_split(model, validation_loader(model.card, ranks, data_dir=data_dir, num_workers=num_workers))
 
 
 def _summary(path: Path) -> str:

@@ -128,9 +128,9 @@ def _forms(path: Path, authors: Path | None) -> Iterator[_Form]:
     if authors and path.suffix == ".ckpt":
         from neonext_ms.checkpoint.network import load_network
 
-        network, manifest = load_network(path)
+        network, card = load_network(path)
         state = torch_bytes(official_state({p.name: p.asnumpy() for p in network.get_parameters()}, {}))
-        side = manifest["preprocess"]["image_size"]
+        side = card.preprocess.image_size
         yield _Form(path, AUTHORS, "torch", partial(_open_authors, authors, network_arguments(network), state, side))
 
 
@@ -159,7 +159,7 @@ def _open_model(path: Path) -> _Opened:
     from neonext_ms.deploy.opening import open_model
 
     opened = open_model(path)
-    side = opened.facts["preprocess"]["image_size"]
+    side = opened.card.preprocess.image_size
     return _Opened(opened.network, [opened.batch_size, 3, side, side])
 
 
@@ -172,8 +172,8 @@ def _open_network(path: Path, form: str) -> _Opened:
 
     ms.set_context(mode=ms.GRAPH_MODE)
     backend = "dense" if "dense" in form else "auto"
-    network, manifest = load_network(path, backend=backend)
-    side = manifest["preprocess"]["image_size"]
+    network, card = load_network(path, backend=backend)
+    side = card.preprocess.image_size
     if "folded" in form:
         network = fold(network, side, backend=backend)
     return _Opened(lambda images: network(ms.Tensor(images)).asnumpy(), [None, 3, side, side])

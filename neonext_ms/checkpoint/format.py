@@ -15,6 +15,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from neonext_ms.checkpoint.fields import shown
+
 TYPES = {
     **{np.dtype(f"{kind}{8 * size}"): f"{kind.title()}{8 * size}" for kind in ("int", "float") for size in (2, 4, 8)},
     **{np.dtype(f"uint{8 * size}"): f"UInt{8 * size}" for size in (1, 2, 4, 8)},
@@ -25,6 +27,8 @@ _DTYPES = {name: dtype for dtype, name in TYPES.items()}
 _PIECE = 1 << 20  # bytes, whose SHA-256 and writing take about a millisecond
 _LENGTH = 2  # wire type of strings, bytes and messages: a length and so many bytes
 _VARINT = 0
+MOST_DIMS = 32  # of a NumPy array
+NO_CHECKPOINT = "it is not a MindSpore checkpoint"
 
 
 def encode(name: str, value: np.ndarray) -> Iterator[bytes | memoryview]:
@@ -49,17 +53,25 @@ def decode(data: bytes) -> dict[str, np.ndarray]:
     parameters = {}
     for _, value in _fields(memoryview(data)):
         try:
-            fields = dict(_fields(value))
-            name, tensor = str(fields[1], "utf-8"), list(_fields(fields[2]))
-            shape = tuple(size for number, size in tensor if number == 1)
+            fields = dict(_fields(_content(value)))
+            name, tensor = str(_content(fields[1]), "utf-8"), list(_fields(_content(fields[2])))
             rest = dict(tensor)
-            dtype, content = _DTYPES[str(rest[2], "ascii")], rest[3]
-        except (KeyError, TypeError):
-            raise ValueError("it is not a MindSpore checkpoint") from None
-        if len(content) != math.prod(shape) * dtype.itemsize or name in parameters:
-            raise ValueError(f"parameter {name} is cut short or comes twice")
+            dtype, content = _DTYPES[str(_content(rest[2]), "ascii")], _content(rest[3])
+        except KeyError:
+            raise ValueError(NO_CHECKPOINT) from None
+        shape = tuple(size for number, size in tensor if number == 1)
+        # Before the product: those of a file can be of any number and size.
+        sound = len(shape) <= MOST_DIMS and all(isinstance(size, int) and size <= len(data) for size in shape)
+        if not sound or len(content) != math.prod(shape) * dtype.itemsize or name in parameters:
+            raise ValueError(f"parameter {shown(name)} is cut short or comes twice")
         parameters[name] = np.frombuffer(content, dtype).reshape(shape)
     return parameters
+
+
+def _content(value: int | memoryview) -> memoryview:
+    if isinstance(value, int):
+        raise ValueError(NO_CHECKPOINT)
+    return value
 
 
 def _varint(value: int) -> bytes:
@@ -105,4 +117,4 @@ def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         elif key & 7 == _VARINT:
             yield key >> 3, value
         else:
-            raise ValueError("it is not a MindSpore checkpoint")
+            raise ValueError(NO_CHECKPOINT)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neonext_ms.checkpoint.store import load_weights
+from neonext_ms.checkpoint.store import Checkpoint, load_checkpoint
 from neonext_ms.errors import UserError
 
 
@@ -38,24 +38,34 @@ def check_same(own: dict[str, np.ndarray], arrays: dict[str, np.ndarray], source
         raise UserError(f"{source} does not fit {target}, {len(differences)} differences, the first: {differences[0]}")
 
 
-def load_network(path: Path, **overrides):
-    """(network, manifest): the model that a checkpoint was saved from, with its weights, in evaluation mode.
+def build_with(checkpoint: Checkpoint, **overrides):
+    """The network that a checkpoint was saved from, with its weights, in evaluation mode.
 
     Args:
-        path: of the checkpoint.
-        overrides: arguments of `create_model` that do not change the weights, such as backend.
-    """
-    from neonext_ms.models import create_model
+        checkpoint: from `load_checkpoint`.
+        overrides: arguments of `create_model` that do not change the weights, such as backend or shifts; with
+            features_only the weights of the head are left out.
 
-    parameters, manifest = load_weights(path)
-    model = manifest["model"]
-    network = create_model(model["name"], model["num_classes"], seed=0, **{**model["overrides"], **overrides})
-    assign_weights(network, parameters, str(path))
-    return network.set_train(False), manifest
+    Raises:
+        UserError: its weights are not those of the network that its card describes.
+    """
+    source, weights = str(checkpoint.path), checkpoint.weights
+    _refuse_larger(checkpoint)
+    network = checkpoint.card.build(**overrides)
+    if overrides.get("features_only"):
+        weights = {name: value for name, value in weights.items() if not name.startswith("head.")}
+    assign_weights(network, weights, source)
+    return network
+
+
+def load_network(path: str | Path, **overrides):
+    """(network, card) of a checkpoint file; arguments and errors as those of `load_checkpoint` and `build_with`."""
+    checkpoint = load_checkpoint(Path(path), with_state=False)
+    return build_with(checkpoint, **overrides), checkpoint.card
 
 
 def load_features(checkpoint: str | Path, **overrides):
-    """A checkpoint's network without its head: (N, 3, H, W) to the outputs of all stages, (N, dims[i], H_i, W_i).
+    """A checkpoint's network without its head: (N, c, H, W) to the outputs of all stages, (N, dims[i], H_i, W_i).
 
     Its `feature_info` tells channels and reduction of each; H and W need not be those that it was trained on. It is a
     Cell like any other: part of a larger network, it trains with it.
@@ -67,12 +77,19 @@ def load_features(checkpoint: str | Path, **overrides):
     Raises:
         UserError: a checkpoint that cannot be used.
     """
-    from neonext_ms.models import create_model
+    return load_network(checkpoint, **{**overrides, "features_only": True})[0]
 
-    weights, manifest = load_weights(Path(checkpoint))
-    model = manifest["model"]
-    arguments = {**model["overrides"], **overrides, "features_only": True}
-    network = create_model(model["name"], model["num_classes"], seed=0, **arguments)
-    weights = {name: value for name, value in weights.items() if not name.startswith("head.")}
-    assign_weights(network, weights, str(checkpoint))
-    return network.set_train(False)
+
+def _refuse_larger(checkpoint: Checkpoint):
+    """Before a network is built: a card can ask for one of any size, whatever the file holds."""
+    spec, classes = checkpoint.card.spec(), checkpoint.card.model.num_classes
+    blocks = [
+        depth * (8 * dim * dim + sum(g.channels * (g.left[0] ** 2 + g.right[0] ** 2) for g in spec.stage_groups(i)))
+        for i, (depth, dim) in enumerate(zip(spec.depths, spec.dims))
+    ]
+    least, there = sum(blocks) + classes * spec.dims[-1], sum(value.size for value in checkpoint.weights.values())
+    if least > there:
+        raise UserError(
+            f"{checkpoint.path} holds {there} weights, but the {checkpoint.card.model.name} that its manifest "
+            f"describes has more than {least}: they do not belong together"
+        )

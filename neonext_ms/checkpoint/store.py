@@ -29,8 +29,16 @@ from pathlib import Path
 import numpy as np
 
 from neonext_ms import __version__
+from neonext_ms.checkpoint.card import ModelCard
 from neonext_ms.checkpoint.format import decode, encode
-from neonext_ms.checkpoint.manifest import manifest_path, parse_manifest, write_manifest
+from neonext_ms.checkpoint.manifest import (
+    ADVICE,
+    WrittenFile,
+    manifest_path,
+    parse_manifest,
+    write_manifest,
+    written_files,
+)
 from neonext_ms.errors import UserError
 from neonext_ms.files import rename, write_hidden
 
@@ -39,11 +47,14 @@ _NUMBERED = re.compile(r"(?P<name>.+-\d+_(?P<step>\d+))(\.state)?\.ckpt(\.json(\
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint: parameters by name, and the manifest. state is None where only weights were asked for."""
+    """A verified checkpoint: parameters by name, the model's card, and the manifest, which holds the card and what a
+    run says of itself. state is None where only weights were asked for.
+    """
 
     path: Path
     weights: dict[str, np.ndarray]
     state: dict[str, np.ndarray] | None
+    card: ModelCard
     manifest: dict
 
 
@@ -70,8 +81,7 @@ def save_weights(path: Path, network, meta: dict) -> dict:
     Args:
         path: ends in .ckpt; its folder exists.
         network: an nn.Cell.
-        meta: goes into the manifest: model {name, num_classes, overrides}, preprocess, class_names, dataset, epoch,
-            step, metrics.
+        meta: goes into the manifest: what `ModelCard.to_dict` gives, and beside it epoch, step, metrics.
 
     Returns:
         the manifest.
@@ -103,18 +113,20 @@ def save_checkpoint(
 
     Raises:
         OSError: it could not be written; an older checkpoint of this name is as it was.
+        UserError: meta is not what it should be; likewise.
     """
     path = Path(path)
+    ModelCard.from_dict(meta, str(path))  # what no reader would take is not written
     _settle(path)
     kinds = {"file": (path, weights)}
     if state is not None:
         kinds["state"] = (state_path(path), state)
-    hidden, cards = {}, {}
+    hidden, written = {}, {}
     pending = _pending(path)
     try:
         for kind, (file, parameters) in kinds.items():
-            hidden[file], cards[kind] = _write_parameters(file, parameters, pause)
-        manifest = {**meta, **cards, "parameters": cards["file"].pop("parameters"), "versions": versions()}
+            hidden[file], written[kind] = _write_parameters(file, parameters, pause)
+        manifest = {**meta, **written, "parameters": written["file"].pop("parameters"), "versions": versions()}
         write_manifest(pending, manifest)
         for file in list(hidden):
             rename(hidden.pop(file), file)
@@ -143,14 +155,17 @@ def load_checkpoint(path: Path, with_state: bool = True) -> Checkpoint:
     first = None
     for name in (manifest_path(path), _pending(path)):
         try:
-            return _verified(path, parse_manifest(name), with_state)
+            checkpoint = _verified(path, name, with_state)
+            check_finite(checkpoint.weights, str(path))
+            return checkpoint
         except FileNotFoundError:
             continue
         except UserError as error:
             first = first or error
     raise first or UserError(
         f"{path} has no manifest {manifest_path(path).name} beside it: it was not written by neonext train, or its "
-        "writing was interrupted; use another checkpoint"
+        f"writing was interrupted; {ADVICE}, or, for weights alone, as mindspore.save_checkpoint writes them, make one "
+        "with neonext convert"
     )
 
 
@@ -158,11 +173,6 @@ def load_weights(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     """The weights of a checkpoint by name, and its manifest; errors as those of `load_checkpoint`."""
     checkpoint = load_checkpoint(path, with_state=False)
     return checkpoint.weights, checkpoint.manifest
-
-
-def read_manifest(path: Path) -> dict:
-    """The manifest that describes the weights in a checkpoint; errors as those of `load_checkpoint`."""
-    return load_weights(path)[1]
 
 
 def delete_checkpoint(path: Path):
@@ -201,7 +211,7 @@ def _settle(path: Path):
     if not pending.exists():
         return
     try:
-        _verified(path, parse_manifest(pending), with_state=True)
+        _verified(path, pending, with_state=True)
     except (UserError, OSError):
         pending.unlink(missing_ok=True)
     else:
@@ -235,30 +245,37 @@ def _description(parameters: dict[str, np.ndarray]) -> dict:
     return {name: {"shape": list(value.shape), "dtype": str(value.dtype)} for name, value in parameters.items()}
 
 
-def _verified(path: Path, manifest: dict, with_state: bool) -> Checkpoint:
-    """The checkpoint, if its files are those of the manifest."""
-    weights = _read_parameters(path, manifest["file"], manifest["parameters"])
-    state = None
-    if with_state and "state" in manifest:
-        state = _read_parameters(state_path(path), manifest["state"], manifest["state"]["parameters"])
-    return Checkpoint(path, weights, state, manifest)
+def _verified(path: Path, name: Path, with_state: bool) -> Checkpoint:
+    """The checkpoint, if its files are those of the manifest of this name."""
+    manifest = parse_manifest(name)
+    card = ModelCard.from_dict(manifest, str(path), str(name))
+    files = written_files(manifest, str(name))
+    weights = _read_parameters(path, files["file"])
+    with_state = with_state and "state" in files
+    state = _read_parameters(state_path(path), files["state"]) if with_state else None
+    return Checkpoint(path, weights, state, card, manifest)
 
 
-def _read_parameters(file: Path, card: dict, description: dict) -> dict[str, np.ndarray]:
+def check_finite(weights: dict[str, np.ndarray], source: str):
+    """Raises UserError, which names the first tensor with NaN or infinity in it, and how many values that are."""
+    for name, value in weights.items():
+        if value.dtype.kind == "f" and (bad := value.size - int(np.isfinite(value).sum())):
+            raise UserError(f"{source}: {name} has {bad} of {value.size} values that are not finite numbers: {ADVICE}")
+
+
+def _read_parameters(file: Path, written: WrittenFile) -> dict[str, np.ndarray]:
     try:
+        if (size := file.stat().st_size) != written.bytes:
+            raise UserError(f"{file} has {size} bytes, but {written.bytes} were written: it is cut short or changed")
         data = file.read_bytes()
     except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}): use another checkpoint") from None
-    if len(data) != card["bytes"]:
-        raise UserError(f"{file} has {len(data)} bytes, but {card['bytes']} were written: it is cut short or changed")
-    if hashlib.sha256(data).hexdigest() != card["sha256"]:
-        raise UserError(
-            f"{file} is not what was written (its SHA-256 differs from the manifest's): use another checkpoint"
-        )
+        raise UserError(f"{file} cannot be read ({error.strerror}): {ADVICE}") from None
+    if hashlib.sha256(data).hexdigest() != written.sha256:
+        raise UserError(f"{file} is not what was written (its SHA-256 differs from the manifest's): {ADVICE}")
     try:
         parameters = decode(data)
     except ValueError as error:
-        raise UserError(f"{file} cannot be read ({error}): use another checkpoint") from None
-    if _description(parameters) != description:
-        raise UserError(f"the parameters in {file} are not those of its manifest: use another checkpoint")
+        raise UserError(f"{file} cannot be read ({error}): {ADVICE}") from None
+    if _description(parameters) != written.parameters:
+        raise UserError(f"the parameters in {file} are not those of its manifest: {ADVICE}")
     return parameters

@@ -13,6 +13,7 @@ def validate_command(
     data_dir: str | None = None,
     batch_size: int = 100,
     num_workers: int = 1,
+    max_bad_share: float = 0.5,
     key_file: str | None = None,
     device: Literal["auto", "CPU", "Ascend"] = "auto",
 ):
@@ -24,6 +25,7 @@ def validate_command(
         data_dir: where the data set is; the model's own if dataset is null.
         batch_size: images a step on each device.
         num_workers: processes that prepare batches; 0 prepares them in the evaluation loop.
+        max_bad_share: of the images; those that cannot be read are left out and counted, and of more nothing is said.
         key_file: of an encrypted MindIR; the environment variable NEONEXT_KEY if null.
         device: where to run; auto takes an Ascend NPU if there is one.
     """
@@ -31,9 +33,20 @@ def validate_command(
     from neonext_ms.deploy.validate import validate
 
     key = read_key(key_file) if key_file else None
-    result = validate(Path(model), dataset, data_dir, batch_size, num_workers, device, key)
+    result = validate(
+        Path(model),
+        device,
+        key,
+        dataset=dataset,
+        data_dir=data_dir,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        max_bad_share=max_bad_share,
+    )
+    left_out = f", {result['unreadable']} could not be read" if result["unreadable"] else ""
     top5 = f", top-5 {100 * result['top5_accuracy']:.2f} %" if "top5_accuracy" in result else ""
-    print(f"accuracy {100 * result['accuracy']:.2f} %{top5}, loss {result['loss']:.4f} on {result['images']} images")
+    counted = f"loss {result['loss']:.4f} on {result['images']} images{left_out}"
+    print(f"accuracy {100 * result['accuracy']:.2f} %{top5}, {counted}")
     return result
 
 

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from neonext_ms.checkpoint.card import DatasetName, validation_source
 from neonext_ms.data import Preprocess
 from neonext_ms.deploy.image_files import read_with_note
-from neonext_ms.deploy.opening import open_model
+from neonext_ms.deploy.opening import open_model, run_filled
 from neonext_ms.errors import UserError
-from neonext_ms.evaluation.evaluate import validation_source
+from neonext_ms.evaluation.scores import log_softmax, order
 
 # Images in a batch, unless the file was exported for another number.
 BATCH_SIZE = 32
@@ -55,7 +56,7 @@ class Classifier:
         preprocess: from an image to the network's input.
         class_names: K names.
         fixed_batch: the only n that the network takes; None for any.
-        dataset: {name, data_dir} that the network was trained on, if known.
+        dataset: that the network was trained on, if known.
         batch_size: images to run at once; None for fixed_batch or BATCH_SIZE.
     """
 
@@ -65,7 +66,7 @@ class Classifier:
         preprocess: Preprocess,
         class_names: Sequence[str],
         fixed_batch: int | None = None,
-        dataset: dict | None = None,
+        dataset: DatasetName | None = None,
         batch_size: int | None = None,
     ):
         if batch_size is not None and batch_size < 1:
@@ -82,9 +83,9 @@ class Classifier:
     @classmethod
     def open(cls, path: str | Path, key: bytes | None = None, batch_size: int | None = None) -> "Classifier":
         """Open a .ckpt, .mindir or .onnx; arguments and errors as those of `open_model`. Sets graph mode."""
-        network, facts, fixed_batch = open_model(path, key)
-        preprocess = Preprocess.from_dict(facts["preprocess"])
-        return cls(network, preprocess, facts["class_names"], fixed_batch, facts.get("dataset"), batch_size)
+        model = open_model(path, key)
+        card = model.card
+        return cls(model.network, card.preprocess, card.class_names, model.batch_size, card.dataset, batch_size)
 
     def predict(self, images: Iterable[np.ndarray | str | Path], top_k: int = 5) -> list[list[Prediction]]:
         """Classify images.
@@ -136,8 +137,7 @@ class Classifier:
         """
         if count < 1:
             raise UserError(f"count must be at least 1, got {count}")
-        facts = {"class_names": self.class_names, "dataset": self.dataset}
-        source = validation_source(facts, dataset, data_dir, "the model")
+        source = validation_source(self.dataset, self.class_names, "the model", dataset, data_dir)
         chosen = source.spread(count)
         for i, classes in zip(chosen, self.predict((source.image(i) for i in chosen), top_k)):
             yield Result(source.describe(i), classes, label=source.class_names[source.labels[i]])
@@ -151,8 +151,7 @@ class Classifier:
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]
             size = self.fixed_batch or 1 << (len(batch) - 1).bit_length()
-            filling = np.zeros((size - len(batch), *batch.shape[1:]), np.float32)
-            results.append(self.network(np.concatenate([batch, filling]))[: len(batch)])
+            results.append(run_filled(self.network, batch, size))
         return np.concatenate(results) if results else np.zeros((0, len(self.class_names)), np.float32)
 
     def _classified(self, batch: list[Result], inputs: list[np.ndarray], top_k: int) -> Iterator[Result]:
@@ -166,9 +165,8 @@ class Classifier:
     def _best(self, logits: np.ndarray, top_k: int) -> tuple[list[Prediction], str | None]:
         if not np.isfinite(logits).all():
             return [], "the network's outputs are not finite numbers: export it with float32 weights"
-        exponentials = np.exp(logits.astype(np.float64) - logits.max())
-        probabilities = exponentials / exponentials.sum()
-        best = np.argsort(-probabilities, kind="stable")[:top_k]
+        probabilities = np.exp(log_softmax(logits))
+        best = order(logits)[:top_k]
         return [Prediction(int(i), self.class_names[i], float(probabilities[i])) for i in best], None
 
 

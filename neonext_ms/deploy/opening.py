@@ -1,38 +1,52 @@
-"""Models on disk, ready to run: checkpoints and exported files, with what their manifest or card says about them."""
+"""Models on disk, ready to run: checkpoints and exported files, with the card that they carry."""
 
 import contextlib
-import hashlib
-import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from neonext_ms.checkpoint.manifest import manifest_path
+from neonext_ms.checkpoint.card import ModelCard
 from neonext_ms.checkpoint.network import load_network
-from neonext_ms.deploy.artefact import open_mindir, open_onnx
-from neonext_ms.deploy.export.export import CARD_FORMAT
+from neonext_ms.deploy.export.description import ENCRYPTION, read_description
 from neonext_ms.deploy.key import read_key
 from neonext_ms.errors import UserError
 
+Network = Callable[[np.ndarray], np.ndarray]  # (n, c, S, S) float32 -> (n, K) float32 logits
 
-class Opened(NamedTuple):
+
+@dataclass(frozen=True)
+class OpenedModel:
     """A model that runs.
 
     Attributes:
-        network: (n, 3, S, S) float32 -> (n, K) float32 logits, both NumPy.
-        facts: at least preprocess and class_names.
+        network: takes images in batches of batch_size.
+        card: of the model.
         batch_size: the only n that the network takes; None for any.
     """
 
-    network: Callable[[np.ndarray], np.ndarray]
-    facts: dict
+    network: Network
+    card: ModelCard
     batch_size: int | None
 
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """(n, c, S, S) float32 -> (n, K) float32, for any n."""
+        size = self.batch_size
+        if size is None:
+            return self.network(images)
+        parts = [run_filled(self.network, images[i : i + size], size) for i in range(0, len(images), size)]
+        return np.concatenate(parts)
 
-def open_model(path: str | Path, key: bytes | None = None) -> Opened:
+
+def run_filled(network: Network, images: np.ndarray, size: int) -> np.ndarray:
+    """At most `size` images through a network in a batch of that size, which zeros fill up."""
+    filling = np.zeros((size - len(images), *images.shape[1:]), images.dtype)
+    return network(np.concatenate([images, filling]))[: len(images)]
+
+
+def open_model(path: str | Path, key: bytes | None = None) -> OpenedModel:
     """Open a .ckpt with its manifest, or a .mindir or .onnx with its card. Sets graph mode.
 
     Args:
@@ -43,31 +57,31 @@ def open_model(path: str | Path, key: bytes | None = None) -> Opened:
         UserError: another kind of file, one without its manifest or card, one that is not what was written, or one
             that does not open with this key.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.suffix == ".ckpt":
         return _open_checkpoint(path)
     if path.suffix not in (".mindir", ".onnx"):
         raise UserError(f"cannot run {path}: expected a checkpoint (.ckpt) or an exported model (.mindir, .onnx)")
-    card = read_card(path)
+    description = read_description(path)
     if path.suffix == ".onnx":
         network = open_onnx(path)
     else:
-        network = _open_mindir(path, (key or read_key()) if card.get("encryption") else None)
-    return Opened(network, card, card["input"]["shape"][0])
+        network = _open_mindir(path, (key or read_key()) if description.encrypted else None)
+    return OpenedModel(network, description.card, description.shape[0])
 
 
-def _open_checkpoint(path: Path) -> Opened:
+def _open_checkpoint(path: Path) -> OpenedModel:
     import mindspore as ms
 
     from neonext_ms.deploy.fold.graph import fold
 
     ms.set_context(mode=ms.GRAPH_MODE)
-    network, manifest = load_network(path)
-    network = fold(network, manifest["preprocess"]["image_size"])
-    return Opened(lambda images: network(ms.Tensor(images)).asnumpy(), manifest, None)
+    network, card = load_network(path)
+    folded = fold(network, card.preprocess.image_size)
+    return OpenedModel(lambda images: folded(ms.Tensor(images)).asnumpy(), card, None)
 
 
-def _open_mindir(path: Path, key: bytes | None):
+def _open_mindir(path: Path, key: bytes | None) -> Network:
     import mindspore as ms
 
     ms.set_context(mode=ms.GRAPH_MODE)
@@ -93,27 +107,28 @@ def _without_stderr():
         os.close(kept)
 
 
-def read_card(path: Path) -> dict:
-    """The card of an exported file, after checking that the file is what was exported.
+def open_mindir(path: str | Path, key: bytes | None = None) -> Network:
+    """A MindIR without its card, with its key if it is encrypted."""
+    import mindspore as ms
+
+    options = {"dec_key": key, "dec_mode": ENCRYPTION} if key else {}
+    graph = ms.nn.GraphCell(ms.load(str(path), **options))
+    return lambda images: graph(ms.Tensor(images)).asnumpy()
+
+
+def open_onnx(path: str | Path) -> Network:
+    """An ONNX file without its card, run by onnxruntime on the CPU.
 
     Raises:
-        UserError: file or card missing, card not readable, or a file of another size or SHA-256.
+        UserError: onnxruntime is not installed, or does not read the file.
     """
-    if not path.is_file():
-        raise UserError(f"there is no exported model {path}: neonext export writes one")
     try:
-        card = json.loads(manifest_path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} has no card {manifest_path(path).name} beside it: export it with neonext export, and keep both "
-            "files together"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"the card {manifest_path(path)} cannot be read ({error}): export the model again") from None
-    needed = {"file", "preprocess", "class_names", "input"}
-    if not isinstance(card, dict) or card.get("format") != CARD_FORMAT or not needed <= set(card):
-        raise UserError(f"{manifest_path(path)} is not a card of format {CARD_FORMAT}: export the model again")
-    data = path.read_bytes()
-    if len(data) != card["file"]["bytes"] or hashlib.sha256(data).hexdigest() != card["file"]["sha256"]:
-        raise UserError(f"{path} is not the file that its card describes, it is cut short or changed: export it again")
-    return card
+        import onnxruntime
+    except ImportError:
+        raise UserError("running ONNX needs onnxruntime: pip install 'neonext_ms[onnx]'") from None
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        (tensor,) = session.get_inputs()
+    except Exception as error:  # onnxruntime has a type for every kind of fault, below none that it exports
+        raise UserError(f"cannot open {path}: onnxruntime does not read it ({str(error).splitlines()[0]})") from None
+    return lambda images: session.run(None, {tensor.name: images})[0]

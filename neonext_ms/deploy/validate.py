@@ -1,51 +1,40 @@
-"""Accuracy of what is deployed: of an exported file itself, not of the checkpoint that it came from."""
+"""Accuracy of a trained model in whatever form it is deployed: of an exported file, that of the file itself."""
 
+import math
 from pathlib import Path
 
-import numpy as np
-
-from neonext_ms.deploy.classifier import Classifier
-from neonext_ms.evaluation import evaluate as evaluation
-from neonext_ms.evaluation.loader import eval_loader
+from neonext_ms.deploy.opening import open_model
+from neonext_ms.errors import UserError
+from neonext_ms.evaluation.evaluate import evaluate
+from neonext_ms.evaluation.loader import validation_loader
 from neonext_ms.runtime.ranks import join_ranks
 
 
-def validate(
-    model: Path,
-    dataset: str | None,
-    data_dir: str | None,
-    batch_size: int,
-    num_workers: int,
-    device: str,
-    key: bytes | None = None,
-) -> dict:
+def validate(model: Path, device: str = "auto", key: bytes | None = None, **options) -> dict:
     """Evaluate a .ckpt, .mindir or .onnx on a validation split, its own if none is named, with its own preprocessing.
 
+    Args:
+        model: of the file; key: as for `open_model`.
+        device: auto, CPU or Ascend.
+        options: dataset, data_dir, batch_size, num_workers, max_bad_share, as for `validation_loader`.
+
     Returns:
-        what `evaluate` does, and model and dataset.
+        what `evaluate` does, and model, dataset, and unreadable (images that are left out, because they cannot be
+        read).
 
     Raises:
-        UserError: a model that cannot be used, or a data set with other classes.
+        UserError: a model that cannot be used, a data set with other classes, or outputs that are no numbers.
     """
-    if model.suffix == ".ckpt":
-        return evaluation.validate(model, dataset, data_dir, batch_size, num_workers, device)
     ranks = join_ranks(device)
-    # The loader's batches may have any size: the classifier cuts them into those that the file takes.
-    classifier = Classifier.open(model, key)
-    facts = {"class_names": classifier.class_names, "dataset": classifier.dataset}
-    source = evaluation.validation_source(facts, dataset, data_dir, str(model))
-    sums = np.zeros(4)
-    loader = eval_loader(source, classifier.preprocess, batch_size, num_workers, ranks)
-    for batch in loader.epoch():
-        logits = classifier.logits(batch.images[batch.valid]).astype(np.float64)
-        labels = batch.labels[batch.valid]
-        largest = logits.max(1, keepdims=True)
-        log_probabilities = logits - largest - np.log(np.exp(logits - largest).sum(1, keepdims=True))
-        of_label = np.take_along_axis(log_probabilities, labels[:, None], 1)
-        among_five = (log_probabilities > of_label).sum(1) < 5
-        sums += -of_label.sum(), (logits.argmax(1) == labels).sum(), among_five.sum(), len(labels)
+    opened = open_model(model, key)
+    loader = validation_loader(opened.card, ranks, **options)
+    result = evaluate(opened, loader, ranks)
+    if not math.isfinite(result["loss"]):
+        raise UserError(f"{model}: the network's outputs are not finite numbers: export it with float32 weights")
+    source = loader.source
     return {
         "model": str(model),
         "dataset": source.name,
-        **evaluation.means(ranks.total(sums), len(classifier.class_names)),
+        **result,
+        "unreadable": len(source) - result["images"],
     }

@@ -1,7 +1,10 @@
 """Validation images in batches."""
 
+from neonext_ms.checkpoint.card import ModelCard
 from neonext_ms.data import Loader, Preprocess, Source
 from neonext_ms.runtime.ranks import Ranks
+
+MAX_BAD_SHARE = 0.5  # of the images that cannot be read, where nobody gives another limit
 
 
 def eval_loader(
@@ -18,3 +21,18 @@ def eval_loader(
         num_workers=num_workers,
         max_bad_share=max_bad_share,
     )
+
+
+def validation_loader(
+    card: ModelCard,
+    ranks: Ranks,
+    *,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    batch_size: int = 64,
+    num_workers: int = 0,
+    max_bad_share: float = MAX_BAD_SHARE,
+) -> Loader:
+    """Batches of a validation split as a model takes them; dataset, data_dir and errors as in `validation_source`."""
+    source = card.validation_source(dataset, data_dir)
+    return eval_loader(source, card.preprocess, batch_size, num_workers, ranks, max_bad_share)

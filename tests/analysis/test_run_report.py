@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neonext_ms.analysis.run_report import MISTAKES, _confusion, _mistakes, write_report
+from neonext_ms.analysis.run_report import MISTAKES, _confusion, _mistakes, _predictions, write_report
 from neonext_ms.data.sources import ArraySource
 from neonext_ms.deploy import Classifier
 from neonext_ms.errors import UserError
-from neonext_ms.evaluation.predictions import Predictions, predict_split
+from neonext_ms.evaluation.predictions import Predictions
 from neonext_ms.training.trainer import train
 from tests.support.tiny import TinyConfig
 
@@ -89,7 +89,7 @@ def test_report_of_a_run(run, tmp_path):
 
 def test_predictions_are_those_of_inference(run):
     """The probabilities and classes that `infer` gives for the same images, in the order of the split."""
-    predictions = predict_split(run / "checkpoints" / "neonext_pico_best.ckpt", None, 0, "CPU")
+    predictions = _predictions(run / "checkpoints" / "neonext_pico_best.ckpt", None, 0, "CPU")
     np.testing.assert_array_equal(predictions.indices, np.arange(360))
     np.testing.assert_array_equal(predictions.labels, predictions.source.labels)
     classifier = Classifier.open(run / "checkpoints" / "neonext_pico_best.ckpt")

@@ -159,7 +159,8 @@ def test_a_changed_file_is_refused(exported, tmp_path):
     [
         ("x.mindir", None, "no card x.mindir.json beside it"),
         ("x.mindir", "{", "x.mindir.json cannot be read"),
-        ("x.mindir", '{"format": 1}', "x.mindir.json is not a card of format 1"),
+        ("x.mindir", '{"format": 2}', "x.mindir.json is not a card of format 1"),
+        ("x.mindir", '{"format": 1}', "x.mindir.json: model is missing"),
         ("gone.mindir", None, "no exported model .*gone.mindir"),
         ("gone.ckpt", None, "no checkpoint .*gone.ckpt"),
         ("gone.onnx", None, "no exported model .*gone.onnx"),

@@ -12,11 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from neonext_ms.checkpoint.network import load_network
 from neonext_ms.cli import main
 from neonext_ms.data import open_source
 from neonext_ms.deploy import image_paths
 from neonext_ms.errors import UserError
-from neonext_ms.evaluation.evaluate import validate as validate_checkpoint
+from neonext_ms.evaluation.evaluate import evaluate
+from neonext_ms.evaluation.loader import validation_loader
+from neonext_ms.evaluation.step import EvalStep
+from neonext_ms.runtime.ranks import Ranks
 
 
 def run(capsys, *arguments):
@@ -169,13 +173,16 @@ def test_image_paths_are_files_folders_patterns_and_lists(tmp_path):
 
 @pytest.fixture(scope="module")
 def by_the_checkpoint(checkpoint):
-    return validate_checkpoint(checkpoint, None, None, 60, 0, "CPU")
+    """Of the network as it was trained: nothing folded, nothing exported."""
+    network, card = load_network(checkpoint)
+    ranks = Ranks(0, 1, "CPU")
+    return evaluate(EvalStep(network), validation_loader(card, ranks, batch_size=60), ranks)
 
 
-@pytest.mark.parametrize("kind", [2, None, "onnx"])
+@pytest.mark.parametrize("kind", ["checkpoint", 2, None, "onnx"])
 def test_the_accuracy_of_the_file_itself(capsys, checkpoint, exported, exported_onnx, by_the_checkpoint, kind):
     """On all 360 digits of the validation split, whose last batch is not full."""
-    path = exported_onnx[0] if kind == "onnx" else exported[kind][0]
+    path = {"checkpoint": checkpoint, "onnx": exported_onnx[0]}.get(kind) or exported[kind][0]
     code, out, _ = run(capsys, "validate", "--model", path, "--num_workers", 0, "--batch_size", 77, "--json")
     result = json.loads(out)
     assert code == 0 and result["model"] == str(path) and result["dataset"] == "digits/val"

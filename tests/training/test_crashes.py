@@ -19,11 +19,11 @@ from neonext_ms.checkpoint.store import load_checkpoint, load_weights, numbered,
 from neonext_ms.errors import UserError
 from neonext_ms.training.run.folder import RunFolder
 from neonext_ms.training.run.resume import newest
+from tests.support.cards import CARD
 from tests.support.nodes import become_root, unshare
 
 CLONE_NEWNS = 0x20000
 KILLS = 200
-META = {"model": {}, "preprocess": {}, "class_names": []}
 
 
 def parameters(step: int) -> tuple[dict, dict]:
@@ -35,7 +35,7 @@ def parameters(step: int) -> tuple[dict, dict]:
 def save(folder: RunFolder, step: int):
     """A checkpoint of this step, which is also the best."""
     weights, state = parameters(step)
-    meta = {**META, "epoch": 1, "step": step, "training": {"step": step}}
+    meta = {**CARD, "epoch": 1, "step": step, "training": {"step": step}}
     folder.save(weights, state, meta, best=(weights, meta))
     folder.log("train", step=step)
 
@@ -318,7 +318,7 @@ def test_none_that_can_be_used(folder):
 def test_a_replacement_that_was_killed_is_finished_or_dropped_by_the_next(tmp_path, monkeypatch, renamed):
     """The writer is killed before the first, or before the last of its renames of data and manifest."""
     path = tmp_path / "x_best.ckpt"
-    save_checkpoint(path, next(parameters(1)), {**META, "step": 1})
+    save_checkpoint(path, next(parameters(1)), {**CARD, "step": 1})
 
     def work():
         done = []
@@ -329,14 +329,14 @@ def test_a_replacement_that_was_killed_is_finished_or_dropped_by_the_next(tmp_pa
             done.append(os.replace(source, target))
 
         module.rename = rename
-        save_checkpoint(path, next(parameters(2)), {**META, "step": 2})
+        save_checkpoint(path, next(parameters(2)), {**CARD, "step": 2})
 
     run_in_child(work)
     assert load_weights(path)[1]["step"] == 1 + renamed
     monkeypatch.setattr(module, "write_manifest", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError):
-        save_checkpoint(path, next(parameters(3)), {**META, "step": 3})
+        save_checkpoint(path, next(parameters(3)), {**CARD, "step": 3})
     monkeypatch.undo()
     assert load_weights(path)[1]["step"] == 1 + renamed
-    save_checkpoint(path, next(parameters(4)), {**META, "step": 4})
+    save_checkpoint(path, next(parameters(4)), {**CARD, "step": 4})
     assert load_weights(path)[1]["step"] == 4

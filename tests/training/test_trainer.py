@@ -13,6 +13,7 @@ from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.run.folder import RunFolder
 from neonext_ms.training.run.progress import Progress, duration
 from neonext_ms.training.trainer import train
+from tests.support.cards import CARD
 from tests.support.tiny import TinyConfig
 
 SHORT = {"epochs": 2, "batch_size": 256, "eval_batch_size": 180, "random_crop": "pad", "mixup": 0.5}
@@ -74,7 +75,7 @@ def test_only_the_newest_and_the_best_checkpoints_stay(tmp_path):
     folder = RunFolder(tmp_path / "run", "neonext_pico", keep=2)
     for epoch in (1, 2, 3, 4):
         weights = {"a": np.full(3, epoch, np.float32)}
-        meta = {"epoch": epoch, "step": 10 * epoch, "model": {}, "preprocess": {}, "class_names": []}
+        meta = {"epoch": epoch, "step": 10 * epoch, **CARD}
         folder.save(weights, {}, meta, best=(weights, meta) if epoch == 1 else None)
     names = {p.name for p in folder.checkpoints.glob("*_*.ckpt") if ".state" not in p.name}
     assert names == {"neonext_pico-3_30.ckpt", "neonext_pico-4_40.ckpt", "neonext_pico_best.ckpt"}

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from neonext_ms.checkpoint.manifest import manifest_path
 from neonext_ms.checkpoint.network import assign_weights
-from neonext_ms.checkpoint.store import load_weights, manifest_path, save_weights
+from neonext_ms.checkpoint.store import load_checkpoint, save_weights
 from neonext_ms.data import Preprocess
 from neonext_ms.data.sources.base import IMAGENET_MEAN, IMAGENET_STD
 from neonext_ms.deploy.convert.official import (
@@ -149,7 +150,8 @@ def _read(source: Path, ema: bool) -> Weights:
     if source.suffix == ".ckpt":
         if ema:
             raise UserError(f"{source} holds one set of weights: leave ema out")
-        state, facts = load_weights(source)
+        checkpoint = load_checkpoint(source, with_state=False)
+        state, facts = checkpoint.weights, checkpoint.manifest
     else:
         state = read_state_dict(source, ema)
         facts = read_metadata(source)

@@ -4,9 +4,6 @@ Needs PyTorch, ninja, a C++ compiler and a clone of the authors' repository (git
 """
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -15,12 +12,11 @@ import numpy as np
 from neonext_ms.deploy.convert.authors import AuthorsCode, check_clone, network_arguments
 from neonext_ms.deploy.convert.torch_file import torch_bytes
 from neonext_ms.errors import UserError
+from neonext_ms.runtime.fresh_process import FreshProcessError, run_in_fresh_process
 
 # Of the largest |logit|: another order of additions through some twenty blocks.
 RELATIVE_LIMIT = 1e-4
 SAMPLES = 2
-
-_NEW_PROCESS = "import sys; from neonext_ms.deploy.convert.official_run import run; run(*sys.argv[1:])"
 
 
 def compare(network, state: dict[str, np.ndarray], facts: dict, clone: Path) -> dict:
@@ -51,7 +47,10 @@ def compare(network, state: dict[str, np.ndarray], facts: dict, clone: Path) -> 
         np.save(folder / "x.npy", x)
         (folder / "weights.pt").write_bytes(torch_bytes(state))
         (folder / "arguments.json").write_text(json.dumps(arguments))
-        _run_in_new_process(folder, clone.resolve())
+        try:
+            run_in_fresh_process(run, str(clone.resolve()), folder=folder)
+        except FreshProcessError as error:
+            raise UserError(f"the authors' code does not run here ({error}): nothing was written") from None
         theirs = np.load(folder / "logits.npy")
         version = (folder / "version.txt").read_text()
     difference, limit = float(np.abs(ours - theirs).max()), RELATIVE_LIMIT * float(np.abs(theirs).max())
@@ -60,21 +59,6 @@ def compare(network, state: dict[str, np.ndarray], facts: dict, clone: Path) -> 
             f"the authors' network gives other logits, by {difference:.3g}, more than {limit:.3g}: nothing was written"
         )
     return {"samples": SAMPLES, "largest_difference": difference, "limit": limit, "torch": version}
-
-
-def _run_in_new_process(folder: Path, clone: Path):
-    root = str(Path(__file__).resolve().parents[3])
-    paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    process = subprocess.run(
-        [sys.executable, "-c", _NEW_PROCESS, str(clone)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-    )
-    if process.returncode:
-        lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
-        raise UserError(f"the authors' code does not run here ({lines[-1]}): nothing was written")
 
 
 def run(clone: str):

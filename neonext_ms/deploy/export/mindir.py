@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
-from neonext_ms.deploy.artefact import ENCRYPTION
+from neonext_ms.deploy.export.description import ENCRYPTION
+from neonext_ms.deploy.export.limits import Form
 
 
-def write_mindir(network, path: Path, shape: list[int | None], graph: dict, key: bytes | None = None):
+def write_mindir(network, path: Path, shape: list[int | None], form: Form, key: bytes | None = None):
     """Write a network as MindIR.
 
     Args:
         network: NeoNeXt in evaluation, with a classifier; of the dense backend if it is not folded.
         path: of the file.
         shape: of the input, (N, c, S, S) float32; N None for any.
-        graph: folded, gelu, weights, as in `export_model`.
+        form: folded or not, gelu, weights.
         key: to encrypt the file with, or None.
 
     Raises:
@@ -22,8 +23,8 @@ def write_mindir(network, path: Path, shape: list[int | None], graph: dict, key:
 
     from neonext_ms.deploy.fold.graph import fold
 
-    if graph["folded"]:
-        network = fold(network, shape[-1], graph["gelu"], getattr(ms, graph["weights"]), backend="dense")
+    if form.folded:
+        network = fold(network, shape[-1], form.gelu, getattr(ms, form.weights), backend="dense")
     x = ms.Tensor(shape=shape, dtype=ms.float32)
     options = {"enc_key": key, "enc_mode": ENCRYPTION} if key else {}
     ms.export(network, x, file_name=str(path), file_format="MINDIR", **options)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from neonext_ms.deploy.export.limits import Form
 from neonext_ms.errors import UserError
 
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
@@ -9,7 +10,7 @@ INPUT, OUTPUT, BATCH = "images", "logits", "batch"
 _STAND_IN = "Softsign"
 
 
-def write_onnx(network, path: Path, shape: list[int | None], graph: dict):
+def write_onnx(network, path: Path, shape: list[int | None], form: Form):
     """Write a folded network as ONNX (operator set 11) and check the file with onnx's own checker.
 
     MindSpore's exporter does not know Erf. An operator that it knows and that occurs nowhere else stands in for it and
@@ -19,7 +20,7 @@ def write_onnx(network, path: Path, shape: list[int | None], graph: dict):
         network: NeoNeXt in evaluation, with a classifier.
         path: of the file.
         shape: of the input "images", (N, c, S, S) float32; N None makes it the dimension "batch".
-        graph: gelu and weights, as in `export_model`.
+        form: gelu and weights.
 
     Raises:
         UserError: the onnx package is missing, or what `fold` refuses.
@@ -35,8 +36,8 @@ def write_onnx(network, path: Path, shape: list[int | None], graph: dict):
     from neonext_ms.deploy.fold.graph import FoldedNeoNeXt, gelu_cell
     from neonext_ms.deploy.fold.weights import fold_weights
 
-    dtype = getattr(ms, graph["weights"])
-    act = gelu_cell(graph["gelu"], dtype, erf=getattr(ops, _STAND_IN)())
+    dtype = getattr(ms, form.weights)
+    act = gelu_cell(form.gelu, dtype, erf=getattr(ops, _STAND_IN)())
     cell = FoldedNeoNeXt(fold_weights(network), shape[-1], act, dtype).set_train(False)
     x = ms.Tensor(shape=shape, dtype=ms.float32)
     export(cell, x, file_name=str(path), input_names=[INPUT], output_names=[OUTPUT])

@@ -3,23 +3,15 @@
 A process that has just exported a network still holds the network; only a new one shows that the file is enough.
 """
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from neonext_ms.deploy.artefact import open_mindir, open_onnx
+from neonext_ms.deploy.export.limits import RELATIVE_LIMIT
+from neonext_ms.deploy.opening import open_mindir, open_onnx
 from neonext_ms.errors import UserError
-
-# Of the largest |logit|.
-RELATIVE_LIMIT = 1e-5  # rounding in float32, when the order of additions is free
-ONNX_LIMIT = 1e-4  # another runtime's arithmetic
-TANH_LIMIT = 1e-2  # the tanh form of GELU
-HALF_LIMIT = 3e-2  # rounding in float16
-
-_NEW_PROCESS = "import sys; from neonext_ms.deploy.export.verify import run; run(*sys.argv[1:])"
+from neonext_ms.runtime.fresh_process import FreshProcessError, run_in_fresh_process
 
 
 def verify(
@@ -50,7 +42,12 @@ def verify(
     """
     inputs, outputs = model.with_name("inputs.npz"), model.with_name("outputs.npy")
     np.savez(inputs, *np.split(images, np.cumsum(batches)[:-1]))
-    _run_in_new_process(model, inputs, outputs, device, key)
+    arguments = (model.name, inputs.name, outputs.name, device)
+    try:
+        run_in_fresh_process(run, *arguments, folder=model.parent, standard_input=key.hex() if key else "")
+    except FreshProcessError as error:
+        why = f"the exported file does not load and run in a new process ({error})"
+        raise UserError(f"{why}: it was not kept") from None
     result = np.load(outputs)
     if result.shape != logits.shape:
         raise UserError(f"the exported file gives outputs of shape {result.shape}, the checkpoint {logits.shape}")
@@ -63,25 +60,6 @@ def verify(
             f"more than {limit:.3g}: it was not kept"
         )
     return {"images": len(images), "largest_difference": difference, "limit": limit}
-
-
-def _run_in_new_process(model: Path, inputs: Path, outputs: Path, device: str, key: bytes | None):
-    # The package need not be installed: it may have been imported from the working directory, which is another one now.
-    root = str(Path(__file__).resolve().parents[3])
-    paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    # Whatever told this process that it is one worker of several does not hold for the new one.
-    alone = {key: value for key, value in os.environ.items() if not key.startswith(("MS_", "RANK_"))}
-    process = subprocess.run(
-        [sys.executable, "-c", _NEW_PROCESS, model.name, inputs.name, outputs.name, device],
-        cwd=model.parent,
-        input=key.hex() if key else "",  # neither its arguments nor its environment, which other programs can see
-        env={**alone, "PYTHONPATH": paths, "GLOG_v": os.environ.get("GLOG_v", "3")},
-        capture_output=True,
-        text=True,
-    )
-    if process.returncode:
-        lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
-        raise UserError(f"the exported file does not load and run in a new process ({lines[-1]}): it was not kept")
 
 
 def run(model: str, inputs: str, outputs: str, device: str):

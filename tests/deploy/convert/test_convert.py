@@ -1,12 +1,14 @@
 """The authors' weights in our network and back. neonext_tiny_official.pt was written by torch.save from their code."""
 
 import json
+from dataclasses import asdict
 
 import mindspore as ms
 import numpy as np
 import pytest
 
 from neonext_ms.checkpoint.network import load_network
+from neonext_ms.checkpoint.store import load_checkpoint
 from neonext_ms.cli import main
 from neonext_ms.data import Preprocess
 from neonext_ms.deploy import Classifier, export_model
@@ -38,10 +40,10 @@ def assert_official(logits):
 
 
 def test_the_converted_network_gives_the_authors_logits(converted):
-    network, manifest = load_network(converted[0])
+    network, card = load_network(converted[0])
     assert_official(network(ms.Tensor(EXPECTED["x"])).asnumpy())
-    assert manifest["model"] == NETWORK
-    assert manifest["origin"]["file"] == OFFICIAL.name
+    assert asdict(card.model) == NETWORK
+    assert load_checkpoint(converted[0]).manifest["origin"]["file"] == OFFICIAL.name
 
 
 def test_so_does_the_folded_network(converted):
@@ -89,12 +91,12 @@ def test_our_names_in_files_for_any_program(converted, tmp_path, suffix):
     assert convert(OFFICIAL, ours)["names"] == "neonext_ms"
     assert set(read_state_dict(ours)) == set(converted[1]["mapped"].values())
     convert(ours, again)
-    network, manifest = load_network(again)
+    network, card = load_network(again)
     first, _ = load_network(converted[0])
     for a, b in zip(network.get_parameters(), first.get_parameters()):
         assert a.asnumpy().tobytes() == b.asnumpy().tobytes()
-    assert manifest["model"] == NETWORK
-    assert ("origin" in manifest) == (suffix == ".safetensors")
+    assert asdict(card.model) == NETWORK
+    assert ("origin" in load_checkpoint(again).manifest) == (suffix == ".safetensors")
     assert convert(ours, theirs)["names"] == "PyTorch"
     assert set(read_state_dict(theirs)) == set(read_state_dict(OFFICIAL))
 

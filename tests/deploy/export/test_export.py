@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections import Counter
+from dataclasses import replace
 
 import mindspore as ms
 import numpy as np
@@ -15,14 +16,15 @@ import pytest
 from mindspore.train.mind_ir_pb2 import ModelProto
 from PIL import Image
 
+from neonext_ms.checkpoint.card import DatasetName, Model, ModelCard
 from neonext_ms.checkpoint.network import load_network
 from neonext_ms.deploy import export_model
-from neonext_ms.deploy.artefact import open_mindir
-from neonext_ms.deploy.export import export
+from neonext_ms.deploy.export import limits
 from neonext_ms.deploy.export.export import _real_images
 from neonext_ms.deploy.export.verify import verify
 from neonext_ms.deploy.fold.graph import fold
 from neonext_ms.deploy.key import read_key
+from neonext_ms.deploy.opening import open_mindir
 from neonext_ms.errors import UserError
 
 
@@ -159,11 +161,11 @@ def test_keys_come_from_the_environment_or_a_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["x.mindir", "x.onnx"])
 def test_a_file_that_does_not_agree_is_not_kept(save_checkpoint, tmp_path, name):
-    """Weights that are not numbers: no comparison with their outputs can succeed."""
+    """Weights whose logits overflow: no comparison with them can succeed."""
 
     def spoil(network):
-        bias = network.head.fc.bias
-        bias.set_data(ms.Tensor(np.full(bias.shape, np.nan, np.float32)))
+        weight = network.head.fc.weight
+        weight.set_data(ms.Tensor(np.full(weight.shape, 2e38, np.float32)))
 
     checkpoint = save_checkpoint(tmp_path / "x.ckpt", spoil)
     (tmp_path / "out").mkdir()
@@ -198,13 +200,14 @@ def test_images_come_from_the_data_set_of_the_run_while_it_can_be_reached(prepro
         for label, value in (("a", 40), ("b", 200)):
             (tmp_path / split / label).mkdir(parents=True)
             Image.new("RGB", (50, 40), (value, value, value)).save(tmp_path / split / label / "0.png")
-    manifest = {"dataset": {"name": "folder", "data_dir": str(tmp_path)}}
-    source, images = _real_images(manifest, preprocess, 4)
+    data = DatasetName("folder", str(tmp_path))
+    card = ModelCard(Model("neonext_pico", 2, {}), preprocess, ("a", "b"), data)
+    source, images = _real_images(card, 4)
     assert source == "folder/val"
     expected = [(value / 255 - 0.3) / 0.35 for value in (40, 200, 40, 200)]
     np.testing.assert_allclose(images, np.broadcast_to(np.reshape(expected, (4, 1, 1, 1)), (4, 3, 32, 32)), rtol=1e-5)
-    manifest["dataset"]["data_dir"] = str(tmp_path / "gone")
-    source, images = _real_images(manifest, preprocess, 4)
+    gone = replace(card, dataset=DatasetName("folder", str(tmp_path / "gone")))
+    source, images = _real_images(gone, 4)
     assert source == "digits/val"
     assert images.shape == (4, 3, 32, 32)
     assert images.std(axis=(1, 2, 3)).min() > 0.1
@@ -256,21 +259,17 @@ def test_what_onnx_does_not_have_is_refused(checkpoint, tmp_path):
 
 
 def test_weights_that_mindspore_would_split_over_several_files_are_refused(checkpoint, tmp_path, monkeypatch):
-    """At limits that the small model exceeds; the real one takes neonext_xl. The checkpoint itself is not needed."""
-    manifest = tmp_path / "x.ckpt.json"
-    manifest.write_bytes((checkpoint.parent / "pico.ckpt.json").read_bytes())
+    """At limits that the small model exceeds; the real one takes neonext_xl."""
     parameters = checkpoint.stat().st_size
     for limit, options in (
         (1000, {"folded": False}),
         (1000, {"weights": "float16"}),
         (parameters, {}),  # exceeded with the matrices A and B, which are laid out
     ):
-        monkeypatch.setitem(export.LARGEST, ".mindir", limit)
+        monkeypatch.setitem(limits.LARGEST, ".mindir", limit)
         with pytest.raises(UserError, match="GiB of float.. weights, but one .mindir file holds less"):
-            export_model(tmp_path / "x.ckpt", tmp_path / "x.mindir", **options)
-    with pytest.raises(UserError, match="there is no checkpoint"):
-        export_model(tmp_path / "x.ckpt", tmp_path / "x.mindir", folded=False)
-    assert list(tmp_path.iterdir()) == [manifest]
+            export_model(checkpoint, tmp_path / "x.mindir", **options)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_not_a_checkpoint_is_refused(tmp_path):

@@ -12,9 +12,10 @@ from neonext_ms.training.run.folder import RunFolder
 from neonext_ms.training.run.progress import Progress
 from neonext_ms.training.run.reporter import Reporter
 from neonext_ms.training.run.saver import Saver
+from tests.support.cards import CARD
 from tests.support.tiny import TinyConfig
 
-META = {"model": {}, "preprocess": {}, "class_names": [], "epoch": 1}
+META = {**CARD, "epoch": 1}
 
 
 def test_updates_go_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):

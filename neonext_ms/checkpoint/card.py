@@ -1,0 +1,154 @@
+"""What a trained model says about itself: its network, its preprocessing, its classes, the data it was trained on."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import get_type_hints
+
+from neonext_ms.checkpoint.fields import check_type, read_fields
+from neonext_ms.data import Preprocess, Source, open_source
+from neonext_ms.errors import UserError
+
+LARGEST_SIDE = 1 << 14  # pixels of an image
+
+
+@dataclass(frozen=True)
+class Model:
+    """What `create_model` builds the network from; num_classes is K."""
+
+    name: str
+    num_classes: int
+    overrides: dict
+
+
+@dataclass(frozen=True)
+class DatasetName:
+    """What `open_source` opens."""
+
+    name: str
+    data_dir: str | None
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A trained model's description, the same in a checkpoint's manifest and beside an exported file.
+
+    Args:
+        model: name, num_classes and overrides.
+        preprocess: from an image to the network's input.
+        class_names: K names, in the order of the logits.
+        dataset: that it was trained on; None if that is not known.
+        source: the file that it describes, for messages.
+
+    Raises:
+        UserError: the parts do not fit together.
+    """
+
+    model: Model
+    preprocess: Preprocess
+    class_names: tuple[str, ...]
+    dataset: DatasetName | None
+    source: str = field(default="the model", compare=False)
+
+    def __post_init__(self):
+        names, classes = len(self.class_names), self.model.num_classes
+        if names != classes:
+            raise UserError(f"class_names has {names} names, but the model has {classes} classes")
+        if self.preprocess.image_size > LARGEST_SIDE:
+            raise UserError(f"image_size must be at most {LARGEST_SIDE}, got {self.preprocess.image_size}")
+
+    @classmethod
+    def from_dict(cls, values: dict, source: str, where: str | None = None) -> "ModelCard":
+        """Read what `to_dict` made, or a manifest that has more beside it.
+
+        Args:
+            values: from JSON.
+            source: the file that is described.
+            where: the file that these values stand in, if it is another.
+
+        Raises:
+            UserError: names the first field that is missing or not what it should be.
+        """
+        known = {key: values[key] for key in ("model", "preprocess", "class_names") if key in values}
+        return read_fields(cls, {**known, "dataset": values.get("dataset"), "source": source}, where or source)
+
+    def to_dict(self) -> dict:
+        """Plain values for JSON."""
+        return {
+            "model": asdict(self.model),
+            "preprocess": self.preprocess.to_dict(),
+            "class_names": list(self.class_names),
+            "dataset": self.dataset and asdict(self.dataset),
+        }
+
+    def with_image_size(self, side: int) -> "ModelCard":
+        """The same for images of another size."""
+        return replace(self, preprocess=replace(self.preprocess, image_size=side))
+
+    def spec(self):
+        """The network's structure, a `NeoNeXtSpec`.
+
+        Raises:
+            UserError: there is no such network.
+        """
+        from neonext_ms.models.neonext import NeoNeXtSpec
+        from neonext_ms.models.registry import model_spec
+
+        hints = get_type_hints(NeoNeXtSpec)
+        where = f"{self.source}: model: overrides"
+        overrides = {}
+        for key, value in self.model.overrides.items():
+            if key not in hints:
+                raise UserError(f"{where}: {key!r} is not known; it has {', '.join(hints)}")
+            overrides[key] = check_type(value, hints[key], f"{where}: {key}")
+        try:
+            spec = model_spec(self.model.name, **overrides)
+            for stage in range(len(spec.depths)):
+                spec.stage_groups(stage)
+        except ValueError as error:
+            raise UserError(f"{self.source}: model: {error}") from None
+        return spec
+
+    def build(self, **overrides):
+        """The network with fresh weights.
+
+        Args:
+            overrides: arguments of `create_model` that do not change the weights, such as backend.
+
+        Raises:
+            UserError: there is no such network.
+        """
+        from neonext_ms.models import create_model
+
+        self.spec()
+        return create_model(
+            self.model.name, self.model.num_classes, seed=0, **{**self.model.overrides, **overrides}
+        ).set_train(False)
+
+    def validation_source(self, dataset: str | None = None, data_dir: str | None = None) -> Source:
+        """`validation_source` for this model."""
+        return validation_source(self.dataset, self.class_names, self.source, dataset, data_dir)
+
+
+def validation_source(
+    own: DatasetName | None, class_names: Sequence[str], model: str, dataset: str | None, data_dir: str | None
+) -> Source:
+    """The validation split of a data set, by default of the one that a model was trained on.
+
+    Args:
+        own: that data set, if it is known.
+        class_names: of the model.
+        model: for messages.
+        dataset: to open instead.
+        data_dir: where it is; of the model's own the place where it was in training, if null.
+
+    Raises:
+        UserError: it cannot be opened, has other classes or another order of them, or none is named and the model does
+            not know its own.
+    """
+    if dataset is None:
+        if own is None:
+            raise UserError(f"{model} does not say which data set it was trained on: name a dataset")
+        dataset, data_dir = own.name, data_dir or own.data_dir
+    source = open_source(dataset, data_dir, "val")
+    source.check_classes(class_names, model)
+    return source

@@ -1,0 +1,91 @@
+"""What can be exported in which form, and how far the file's logits may be from the checkpoint's."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from neonext_ms.checkpoint.store import Checkpoint
+from neonext_ms.errors import UserError
+
+WEIGHTS = ("float32", "float16")
+# MindSpore splits anything larger into several files, and ONNX's format ends there.
+LARGEST = {".mindir": 1 << 30, ".onnx": (1 << 31) - 1}
+
+# Of the largest |logit|.
+RELATIVE_LIMIT = 1e-5  # rounding in float32, when the order of additions is free
+ONNX_LIMIT = 1e-4  # another runtime's arithmetic
+TANH_LIMIT = 1e-2  # the tanh form of GELU
+HALF_LIMIT = 3e-2  # rounding in float16
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a network is exported.
+
+    Args:
+        suffix: .mindir or .onnx.
+        folded: the graph of `fold`; else the network as it was trained.
+        gelu: "exact" or "tanh".
+        weights: "float32" or "float16".
+        encrypted: whether the file takes a key.
+
+    Raises:
+        UserError: the format does not have this.
+    """
+
+    suffix: str
+    folded: bool
+    gelu: str
+    weights: str
+    encrypted: bool
+
+    def __post_init__(self):
+        from neonext_ms.deploy.fold.graph import GELUS
+
+        if self.weights not in WEIGHTS:
+            raise UserError(f"unknown weights {self.weights!r}: use one of {', '.join(WEIGHTS)}")
+        if self.gelu not in GELUS:
+            raise UserError(f"unknown GELU {self.gelu!r}: use one of {', '.join(GELUS)}")
+        plain = (self.gelu, self.weights) == ("exact", "float32")
+        if not self.folded and (self.suffix == ".onnx" or not plain):
+            raise UserError("ONNX, the tanh GELU and float16 weights need the folded graph: leave folding on")
+        if self.encrypted and self.suffix == ".onnx":
+            raise UserError("ONNX has no encryption, so the file would be readable: encrypt a .mindir file")
+
+    @property
+    def limit(self) -> float:
+        """How far a file's logits may be from the checkpoint's, against the largest of them."""
+        if self.weights == "float16":
+            return HALF_LIMIT
+        if self.gelu == "tanh":
+            return TANH_LIMIT
+        return ONNX_LIMIT if self.suffix == ".onnx" else RELATIVE_LIMIT
+
+    def check_size(self, checkpoint: Checkpoint, side: int):
+        """Refuse what one file cannot hold.
+
+        Args:
+            checkpoint: to export.
+            side: of the images, in pixels.
+
+        Raises:
+            UserError: it is too large; names a form that may do.
+        """
+        values = sum(value.size for value in checkpoint.weights.values())
+        if self.folded:
+            values += _laid_out(checkpoint.card.spec(), side)
+        size, largest = values * np.dtype(self.weights).itemsize, LARGEST[self.suffix]
+        if size >= largest:
+            way_out = "ONNX, " if self.suffix == ".mindir" else ""
+            raise UserError(
+                f"{checkpoint.path} has {size / (1 << 30):.2f} GiB of {self.weights} weights, but one {self.suffix} "
+                f"file holds less than {largest / (1 << 30):.0f} GiB: use {way_out}float16 weights or a smaller model"
+            )
+
+
+def _laid_out(spec, side: int) -> int:
+    """Values in the matrices A and B of the blocks, which are laid out for every channel: (C, H, H) and (C, W, W)."""
+    from neonext_ms.models.layers import check_input_size
+
+    sizes = check_input_size(side, side, len(spec.dims))
+    return sum(depth * dim * (h * h + w * w) for depth, dim, (h, w) in zip(spec.depths, spec.dims, sizes))

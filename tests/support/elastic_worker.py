@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 from neonext_ms.data import Loader
-from neonext_ms.errors import STOPPED, Stopped
+from neonext_ms.errors import Stopped
 from neonext_ms.runtime import heartbeat
+from neonext_ms.runtime.exit_codes import STOPPED
 from neonext_ms.training.trainer import train
 from tests.support.tiny import ELASTIC, TinyConfig
 

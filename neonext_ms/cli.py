@@ -16,7 +16,7 @@ from neonext_ms.commands import COMMANDS
 from neonext_ms.commands.parser import parse
 from neonext_ms.errors import Incomplete, Stopped, UnsavedError, UserError
 from neonext_ms.files import folder_for_leftovers
-from neonext_ms.runtime import exit_codes
+from neonext_ms.runtime import exit_codes, heartbeat
 from neonext_ms.terminal import TerminalHandler, printable
 
 __all__ = ["COMMANDS", "main"]
@@ -63,7 +63,7 @@ def _run(arguments: list[str]) -> int:
     stdout = sys.stdout
     if options.pop("json"):
         sys.stdout = sys.stderr
-    handler = TerminalHandler(sys.stdout)
+    handler = TerminalHandler(sys.stdout, followed=heartbeat.VARIABLE in os.environ)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[handler])
     logging.getLogger("neonext_ms").setLevel(logging.INFO)
     code = 0

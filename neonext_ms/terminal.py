@@ -4,10 +4,8 @@ import logging
 import shutil
 
 LIVE = {"live": True}  # extra= of a log call whose line the next one replaces
-PASSING = {
-    "live": True,
-    "passing": True,
-}  # likewise, and worth nothing later: elsewhere than on a terminal it is left out
+PASSING = LIVE | {"passing": True}  # likewise, and worth nothing later: left out elsewhere than on a terminal
+LIVE_MARK = "\r"  # at the end of a live line in a log that a launcher shows on its terminal
 
 _TO_START_AND_CLEAR = "\r\x1b[K"
 
@@ -38,27 +36,34 @@ def printable(text: str) -> str:
 
 
 class TerminalHandler(logging.StreamHandler):
-    """A StreamHandler that draws live lines over each other where the stream is a terminal; elsewhere all stay."""
+    """A StreamHandler that draws live lines over each other where the stream is a terminal; elsewhere all stay.
 
-    def __init__(self, stream):
+    Args:
+        stream: to write to.
+        followed: it is a log that a launcher shows on its terminal, by `show`: live lines are marked for it.
+    """
+
+    def __init__(self, stream, followed: bool = False):
         super().__init__(stream)
+        self.followed = followed
         self._drawn = False
 
     def emit(self, record):
         try:
-            terminal = self.stream.isatty()
-            live = getattr(record, "live", False) and terminal
-            if getattr(record, "passing", False) and not terminal:
-                return
-            text = self.format(record)
-            if live:  # a line that wraps could not be drawn over, and 80 columns are usual
-                text = _shorten(text)
-                text = text[: shutil.get_terminal_size().columns - 1]
-            self.stream.write(_TO_START_AND_CLEAR * self._drawn + text + "\n" * (not live))
-            self._drawn = live
-            self.flush()
+            if self.stream.isatty() or not getattr(record, "passing", False):
+                self.show(self.format(record), getattr(record, "live", False))
         except Exception:
             self.handleError(record)
+
+    def show(self, text: str, live: bool = False):
+        """Write a line; a live one is drawn over by the next."""
+        drawn = live and self.stream.isatty()
+        if drawn:  # a line that wraps could not be drawn over, and 80 columns are usual
+            text = _shorten(text)[: shutil.get_terminal_size().columns - 1]
+        end = "" if drawn else f"{LIVE_MARK}\n" if live and self.followed else "\n"
+        self.stream.write(_TO_START_AND_CLEAR * self._drawn + text + end)
+        self._drawn = drawn
+        self.flush()
 
     def finish(self):
         """Leave the line that was drawn last, so that other output begins below it."""

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from neonext_ms.launch import screen
 from neonext_ms.terminal import LIVE, TerminalHandler
 
 
@@ -67,6 +68,25 @@ def test_a_report_of_a_run_fits_into_80_columns(log_to, monkeypatch):
     text = "epoch 1/12  step 22/22  loss 0.9564  accuracy 69.46 %  lr 1.00e-01  865 images/s  data wait 20 %  0:18 left"
     log_to(terminal).info(text, extra=LIVE)
     assert terminal.screen == ["1/12 22/22 loss 0.9564 acc 69.46% lr 1.00e-01 865/s wait 20% 0:18 left"]
+
+
+def test_a_launcher_draws_the_live_lines_of_the_log_that_it_follows(monkeypatch, tmp_path):
+    path, terminal = tmp_path / "worker_0.log", Terminal()
+    with open(path, "w") as file:
+        log = logging.Logger("test")
+        log.addHandler(TerminalHandler(file, followed=True))
+        log.info("start")
+        log.info("first", extra=LIVE)
+        log.info("second  accuracy 69.46 %", extra=LIVE)
+    monkeypatch.setattr(screen, "SCREEN", TerminalHandler(terminal))
+    follower = screen.Follower()
+    follower.log = path
+    follower.show()
+    assert terminal.screen == ["start", "second acc 69.46%"]
+    with open(path, "a") as file:
+        file.write("evaluated\n")
+    follower.show()
+    assert terminal.screen == ["start", "evaluated", ""]
 
 
 def test_elsewhere_every_line_is_a_line(log_to):

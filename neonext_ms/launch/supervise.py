@@ -6,7 +6,6 @@ otherwise that of the first rank that failed (128 + n: killed by signal n).
 
 import argparse
 import os
-import re
 import signal
 import sys
 import time
@@ -16,47 +15,13 @@ from neonext_ms.launch import processes, start
 from neonext_ms.launch.cores import share_cores
 from neonext_ms.launch.link import Link
 from neonext_ms.launch.ranks import Health, Rank, Ranks
+from neonext_ms.launch.screen import NOISE, SCREEN, Follower, say, say_error, warn
 from neonext_ms.runtime.exit_codes import ENDED_EARLY, HUNG, MISTAKE, NODE_LOST, STOPPED
 from neonext_ms.runtime.signals import AT_ONCE, STOPS
 
 OWN_WORDS = 2.0  # seconds for the other ranks to tell their own errors once one has failed
 KILL_SECONDS = 30.0  # for processes to end after SIGKILL, which they do at once unless they wait inside a driver
 POLL = 0.2
-
-# Lines of a normal start and end that say nothing to the user.
-NOISE = re.compile(r"^\[(INFO|WARNING)\] |Failed to connect to the meta server")
-
-
-def say(text: str, stream=sys.stdout):
-    try:
-        print(text, file=stream, flush=True)
-    except BrokenPipeError:  # the terminal is gone; the job is not
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def say_error(text: str):
-    say(f"error: {text}", sys.stderr)
-
-
-class Follower:
-    """Shows on the terminal what a log has gained since the last look."""
-
-    def __init__(self):
-        self.log: Path | None = None
-        self._read = 0
-        self._rest = b""
-
-    def show(self):
-        if self.log is None or not self.log.exists():
-            return
-        with open(self.log, "rb") as file:
-            file.seek(self._read)
-            data = file.read()
-        self._read += len(data)
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            if not NOISE.search(text := line.decode(errors="replace")):
-                say(text)
 
 
 class Supervisor:
@@ -102,6 +67,7 @@ class Supervisor:
                 else:
                     note.unlink()
         self.follower.show()
+        SCREEN.finish()
         return code
 
     def _join(self) -> int:
@@ -208,7 +174,7 @@ class Supervisor:
     def _stop(self) -> int:
         """SIGTERM for the ranks, which save a checkpoint; what is left after a time, or a second signal, is killed."""
         number = self.signals[0] if self.signals else signal.SIGTERM
-        say("== Stopping the workers (Ctrl-C again: at once)", sys.stderr)
+        warn("== Stopping the workers (Ctrl-C again: at once)")
         self.ranks.signal(signal.SIGTERM)
         self._await_ranks(self.options.stop_timeout, until=lambda: len(self.signals) > 1)
         saved = self.ranks.ranks and all(rank.code == STOPPED for rank in self.ranks.ranks)
@@ -224,7 +190,7 @@ class Supervisor:
             if processes.state(other.pid) == "T":  # the failed rank may only have grown tired of waiting
                 say_error(f"the process of {other.name} is stopped (SIGSTOP)")
         if code == STOPPED:
-            say(f"== {rank.name} was told to stop and has saved: the job ends and can be resumed", sys.stderr)
+            warn(f"== {rank.name} was told to stop and has saved: the job ends and can be resumed")
         elif code > 128:
             say_error(f"{rank.name} was killed by signal {code - 128}, see {rank.log}")
         elif code != MISTAKE:  # which the rank has told in one line
@@ -267,7 +233,7 @@ class Supervisor:
             return
         lines = log.read_text(errors="replace").splitlines()
         for line in [line for line in lines if not NOISE.search(line)][-20:]:
-            say(line, sys.stderr)
+            warn(line)
 
 
 def parse(arguments: list[str]):

@@ -36,3 +36,14 @@ def emulator_library(tmp_path_factory):
 def emulator(emulator_library) -> Emulator:
     """That library as Python calls it."""
     return Emulator(emulator_library)
+
+
+@pytest.fixture(params=["graph", "pynative"])
+def mode(request):
+    """A test runs in both of MindSpore's modes."""
+    import mindspore as ms
+
+    before = ms.get_context("mode")
+    ms.set_context(mode=ms.GRAPH_MODE if request.param == "graph" else ms.PYNATIVE_MODE)
+    yield request.param
+    ms.set_context(mode=before)

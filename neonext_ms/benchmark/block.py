@@ -15,7 +15,7 @@ def block_case(stage: tuple[int, int, str, int], backward: bool, settings: Setti
     c, plane, spec, shift = stage
 
     def block(backend: str):
-        return lambda: Block(parse_spec(spec, c, shift), False, 0, backend, "neo", np.random.default_rng(0))
+        return lambda: Block(parse_spec(spec, c, shift), np.random.default_rng(0), backend=backend)
 
     def contenders() -> list[Contender]:
         x = random_tensor(case.shape)

@@ -14,7 +14,8 @@ from neonext_ms.benchmark.timing import Contender, Progress, check_rounds, measu
 from neonext_ms.models import create_model
 from neonext_ms.models.layers import check_input_size
 from neonext_ms.ops.complexity import patchwise_macs
-from neonext_ms.ops.cpu.library import Unavailable, cpu_library
+from neonext_ms.ops.cpu.library import cpu_library
+from neonext_ms.ops.fallback import Unavailable
 
 
 def benchmark_layers(model: str = "neonext_t", n: int = 8, image_size: int = 224, rounds: int = 9) -> dict:
@@ -115,7 +116,7 @@ def _layers(model: str, spec, num_classes: int, images, backward: bool):
         for kind, cells, macs in (
             ("NeoCell", [block.neocell for block in blocks], neocell),
             ("BatchNorm", [block.norm for block in blocks], 0),
-            ("MLP", [_MLP(block) for block in blocks], mlp),
+            ("MLP", [block.mlp for block in blocks], mlp),
         ):
             yield layer(kind, nn.SequentialCell(cells), x, shape, macs, depth, CHAIN)
         # Its gradient is an addition as well, of the branch's to the trunk's: with backward a layer is two of them.
@@ -128,19 +129,6 @@ def _layers(model: str, spec, num_classes: int, images, backward: bool):
 
 def _times(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))
-
-
-class _MLP(nn.Cell):
-    """The pointwise layers of a block and what is between them, as the block runs them."""
-
-    def __init__(self, block):
-        super().__init__()
-        self.fc1, self.act, self.fc2, self.fused = block.fc1, block.act, block.fc2, block.fused_mlp
-
-    def construct(self, x):
-        if self.fused is not None and self.fused.serves(x):
-            return self.fused(x, *self.fc1.parameters_as(x), *self.fc2.parameters_as(x))
-        return self.fc2(self.act(self.fc1(x)))
 
 
 class _Addition(nn.Cell):

@@ -5,7 +5,8 @@ import os
 import platform
 from pathlib import Path
 
-from neonext_ms.ops.cpu.library import Unavailable, cpu_vector_width
+from neonext_ms.ops.cpu.library import cpu_vector_width
+from neonext_ms.ops.fallback import Unavailable
 
 
 def describe_machine(torch: str | None = None) -> dict:

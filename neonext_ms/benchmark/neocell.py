@@ -10,7 +10,8 @@ from neonext_ms.benchmark.kernel_alone import KernelChain
 from neonext_ms.benchmark.timing import Contender
 from neonext_ms.benchmark.worker import Worker
 from neonext_ms.ops import NeoCell, parse_spec
-from neonext_ms.ops.cpu.library import Unavailable, cpu_library
+from neonext_ms.ops.cpu.library import cpu_library
+from neonext_ms.ops.fallback import Unavailable
 
 
 def operator_case(stage: tuple[int, int, str, int], backward: bool, settings: Settings, torch: Worker | None) -> Case:

@@ -18,7 +18,8 @@ from mindspore import nn, ops
 from neonext_ms import NeoCell, create_model
 from neonext_ms.checkpoint.network import load_features
 from neonext_ms.data import open_source
-from neonext_ms.models.layers import BatchNorm, Pointwise
+from neonext_ms.models.layers import BatchNorm
+from neonext_ms.models.pointwise import Pointwise
 from neonext_ms.ops import Group
 from neonext_ms.training.optim.adamw import AdamW
 from neonext_ms.training.optim.schedule import learning_rate

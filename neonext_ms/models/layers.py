@@ -7,11 +7,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from neonext_ms.errors import UserError
+from neonext_ms.models.pointwise import MLP, Pointwise
 from neonext_ms.ops import Group, NeoCell
-from neonext_ms.ops.cpu.mlp import FusedMLP
-from neonext_ms.ops.cpu.neocell import fused_or_reason
-from neonext_ms.ops.cpu.pointwise import FusedPointwise
-from neonext_ms.ops.matmul import matmul
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -28,56 +25,6 @@ class BatchNorm(nn.BatchNorm2d):
         if self.in_float32:
             return super().construct(x.astype(ms.float32)).astype(x.dtype)
         return super().construct(x)
-
-
-class PointwiseProduct(nn.Cell):
-    """W @ X[n] for every image n, (out, in) and (N, in, L) to (N, out, L), with a gradient that needs no (N, out, in).
-
-    The derived gradient of W is that large product summed over N, which in the late stages is many times the size of
-    X. One product of the (out, N*L) and (in, N*L) views sums in the same pass.
-    """
-
-    def construct(self, weight, x):
-        return matmul(ops.expand_dims(weight, 0), x)
-
-    def bprop(self, weight, x, out, dout):
-        dx = matmul(ops.expand_dims(ops.transpose(weight, (1, 0)), 0), dout)
-        rows_out = ops.reshape(ops.transpose(dout, (1, 0, 2)), (weight.shape[0], -1))
-        rows_in = ops.reshape(ops.transpose(x, (1, 0, 2)), (weight.shape[1], -1))
-        return ops.MatMul(transpose_b=True)(rows_out, rows_in), dx
-
-
-class Pointwise(nn.Cell):
-    """A 1 x 1 convolution as one matrix product, W @ X on the (C, H*W) view; no transpose, no im2col.
-
-    Weight (out_channels, in_channels) and bias (out_channels,) start uniform in +-1/sqrt(in_channels). The backend is
-    that of NeoCell: compiled where it can be, or MindSpore's own operators ("dense").
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, has_bias: bool, rng: np.random.Generator, backend="dense"):
-        super().__init__()
-        self.out_channels = out_channels
-        bound = in_channels**-0.5
-        weight = rng.uniform(-bound, bound, (out_channels, in_channels)).astype(np.float32)
-        self.weight = Parameter(Tensor(weight), name="weight")
-        bias = rng.uniform(-bound, bound, out_channels).astype(np.float32)
-        self.bias = Parameter(Tensor(bias), name="bias") if has_bias else None
-        self.product = PointwiseProduct()
-        self.fused = FusedPointwise() if fused_or_reason(backend)[0] == "CPU" else None
-
-    def construct(self, x):
-        if self.fused is not None and self.fused.serves(x):
-            return self.fused(x, *self.parameters_as(x))
-        c, h, w = x.shape[1:]
-        y = self.product(self.weight.astype(x.dtype), ops.reshape(x, (-1, c, h * w)))
-        if self.bias is not None:
-            y = y + ops.reshape(self.bias.astype(x.dtype), (1, -1, 1))
-        return ops.reshape(y, (-1, self.out_channels, h, w))
-
-    def parameters_as(self, x):
-        """Weight and bias in x's type; without a bias, zeros."""
-        bias = ops.zeros(self.out_channels, x.dtype) if self.bias is None else self.bias.astype(x.dtype)
-        return self.weight.astype(x.dtype), bias
 
 
 class Stem(nn.Cell):
@@ -107,9 +54,10 @@ class Block(nn.Cell):
 
     Args:
         groups: channel groups of the NeoCell.
+        rng: draws the initial weights.
         linear_bias: biases in fc1 and fc2.
         layer_scale: initial value of the learnable scale of the branch, a value a channel; 0 is no scale.
-        backend: of the NeoCell; "dense" keeps the whole block to MindSpore's own operators.
+        backend: of the NeoCell and the MLP; "dense" keeps the whole block to MindSpore's own operators.
         init: of the NeoCell.
 
     Inputs:
@@ -117,17 +65,26 @@ class Block(nn.Cell):
         keep: (N,) or None, what the branch of each image is multiplied with: 0 for a dropped one.
     """
 
-    def __init__(self, groups: Sequence[Group], linear_bias, layer_scale, backend, init, rng: np.random.Generator):
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        rng: np.random.Generator,
+        linear_bias=False,
+        layer_scale=0.0,
+        backend="auto",
+        init="neo",
+    ):
         super().__init__()
         dim = sum(group.channels for group in groups)
         self.neocell = NeoCell(groups, backend=backend, init=init, seed=rng)
         self.norm = BatchNorm(dim)
-        self.fc1 = Pointwise(dim, 4 * dim, linear_bias, rng)
-        self.act = nn.GELU(approximate=False)
-        self.fc2 = Pointwise(4 * dim, dim, linear_bias, rng)
+        mlp = MLP(dim, 4 * dim, linear_bias, rng, backend)
+        # Parts of the block as well, and before the MLP: a parameter is named by the first way to it, and fc1.weight is
+        # its name in all checkpoints. Inserted, because assigning a cell renames what is in it.
+        self.fc1, self.fc2 = mlp.fc1, mlp.fc2
+        self.insert_child_to_cell("mlp", mlp)
         scale = Tensor(np.full(dim, layer_scale, np.float32))
         self.layer_scale = Parameter(scale, name="layer_scale") if layer_scale else None
-        self.fused_mlp = FusedMLP() if fused_or_reason(backend)[0] == "CPU" else None
 
     def construct(self, x, keep=None):
         y = self.mlp(self.norm(self.neocell(x)))
@@ -136,12 +93,6 @@ class Block(nn.Cell):
         if keep is not None:
             y = y * ops.reshape(keep.astype(x.dtype), (-1, 1, 1, 1))
         return x + y
-
-    def mlp(self, x):
-        """fc2(gelu(fc1(x)))."""
-        if self.fused_mlp is not None and self.fused_mlp.serves(x):
-            return self.fused_mlp(x, *self.fc1.parameters_as(x), *self.fc2.parameters_as(x))
-        return self.fc2(self.act(self.fc1(x)))
 
 
 class Downsample(nn.Cell):

@@ -1,5 +1,7 @@
 """NeoNeXt (paper, section 4): stem, four stages of blocks with down-sampling between them, head."""
 
+import functools
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +10,21 @@ from mindspore import nn, ops
 from neonext_ms.errors import UserError
 from neonext_ms.models.layers import Block, Downsample, Head, Stem, check_input_size
 from neonext_ms.ops import parse_spec
-from neonext_ms.training.drop_path import drop_path_rates
 
+log = logging.getLogger(__name__)
 # A constant of the graph: an input that does not fit is refused by name when it is compiled, not by a failed reshape.
 _check_input_size = ops.constexpr(check_input_size)
+
+
+@ops.constexpr
+@functools.cache
+def _warn_that_nothing_is_dropped(rate: float):
+    """Once for every rate: at the first call, or when its graph is compiled."""
+    log.warning(
+        "drop_path_rate=%g drops nothing here: a NeoNeXt in training mode was called without masks; give it those of "
+        "neonext_ms.training.drop_path.drop_path_masks as its second input, or create it with drop_path_rate=0",
+        rate,
+    )
 
 
 @dataclass(frozen=True)
@@ -60,8 +73,9 @@ class NeoNeXt(nn.Cell):
     Args:
         spec: its structure.
         num_classes: outputs of the classifier; 0 leaves it out and the head returns features.
-        drop_path_rate: the last block's probability of dropping its branch, grows linearly from 0. Kept as
-            `drop_path_rates`, from which `drop_path_masks` makes the masks; without masks nothing is dropped.
+        drop_path_rate: the last block's probability of dropping its branch; from 0 in the first it grows linearly. The
+            network does not draw: whoever trains it makes the masks (`neonext_ms.training.drop_path`) and gives them as
+            an input. In training mode without masks nothing is dropped, and one warning says so.
         features_only: return the outputs of all stages instead of logits; there is no head.
         backend: of every NeoCell.
         init: of every NeoCell, "neo" or "normal".
@@ -95,7 +109,9 @@ class NeoNeXt(nn.Cell):
             raise UserError(f"drop_path_rate must be at least 0 and below 1, got {drop_path_rate}")
         self.spec = spec
         self.num_classes = num_classes
-        self.drop_path_rates = drop_path_rates(drop_path_rate, sum(spec.depths))
+        self.drop_path_rate = drop_path_rate
+        blocks = sum(spec.depths)
+        self.drop_path_rates = tuple(drop_path_rate * i / max(blocks - 1, 1) for i in range(blocks))
         self.features_only = features_only
         rng = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
         self.stem = Stem(spec.in_channels, spec.dims[0], backend, rng)
@@ -104,7 +120,7 @@ class NeoNeXt(nn.Cell):
             if i:
                 downsamples.append(Downsample(spec.dims[i - 1], dim, backend, init, rng))
             groups = spec.stage_groups(i)
-            blocks = [Block(groups, spec.linear_bias, spec.layer_scale, backend, init, rng) for _ in range(depth)]
+            blocks = [Block(groups, rng, spec.linear_bias, spec.layer_scale, backend, init) for _ in range(depth)]
             stages.append(nn.CellList(blocks))
         self.downsamples = nn.CellList(downsamples)
         self.stages = nn.CellList(stages)
@@ -120,6 +136,8 @@ class NeoNeXt(nn.Cell):
 
     def stage_outputs(self, x, drop_path=None):
         """Outputs of all stages, a tuple of (N, dims[i], H_i, W_i)."""
+        if self.training and self.drop_path_rate > 0 and drop_path is None:
+            _warn_that_nothing_is_dropped(self.drop_path_rate)
         x = self.stem(x)
         outputs = ()
         block = 0

@@ -1,4 +1,6 @@
-"""Block-diagonal matrices from small blocks, as differentiable tensor operations (paper, section 3.4)."""
+"""Block-diagonal matrices from small blocks (paper, section 3.4), in a graph with gradients or as constants."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from mindspore import Tensor, ops
@@ -44,3 +46,15 @@ def assemble(blocks, runs, rows: int, cols: int) -> Tensor:
         for first, last, shift in runs[i]:
             parts.append(block_diagonal(blocks[i][first:last], rows, cols, shift))
     return parts[0] if len(parts) == 1 else ops.concat(parts, 0)
+
+
+def assemble_constants(blocks: Sequence[np.ndarray], runs, rows: int, cols: int) -> np.ndarray:
+    """What `assemble` gives, of NumPy blocks: for graphs whose matrices no longer change."""
+    i, j = np.arange(rows)[:, None], np.arange(cols)
+    parts = []
+    for of_group, group_runs in zip(blocks, runs):
+        r, q = of_group.shape[1:]
+        for first, last, s in group_runs:
+            same_block = (i - s) // r == (j - s) // q
+            parts.append(np.where(same_block, of_group[first:last, (i - s) % r, (j - s) % q], 0))
+    return np.concatenate(parts)

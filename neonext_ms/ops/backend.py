@@ -1,17 +1,72 @@
-"""Saying once why a layer takes the dense formulation instead of a compiled operator."""
+"""Which compiled operators there are on this machine: the one place where devices are known by name."""
 
-import logging
+import mindspore as ms
+from mindspore import nn
 
-log = logging.getLogger(__name__)
-_given = set()
+from neonext_ms.errors import UserError
+from neonext_ms.ops.ascend.neocell import AscendNeoCell
+from neonext_ms.ops.ascend.package import ascend_package
+from neonext_ms.ops.cpu.library import cpu_library, cpu_vector_width
+from neonext_ms.ops.cpu.mlp import FusedMLP, FusedResidualMLP
+from neonext_ms.ops.cpu.neocell import FusedNeoCell
+from neonext_ms.ops.cpu.pointwise import FusedPointwise
+from neonext_ms.ops.fallback import Unavailable, warn_fallback
+
+_COMPILED = {
+    "CPU": {
+        "neocell": FusedNeoCell,
+        "mlp": FusedMLP,
+        "residual_mlp": FusedResidualMLP,
+        "pointwise": FusedPointwise,
+    },
+    # An NPU's own operators are as good for the others: products, and a GELU that is one kernel.
+    "Ascend": {"neocell": AscendNeoCell},
+}
 
 
-class Unavailable(Exception):
-    """There is no compiled operator here; the message is the reason."""
+def compiled(kind: str, backend: str) -> type[nn.Cell] | None:
+    """The Cell of a compiled operator, or None where a layer runs on MindSpore's own operators.
+
+    Args:
+        kind: "neocell", "mlp", "residual_mlp" or "pointwise".
+        backend: of the layer. "auto" falls back where nothing is compiled, with one warning; "fused" insists; any
+            other asks for MindSpore's operators.
+
+    Raises:
+        UserError: backend is "fused" and there are no compiled operators here.
+    """
+    device = _device_and_reason(backend)[0]
+    return _COMPILED[device].get(kind) if device else None
 
 
-def warn_fallback(reason: str):
-    """Warn that NeoCell takes the dense formulation; a reason that was given before is not repeated."""
-    if reason not in _given:
-        _given.add(reason)
-        log.warning("NeoCell falls back to the slower dense backend: %s", reason)
+def backend_reason(backend: str) -> str:
+    """Why `compiled` answers as it does for NeoCell, in one line; the same arguments and errors."""
+    return _device_and_reason(backend)[1]
+
+
+def _device_and_reason(backend: str) -> tuple[str, str]:
+    """The device whose compiled operators a layer of this backend takes, or "" for none, and why."""
+    if backend not in ("auto", "fused"):
+        return "", f"the backend {backend} was asked for"
+    try:
+        device = ms.get_context("device_target")
+        if device == "CPU":
+            return device, f"compiled kernel, {cpu_vector_width()}: {cpu_library()}"
+        if device == "Ascend":
+            return device, f"AscendC operators for float16 and bfloat16: {ascend_package(_chip())}"
+        raise Unavailable(f"there is no compiled operator for {device}")
+    except Unavailable as unavailable:
+        reason = str(unavailable)
+    if backend == "fused":
+        raise UserError(f"the backend 'fused' is not available: {reason}; use 'auto' or 'dense'")
+    warn_fallback(reason)
+    return "", reason
+
+
+def _chip() -> str:
+    """The name of the first NPU."""
+    try:
+        return ms.hal.get_device_name(0, "Ascend")
+    except (ValueError, RuntimeError) as error:
+        # None is counted: a package without Ascend, no driver, or all devices hidden.
+        raise Unavailable("MindSpore finds no NPU, whose name would tell which AscendC operators to take") from error

@@ -4,25 +4,19 @@ Portable and exportable: nothing but multiplications, reshapes, slices and matmu
 zeros of A and B for less than it would take to move the blocks about.
 """
 
-from mindspore import Tensor, ops
+from mindspore import ops
 
 from neonext_ms.ops.assembly import assemble
+from neonext_ms.ops.formulation import Formulation, add_bias
 from neonext_ms.ops.matmul import matmul
 
 
-def dense_neocell(x: Tensor, left, right, left_runs, right_runs, h_out: int, w_out: int) -> Tensor:
-    """Y = A @ X @ B.
+class DenseNeoCell(Formulation):
+    """A and B in the type of x, multiplied with every plane."""
 
-    Args:
-        x: (N, C, H, W).
-        left, right: per group the blocks (C_g, h_out, h_in) and (C_g, w_in, w_out) of one float type with x.
-        left_runs, right_runs: per group its channel runs (first, last + 1, shift).
-        h_out, w_out: H', W'.
-
-    Returns:
-        (N, C, H', W').
-    """
-    h, w = x.shape[2:]
-    a = ops.expand_dims(assemble(left, left_runs, h_out, h), 0)
-    b = ops.expand_dims(assemble(right, right_runs, w, w_out), 0)
-    return matmul(matmul(a, x), b)
+    def construct(self, x, left, right, bias):
+        h, w = x.shape[2:]
+        h_out, w_out = self.output_size(x)
+        a = assemble([block.astype(x.dtype) for block in left], self.left_runs, h_out, h)
+        b = assemble([block.astype(x.dtype) for block in right], self.right_runs, w, w_out)
+        return add_bias(matmul(matmul(ops.expand_dims(a, 0), x), ops.expand_dims(b, 0)), bias)

@@ -126,8 +126,11 @@ def output_size(groups: Sequence[Group], h: int, w: int) -> tuple[int, int]:
     return size
 
 
-def cell_output_size(c: int, h: int, w: int, channels: int, sizes) -> tuple[int, int]:
-    """(H', W') of an input of c channels for a cell of `channels`, whose first group has blocks of `sizes`."""
+def cell_output_size(shape: Sequence[int], channels: int, sizes) -> tuple[int, int]:
+    """(H', W') of an input for a cell of `channels`, whose first group has blocks of `sizes`; UserError if unfit."""
+    if len(shape) != 4:
+        raise UserError(f"NeoCell takes an input of the shape (N, C, H, W), got {tuple(shape)}")
+    _, c, h, w = shape
     if c != channels:
         raise UserError(f"NeoCell has {channels} channels, but the input has {c} (its shape is N, C, H, W)")
     left, right = sizes

@@ -3,19 +3,16 @@
 from collections.abc import Sequence
 
 import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, nn
 
 from neonext_ms.errors import UserError
-from neonext_ms.ops.ascend.neocell import AscendNeoCell
-from neonext_ms.ops.cpu.neocell import FusedNeoCell, fused_or_reason
-from neonext_ms.ops.dense import dense_neocell
-from neonext_ms.ops.groups import Group, cell_output_size, output_size
+from neonext_ms.ops.backend import backend_reason, compiled
+from neonext_ms.ops.dense import DenseNeoCell
+from neonext_ms.ops.groups import Group, output_size
 from neonext_ms.ops.init import neo_init, normal_init
-from neonext_ms.ops.patchwise import patchwise_neocell
+from neonext_ms.ops.patchwise import PatchwiseNeoCell
 
-_FORMULATIONS = {"dense": dense_neocell, "patchwise": patchwise_neocell}
-_FUSED = {"CPU": FusedNeoCell, "Ascend": AscendNeoCell}
-BACKENDS = ("auto", "fused", *_FORMULATIONS)
+BACKENDS = ("auto", "fused", "dense", "patchwise")
 
 
 class NeoCell(nn.Cell):
@@ -57,14 +54,12 @@ class NeoCell(nn.Cell):
             raise UserError(f"unknown NeoCell backend {backend!r}: use one of {', '.join(BACKENDS)}")
         if init not in ("neo", "normal"):
             raise UserError(f"unknown NeoCell initialisation {init!r}: use 'neo' or 'normal'")
-        device, self.backend_reason = fused_or_reason(backend)
-        self.backend = "fused" if device else "dense" if backend == "auto" else backend
-        self.fused = _FUSED[device](self.groups, has_bias) if device else None
-        self.formulation = _FORMULATIONS.get(self.backend, dense_neocell)
-        self.channels = sum(group.channels for group in self.groups)
-        self.left_runs = tuple(tuple(group.left_runs()) for group in self.groups)
-        self.right_runs = tuple(tuple(group.right_runs()) for group in self.groups)
-        self.sizes = (self.groups[0].left, self.groups[0].right)
+        fused = compiled("neocell", backend)
+        self.backend_reason = backend_reason(backend)
+        self.backend = "fused" if fused else "dense" if backend == "auto" else backend
+        self.fused = fused(self.groups, has_bias) if fused else None
+        self.portable = (PatchwiseNeoCell if backend == "patchwise" else DenseNeoCell)(self.groups, has_bias)
+        self.channels = self.portable.channels
         self.init = init
         rng = _generator(seed)
         self.left = self._blocks("left", rng)
@@ -84,23 +79,10 @@ class NeoCell(nn.Cell):
         return ParameterTuple(parameters)
 
     def construct(self, x):
-        c, h, w = x.shape[1:]
-        h_out, w_out = _output_size(c, h, w, self.channels, self.sizes)
+        self.portable.output_size(x)  # refuses an x that does not fit, before a compiled operator would fail at it
         if self.fused is not None and self.fused.serves(x):
-            blocks = ()
-            for i in range(len(self.left)):
-                blocks = (*blocks, self.left[i], self.right[i])
-            return self.fused(x, blocks if self.bias is None else (*blocks, self.bias))
-        left = [p.astype(x.dtype) for p in self.left]
-        right = [p.astype(x.dtype) for p in self.right]
-        y = self.formulation(x, left, right, self.left_runs, self.right_runs, h_out, w_out)
-        if self.bias is not None:
-            y = y + ops.reshape(self.bias.astype(x.dtype), (1, -1, 1, 1))
-        return y
-
-
-# A constant of the graph, so that a wrong input is refused when the graph is compiled.
-_output_size = ops.constexpr(cell_output_size)
+            return self.fused(x, self.left, self.right, self.bias)
+        return self.portable(x, self.left, self.right, self.bias)
 
 
 def _checked_groups(groups: Sequence[Group]) -> tuple[Group, ...]:

@@ -6,19 +6,24 @@ reproduce that comparison.
 
 from mindspore import Tensor, ops
 
+from neonext_ms.ops.formulation import Formulation, add_bias
 from neonext_ms.ops.matmul import matmul
 
 
-def patchwise_neocell(x: Tensor, left, right, left_runs, right_runs, h_out: int, w_out: int) -> Tensor:
-    """Arguments and result as for `dense_neocell`."""
-    parts = []
-    first = 0
-    for i in range(len(left_runs)):
-        channels = left_runs[i][-1][1]
-        runs = _common_runs(left_runs[i], right_runs[i], left[i].shape[1], right[i].shape[2])
-        parts.append(_group_product(x[:, first : first + channels], left[i], right[i], runs, h_out, w_out))
-        first += channels
-    return _joined(parts)
+class PatchwiseNeoCell(Formulation):
+    """One product of small matrices a patch and side, in the type of x."""
+
+    def construct(self, x, left, right, bias):
+        size = self.output_size(x)
+        parts = []
+        first = 0
+        for i in range(len(left)):
+            a, b = left[i].astype(x.dtype), right[i].astype(x.dtype)
+            last = first + a.shape[0]
+            runs = _common_runs(self.left_runs[i], self.right_runs[i], a.shape[1], b.shape[2])
+            parts.append(_group_product(x[:, first:last], a, b, runs, size))
+            first = last
+        return add_bias(_joined(parts), bias)
 
 
 @ops.constexpr
@@ -37,8 +42,9 @@ def _common_runs(left_runs, right_runs, h_block: int, w_block: int):
     return tuple(runs)
 
 
-def _group_product(x: Tensor, left: Tensor, right: Tensor, runs, h_out: int, w_out: int) -> Tensor:
-    """The channels of one group: cut into whole patches, multiply each, put them back, cut to size."""
+def _group_product(x: Tensor, left: Tensor, right: Tensor, runs, size: tuple[int, int]) -> Tensor:
+    """The channels of one group: cut into whole patches, multiply each, put them back, cut to size (H', W')."""
+    h_out, w_out = size
     c, h_block, h_in = left.shape
     w_in, w_block = right.shape[1:]
     # As many patches as the run that starts furthest out needs, so that one product serves all.

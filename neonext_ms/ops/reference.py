@@ -35,8 +35,8 @@ def block_diagonal(block: np.ndarray, rows: int, cols: int, shift: int = 0) -> n
 
 
 def fold_block_gradient(window: np.ndarray, r: int, q: int, shift: int = 0) -> np.ndarray:
-    """Adjoint of `block_diagonal`: sum the gradient of every copy of the block. (rows, cols) -> (r, q)."""
-    block = np.zeros((r, q))
+    """Adjoint of `block_diagonal`: the sum over all copies of the block. (rows, cols) -> (r, q), type of window."""
+    block = np.zeros((r, q), window.dtype)
     for i, j in np.ndindex(window.shape):
         if (i - shift) // r == (j - shift) // q:
             block[(i - shift) % r, (j - shift) % q] += window[i, j]
@@ -54,7 +54,7 @@ def _channels(groups: Sequence[Group]):
         first += group.channels
 
 
-def neocell(x, left, right, groups: Sequence[Group], bias=None) -> np.ndarray:
+def neocell(x, left, right, groups: Sequence[Group], bias=None, dtype=np.float64) -> np.ndarray:
     """Forward pass.
 
     Args:
@@ -62,40 +62,41 @@ def neocell(x, left, right, groups: Sequence[Group], bias=None) -> np.ndarray:
         left: per group (C_g, h_out, h_in).
         right: per group (C_g, w_in, w_out).
         bias: (C,) or None.
+        dtype: of the arithmetic. What a lower precision loses in this naive form is the measure for faster forms.
 
     Returns:
-        (N, C, H', W') float64.
+        (N, C, H', W') of dtype.
     """
-    x = np.asarray(x, np.float64)
+    x = np.asarray(x, dtype)
     n, c, h, w = x.shape
     h_out, w_out = output_size(groups, h, w)
-    y = np.zeros((n, c, h_out, w_out))
+    y = np.zeros((n, c, h_out, w_out), dtype)
     for channel, g, i, s, t in _channels(groups):
-        a = block_diagonal(left[g][i], h_out, h, s)
-        b = block_diagonal(right[g][i], w, w_out, t)
+        a = block_diagonal(left[g][i], h_out, h, s).astype(dtype)
+        b = block_diagonal(right[g][i], w, w_out, t).astype(dtype)
         y[:, channel] = a @ x[:, channel] @ b
-    return y if bias is None else y + np.asarray(bias, np.float64).reshape(1, c, 1, 1)
+    return y if bias is None else y + np.asarray(bias, dtype).reshape(1, c, 1, 1)
 
 
-def neocell_gradients(x, left, right, groups: Sequence[Group], dy):
+def neocell_gradients(x, left, right, groups: Sequence[Group], dy, dtype=np.float64):
     """Gradients of sum(Y * dY).
 
     Args:
-        x, left, right: as for `neocell`.
+        x, left, right, dtype: as for `neocell`.
         dy: (N, C, H', W').
 
     Returns:
-        dx (N, C, H, W), dleft and dright (lists, shapes of left and right), dbias (C,); all float64.
+        dx (N, C, H, W), dleft and dright (lists, shapes of left and right), dbias (C,); all of dtype.
     """
-    x, dy = np.asarray(x, np.float64), np.asarray(dy, np.float64)
+    x, dy = np.asarray(x, dtype), np.asarray(dy, dtype)
     h, w = x.shape[2:]
     h_out, w_out = dy.shape[2:]
-    dx = np.zeros(x.shape)
-    dleft = [np.zeros(np.shape(block)) for block in left]
-    dright = [np.zeros(np.shape(block)) for block in right]
+    dx = np.zeros(x.shape, dtype)
+    dleft = [np.zeros(np.shape(block), dtype) for block in left]
+    dright = [np.zeros(np.shape(block), dtype) for block in right]
     for channel, g, i, s, t in _channels(groups):
-        a = block_diagonal(left[g][i], h_out, h, s)
-        b = block_diagonal(right[g][i], w, w_out, t)
+        a = block_diagonal(left[g][i], h_out, h, s).astype(dtype)
+        b = block_diagonal(right[g][i], w, w_out, t).astype(dtype)
         x_c, dy_c = x[:, channel], dy[:, channel]
         dx[:, channel] = a.T @ dy_c @ b.T
         da = np.einsum("nij,nkj->ik", dy_c @ b.T, x_c)

@@ -1,5 +1,6 @@
 """NeoCell against the outputs of the authors' code and against the float64 reference."""
 
+import functools
 import json
 
 import mindspore as ms
@@ -7,43 +8,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor
 
 from neonext_ms.errors import UserError
-from neonext_ms.ops import Group, NeoCell, parse_spec, reference
+from neonext_ms.ops import Group, NeoCell, output_size, parse_spec, reference
+from tests.support.gradients import ForwardAndGradients, assert_as_near
 from tests.support.paths import FIXTURES
 
 FIXTURE = np.load(FIXTURES / "neocell_official.npz")
 CASES = sorted({key.split("/")[0] for key in FIXTURE})
-MODES = {"graph": ms.GRAPH_MODE, "pynative": ms.PYNATIVE_MODE}
 
 
-class ForwardAndGradients(nn.Cell):
-    """(y, dx, parameter gradients) of a cell for a given dy."""
-
-    def __init__(self, cell):
-        super().__init__()
-        self.cell = cell
-        weights = ms.ParameterTuple(cell.trainable_params())
-        self.gradient = ops.value_and_grad(self.weighted, 0, weights, has_aux=True)
-
-    def weighted(self, x, dy):
-        """A sum whose gradient by y is dy, and y."""
-        y = self.cell(x)
-        return ops.sum(y * dy), y
-
-    def construct(self, x, dy):
-        (_, y), (dx, gradients) = self.gradient(x, dy)
-        return y, dx, gradients
-
-
-def forward_and_gradients(cell, x, dy):
-    """NumPy y, dx, [dleft...], [dright...], and dbias (or None) of a cell."""
-    y, dx, grads = ForwardAndGradients(cell)(Tensor(x), Tensor(dy))
-    grads = [g.asnumpy() for g in grads]
-    count = len(cell.groups)
-    bias = grads[2 * count] if cell.bias is not None else None
-    return y.asnumpy(), dx.asnumpy(), grads[:count], grads[count : 2 * count], bias
+def results(cell, x, dy):
+    """NumPy y, dx, dleft..., dright... and dbias, if there is a bias, of a cell."""
+    y, dx, gradients = ForwardAndGradients(cell)(Tensor(x), Tensor(dy))
+    return [value.asnumpy() for value in (y, dx, *gradients)]
 
 
 def set_blocks(cell, left, right):
@@ -51,34 +30,46 @@ def set_blocks(cell, left, right):
         parameter.set_data(Tensor(np.asarray(value, np.float32)))
 
 
-def assert_close(actual, expected, relative):
-    """Maximum difference at most relative x the largest expected value."""
-    expected = np.asarray(expected)
-    assert actual.shape == expected.shape
-    assert np.abs(actual - expected).max() <= relative * max(np.abs(expected).max(), 1e-30)
+def expected(x, left, right, groups, bias, dy, dtype):
+    """Of y, dx, dleft..., dright..., dbias: the naive form in dtype, float64, and float64 of absolute values."""
+
+    def all_of(dtype, x, left, right, bias, dy):
+        dx, dleft, dright, dbias = reference.neocell_gradients(x, left, right, groups, dy, dtype)
+        return [reference.neocell(x, left, right, groups, bias, dtype), dx, *dleft, *dright, dbias]
+
+    bias = np.zeros(x.shape[1]) if bias is None else bias
+    sizes = np.abs(x), [np.abs(v) for v in left], [np.abs(v) for v in right], np.abs(bias), np.abs(dy)
+    exact, naive = (all_of(precision, x, left, right, bias, dy) for precision in (np.float64, dtype))
+    return list(zip(naive, exact, all_of(np.float64, *sizes), strict=True))
 
 
-@pytest.fixture(params=MODES)
-def mode(request):
-    ms.set_context(mode=MODES[request.param])
-    yield request.param
-    ms.set_context(mode=ms.GRAPH_MODE)
+@functools.cache
+def official(case):
+    """One of the authors' cases: groups, blocks, all arrays, its results and what measures results."""
+    data = {key.split("/")[1]: FIXTURE[key] for key in FIXTURE if key.startswith(case + "/")}
+    groups = [Group.from_dict(fields) for fields in json.loads(str(data["specs"]))]
+    left, right, theirs_left, theirs_right = (
+        [data[f"{name}.{i}"] for i in range(len(groups))] for name in ("weight_a", "weight_b", "grad_a", "grad_b")
+    )
+    measures = expected(data["x"], left, right, groups, None, data["dy"], np.float32)
+    return groups, left, right, data, [data["y"], data["dx"], *theirs_left, *theirs_right], measures[:-1]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_reference_is_the_authors_function(case):
+    *_, theirs, measures = official(case)
+    for value, measure in zip(theirs, measures, strict=True):
+        assert_as_near(value, *measure)
 
 
 @pytest.mark.parametrize("backend", ["dense", "patchwise", "fused"])
 @pytest.mark.parametrize("case", CASES)
 def test_official_outputs_and_gradients(case, backend, mode):
-    data = {key.split("/")[1]: FIXTURE[key] for key in FIXTURE if key.startswith(case + "/")}
-    groups = [Group.from_dict(fields) for fields in json.loads(str(data["specs"]))]
+    groups, left, right, data, theirs, measures = official(case)
     cell = NeoCell(groups, backend=backend)
-    count = range(len(groups))
-    set_blocks(cell, [data[f"weight_a.{i}"] for i in count], [data[f"weight_b.{i}"] for i in count])
-    y, dx, dleft, dright, _ = forward_and_gradients(cell, data["x"], data["dy"])
-    assert_close(y, data["y"], 1e-5)
-    assert_close(dx, data["dx"], 1e-5)
-    for i in count:
-        assert_close(dleft[i], data[f"grad_a.{i}"], 1e-5)
-        assert_close(dright[i], data[f"grad_b.{i}"], 1e-5)
+    set_blocks(cell, left, right)
+    for value, lower, measure in zip(results(cell, data["x"], data["dy"]), theirs, measures, strict=True):
+        assert_as_near(value, lower, *measure[1:])
 
 
 @st.composite
@@ -102,27 +93,21 @@ def cases(draw):
     return groups, draw(st.booleans()), draw(st.integers(1, 3)), h, w
 
 
-def check_against_reference(groups, has_bias, n, h, w, backend, relative=1e-5, dtype=np.float32):
+def check_against_reference(groups, has_bias, n, h, w, backend, dtype=np.float32):
     """Forward and every gradient of a randomly initialised cell."""
     rng = np.random.default_rng([n, h, w])
     cell = NeoCell(groups, has_bias=has_bias, backend=backend, seed=rng)
     if has_bias:
         cell.bias.set_data(Tensor(rng.standard_normal(cell.channels).astype(np.float32)))
     x = rng.standard_normal((n, cell.channels, h, w)).astype(dtype)
-    left = [p.asnumpy().astype(np.float64) for p in cell.left]
-    right = [p.asnumpy().astype(np.float64) for p in cell.right]
-    y = reference.neocell(x, left, right, groups, cell.bias.asnumpy() if has_bias else None)
-    dy = rng.standard_normal(y.shape).astype(dtype)
-    expected = (y, *reference.neocell_gradients(x, left, right, groups, dy))
-    actual = forward_and_gradients(cell, x, dy)
-    assert actual[0].dtype == dtype
-    assert_close(actual[0], expected[0], relative)
-    assert_close(actual[1], expected[1], relative)
-    for i in range(len(groups)):
-        assert_close(actual[2][i], expected[2][i], relative)
-        assert_close(actual[3][i], expected[3][i], relative)
-    if has_bias:
-        assert_close(actual[4], expected[4], relative)
+    left, right = [p.asnumpy() for p in cell.left], [p.asnumpy() for p in cell.right]
+    bias = cell.bias.asnumpy() if has_bias else None
+    dy = rng.standard_normal((n, cell.channels, *output_size(groups, h, w))).astype(dtype)
+    measures = expected(x, left, right, groups, bias, dy, dtype)
+    actual = results(cell, x, dy)
+    assert actual[0].dtype == actual[1].dtype == dtype
+    for value, measure in zip(actual, measures if has_bias else measures[:-1], strict=True):
+        assert_as_near(value, *measure)
 
 
 @pytest.mark.parametrize("backend", ["dense", "patchwise", "fused"])
@@ -158,8 +143,7 @@ def test_odd_sizes_in_graph_mode(case, backend):
 
 @pytest.mark.parametrize("backend", ["dense", "patchwise", "fused"])
 def test_float16_input_gives_float16(backend, mode):
-    # Sums of a few products: a few roundings of 2^-11 each on the way.
-    check_against_reference(parse_spec("4+7", 22, 1), True, 2, 14, 17, backend, relative=4 * 2.0**-10, dtype=np.float16)
+    check_against_reference(parse_spec("4+7", 22, 1), True, 2, 14, 17, backend, np.float16)
 
 
 @pytest.mark.parametrize("backend", ["dense", "patchwise", "fused"])
@@ -196,6 +180,7 @@ def test_parameters_are_named_by_side_and_group():
         (lambda: NeoCell(parse_spec("4", 8), init="zero"), ["'zero'", "normal"]),
         (lambda: NeoCell([Group.square(4, 3), Group.resample(2, 1, 3)]), ["agree"]),
         (lambda: NeoCell(parse_spec("4", 8))(Tensor(np.ones((1, 6, 8, 8), np.float32))), ["8 channels", "has 6"]),
+        (lambda: NeoCell(parse_spec("4", 8))(Tensor(np.ones((8, 8, 8), np.float32))), ["(N, C, H, W)", "(8, 8, 8)"]),
         (lambda: NeoCell([Group.resample(2, 1, 3)])(Tensor(np.ones((1, 3, 1, 8), np.float32))), ["1 x 8", "0 x 4"]),
     ],
 )

@@ -9,9 +9,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from neonext_ms.deploy.fold.weights import FoldedBlock, FoldedCell, FoldedDownsample, FoldedWeights
 from neonext_ms.models.layers import space_to_depth
-from neonext_ms.ops.cpu.mlp import FusedResidualMLP
-from neonext_ms.ops.cpu.neocell import FusedNeoCell
-from neonext_ms.ops.cpu.pointwise import FusedPointwise
+from neonext_ms.ops.backend import compiled
 
 
 class CompiledNeoNeXt(nn.Cell):
@@ -50,21 +48,20 @@ class CompiledNeoNeXt(nn.Cell):
 class _NeoCell(nn.Cell):
     def __init__(self, cell: FoldedCell):
         super().__init__()
-        self.fused = FusedNeoCell(cell.groups, cell.bias is not None)
-        blocks = [array for pair in zip(cell.left, cell.right) for array in pair]
-        if cell.bias is not None:
-            blocks.append(cell.bias)
-        self.blocks = ParameterTuple([_constant(array, f"block.{i}") for i, array in enumerate(blocks)])
+        self.fused = compiled("neocell", "fused")(cell.groups, cell.bias is not None)
+        self.left = ParameterTuple([_constant(blocks, f"left.{i}") for i, blocks in enumerate(cell.left)])
+        self.right = ParameterTuple([_constant(blocks, f"right.{i}") for i, blocks in enumerate(cell.right)])
+        self.bias = None if cell.bias is None else _constant(cell.bias, "bias")
 
     def construct(self, x):
-        return self.fused(x, self.blocks)
+        return self.fused(x, self.left, self.right, self.bias)
 
 
 class _Block(nn.Cell):
     def __init__(self, block: FoldedBlock):
         super().__init__()
         self.neocell = _NeoCell(block.neocell)
-        self.mlp = FusedResidualMLP()
+        self.mlp = compiled("residual_mlp", "fused")()
         bias2 = np.zeros(len(block.fc2)) if block.bias2 is None else block.bias2
         self.fc1, self.bias1 = _constant(block.fc1, "fc1"), _constant(block.bias1, "bias1")
         self.fc2, self.bias2 = _constant(block.fc2, "fc2"), _constant(bias2, "bias2")
@@ -88,7 +85,7 @@ class _Pointwise(nn.Cell):
 
     def __init__(self, weight: np.ndarray, bias: np.ndarray | None = None):
         super().__init__()
-        self.fused = FusedPointwise()
+        self.fused = compiled("pointwise", "fused")()
         self.weight = _constant(weight, "weight")
         self.bias = _constant(np.zeros(len(weight)) if bias is None else bias, "bias")
 

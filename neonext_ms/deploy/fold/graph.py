@@ -16,7 +16,8 @@ from neonext_ms.deploy.fold.weights import FoldedBlock, FoldedCell, FoldedDownsa
 from neonext_ms.errors import UserError
 from neonext_ms.models.layers import Stem, check_input_size
 from neonext_ms.models.neonext import NeoNeXt
-from neonext_ms.ops.cpu.neocell import fused_or_reason
+from neonext_ms.ops.assembly import assemble_constants
+from neonext_ms.ops.backend import compiled
 
 GELUS = ("exact", "tanh")
 
@@ -33,14 +34,14 @@ def fold(network: NeoNeXt, image_size: int, gelu: str = "exact", dtype=float32, 
             5e-4).
         dtype: of weights and arithmetic, float32 or float16.
         backend: as for `NeoCell`: "dense" is the portable graph that can be exported; "auto" is the compiled operators
-            of a CPU that has them, for the exact GELU in float32, and else the portable graph.
+            where all of them are, for the exact GELU in float32, and else the portable graph.
 
     Raises:
         UserError: no classifier, an image size that the network cannot take, an unknown gelu, compiled operators that
             are insisted on and not there.
     """
     check_input_size(image_size, image_size, len(network.spec.dims))
-    if (gelu, dtype) == ("exact", float32) and fused_or_reason(backend)[0] == "CPU":
+    if (gelu, dtype) == ("exact", float32) and compiled("residual_mlp", backend):
         return CompiledNeoNeXt(fold_weights(network)).set_train(False)
     return FoldedNeoNeXt(fold_weights(network), image_size, gelu_cell(gelu, dtype), dtype).set_train(False)
 
@@ -189,19 +190,9 @@ class _Head(nn.Cell):
 
 def _matrices(cell: FoldedCell, h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
     """A (C, H', H) and B (C, W, W') of all channels."""
-    left, right = [], []
-    for group, a, b in zip(cell.groups, cell.left, cell.right):
-        h_out, w_out = group.output_size(h, w)
-        left += [_block_diagonal(a[i:j], h_out, h, s) for i, j, s in group.left_runs()]
-        right += [_block_diagonal(b[i:j], w, w_out, s) for i, j, s in group.right_runs()]
-    return np.concatenate(left), np.concatenate(right)
-
-
-def _block_diagonal(blocks: np.ndarray, rows: int, cols: int, shift: int) -> np.ndarray:
-    """(C, r, q) -> (C, rows, cols): the matrices that `ops.assembly.block_diagonal` describes."""
-    r, q = blocks.shape[1:]
-    i, j = np.arange(rows)[:, None] - shift, np.arange(cols) - shift
-    return np.where(i // r == j // q, blocks[:, i % r, j % q], 0)
+    h_out, w_out = cell.groups[0].output_size(h, w)
+    left = assemble_constants(cell.left, [group.left_runs() for group in cell.groups], h_out, h)
+    return left, assemble_constants(cell.right, [group.right_runs() for group in cell.groups], w, w_out)
 
 
 def _constant(value: np.ndarray, name: str, dtype) -> Parameter:

@@ -20,8 +20,10 @@ def gradient_splits(n: int, c: int) -> int:
     return 1 if c >= _MOST_CORES else min(n, _MOST_CORES // c)
 
 
-def prefers_kron(n: int, c: int, h: int, w: int, h_out: int, w_out: int) -> bool:
-    """Whether the Kronecker operator is the faster forward."""
+def prefers_kron(shape: tuple[int, int, int, int], out: tuple[int, int]) -> bool:
+    """Whether the Kronecker operator is the faster forward of (N, C, H, W) to planes of out = (H', W')."""
+    n, c, h, w = shape
+    h_out, w_out = out
     small = h * w <= _KRON_DEPTH and h_out * w_out <= _KRON_DEPTH
     return small and n >= _KRON_IMAGES and c * h * w <= _MOST_STRIDE
 

@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 
 from neonext_ms.errors import UserError
-from neonext_ms.ops.backend import Unavailable
 from neonext_ms.ops.cpu.cache import find_kept, find_or_build
+from neonext_ms.ops.fallback import Unavailable
 
 log = logging.getLogger(__name__)
 

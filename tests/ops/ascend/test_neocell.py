@@ -17,10 +17,12 @@ from neonext_ms.errors import UserError
 from neonext_ms.evaluation.step import soft_cross_entropy
 from neonext_ms.models.layers import Block
 from neonext_ms.models.neonext import NeoNeXt, NeoNeXtSpec
-from neonext_ms.ops import Group, NeoCell, backend, parse_spec, reference
-from neonext_ms.ops.ascend.neocell import INSTALLED, OPERATORS, AscendNeoCell, ascend_package
+from neonext_ms.ops import Group, NeoCell, fallback, parse_spec, reference
+from neonext_ms.ops.ascend.neocell import INSTALLED, AscendNeoCell
+from neonext_ms.ops.ascend.package import OPERATORS, ascend_package
 from neonext_ms.ops.ascend.tiling import gradient_splits, prefers_kron, shape_refusal
-from neonext_ms.ops.backend import Unavailable
+from neonext_ms.ops.fallback import Unavailable
+from tests.support.gradients import ForwardAndGradients
 
 LIMITS = {ms.float16: 2.0**-10, ms.bfloat16: 2.0**-7}  # of |A||X||B|, element by element
 CASES = {  # groups, N, H, W
@@ -35,17 +37,10 @@ CASES = {  # groups, N, H, W
 }
 
 
-@pytest.fixture(params=[ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph", "pynative"])
-def mode(request):
-    ms.set_context(mode=request.param)
-    yield request.param
-    ms.set_context(mode=ms.GRAPH_MODE)
-
-
 @pytest.fixture
 def warnings(caplog, monkeypatch):
     """The warnings of a test, as in a process that has given none yet."""
-    monkeypatch.setattr(backend, "_given", set())
+    monkeypatch.setattr(fallback, "_given", set())
     with caplog.at_level(logging.WARNING):
         yield caplog
 
@@ -56,19 +51,6 @@ def on_emulator(network, library):
         if isinstance(cell, NeoCell):
             cell.fused = AscendNeoCell(cell.groups, cell.bias is not None, f"{library}:")
     return network
-
-
-class ForwardAndGradients(nn.Cell):
-    """(y, (dx,), parameter gradients) of a cell for a given dy."""
-
-    def __init__(self, cell):
-        super().__init__()
-        self.cell = cell
-        self.weights = ms.ParameterTuple(cell.trainable_params())
-        self.grad = ops.GradOperation(get_all=True, get_by_list=True, sens_param=True)
-
-    def construct(self, x, dy):
-        return self.cell(x), self.grad(self.cell, self.weights)(x, dy)
 
 
 def values(rng, shape, dtype):
@@ -93,7 +75,7 @@ def check(library, groups, n, h, w, dtype):
 
     truth = expected(x, left, right, dy)
     scale = expected(abs(x), [abs(v) for v in left], [abs(v) for v in right], abs(dy))
-    y, ((dx,), gradients) = ForwardAndGradients(cell)(Tensor(x).astype(dtype), Tensor(dy).astype(dtype))
+    y, dx, gradients = ForwardAndGradients(cell)(Tensor(x).astype(dtype), Tensor(dy).astype(dtype))
     assert y.dtype == dx.dtype == dtype and all(g.dtype == ms.float32 for g in gradients)
     for value, exact, size in zip([y, dx, *gradients], truth, scale, strict=True):
         value = value.astype(ms.float32).asnumpy().astype(np.float64)
@@ -129,7 +111,7 @@ def test_bias(emulator_library):
     without = cell(x).asnumpy()
     bias = rng.integers(-4, 5, 24).astype(np.float32)
     cell.bias.set_data(Tensor(bias))
-    y, (_, gradients) = ForwardAndGradients(cell)(x, dy)
+    y, _, gradients = ForwardAndGradients(cell)(x, dy)
     np.testing.assert_array_equal(y.asnumpy(), without + bias.reshape(1, 24, 1, 1).astype(np.float16))
     np.testing.assert_array_equal(gradients[-1].asnumpy(), dy.asnumpy().astype(np.float64).sum((0, 2, 3)))
 
@@ -211,7 +193,7 @@ def test_tiling_is_that_of_the_header(emulator):
         assert gradient_splits(n, c) == emulator.library.neo_cell_grad_splits(n, c)
         for h, w, h_out, w_out in itertools.product([2, 4, 7, 8, 9], [2, 7, 8], [2, 8, 9], [2, 7, 8]):
             shape = (n, c, h, w, h_out, w_out)
-            assert prefers_kron(*shape) == emulator.prefers_kron(shape), shape
+            assert prefers_kron(shape[:4], shape[4:]) == emulator.prefers_kron(shape), shape
 
 
 def install(folder, family, names=OPERATORS):
@@ -252,10 +234,15 @@ def test_incomplete_packages_are_refused(tmp_path):
 
 
 @pytest.fixture
-def npu(monkeypatch):
-    """MindSpore's answers on a machine with an NPU."""
+def ascend(monkeypatch):
+    """MindSpore set to Ascend, on this machine without NPUs."""
     context = ms.get_context
     monkeypatch.setattr(ms, "get_context", lambda key: "Ascend" if key == "device_target" else context(key))
+
+
+@pytest.fixture
+def npu(ascend, monkeypatch):
+    """MindSpore's answers on a machine with an NPU."""
     monkeypatch.setattr(ms.hal, "get_device_name", lambda *_: "Ascend910B2")
     monkeypatch.delenv("ASCEND_CUSTOM_OPP_PATH", raising=False)
     monkeypatch.delenv("ASCEND_OPP_PATH", raising=False)
@@ -270,15 +257,24 @@ def test_npu_without_package(npu, warnings):
         NeoCell(parse_spec("7", 24), backend="fused")
 
 
+def test_no_npu_is_counted(ascend, warnings):
+    """MindSpore raises where it is asked for the chip's name."""
+    assert NeoCell(parse_spec("7", 24)).backend == "dense"
+    (record,) = warnings.records
+    assert "MindSpore finds no NPU" in record.message and "\n" not in record.message
+    with pytest.raises(UserError, match="'fused' is not available: MindSpore finds no NPU"):
+        NeoCell(parse_spec("7", 24), backend="fused")
+
+
 def test_npu_with_package(npu, warnings, monkeypatch, tmp_path):
     """The operators are those installed; GELU and the products on rows stay with the CPU."""
     monkeypatch.setenv("ASCEND_CUSTOM_OPP_PATH", str(install(tmp_path, "ascend910b")))
-    block = Block(parse_spec("7", 24), False, 0.0, "auto", "neo", np.random.default_rng(0))
+    block = Block(parse_spec("7", 24), np.random.default_rng(0))
     assert isinstance(block.neocell.fused, AscendNeoCell) and not warnings.records
     product = block.neocell.fused.product
     names = [operator.func for operator in (product.two_stage, product.kron, product.gradient)]
     assert names == [f"{INSTALLED}{name}" for name in OPERATORS]
-    assert block.fused_mlp is None
+    assert block.mlp.fused is None
     backend = environment()["NeoCell backend"]
     assert backend == f"fused (AscendC operators for float16 and bfloat16: {tmp_path})"
 

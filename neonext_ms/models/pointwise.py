@@ -1,0 +1,84 @@
+"""Layers that treat every pixel alike: one matrix product, and the two of a block with the activation between them."""
+
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from neonext_ms.ops.backend import compiled
+from neonext_ms.ops.matmul import matmul
+
+
+class PointwiseProduct(nn.Cell):
+    """W @ X[n] for every image n, (out, in) and (N, in, L) to (N, out, L), with a gradient that needs no (N, out, in).
+
+    The derived gradient of W is that large product summed over N, which in the late stages is many times the size of
+    X. One product of the (out, N*L) and (in, N*L) views sums in the same pass.
+    """
+
+    def construct(self, weight, x):
+        return matmul(ops.expand_dims(weight, 0), x)
+
+    def bprop(self, weight, x, out, dout):
+        dx = matmul(ops.expand_dims(ops.transpose(weight, (1, 0)), 0), dout)
+        rows_out = ops.reshape(ops.transpose(dout, (1, 0, 2)), (weight.shape[0], -1))
+        rows_in = ops.reshape(ops.transpose(x, (1, 0, 2)), (weight.shape[1], -1))
+        return ops.MatMul(transpose_b=True)(rows_out, rows_in), dx
+
+
+class Pointwise(nn.Cell):
+    """A 1 x 1 convolution as one matrix product, W @ X on the (C, H*W) view; no transpose, no im2col.
+
+    Weight (out_channels, in_channels) and bias (out_channels,) start uniform in +-1/sqrt(in_channels). The backend is
+    that of NeoCell: compiled where it can be, or MindSpore's own operators ("dense").
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, has_bias: bool, rng: np.random.Generator, backend="auto"):
+        super().__init__()
+        self.out_channels = out_channels
+        bound = in_channels**-0.5
+        weight = rng.uniform(-bound, bound, (out_channels, in_channels)).astype(np.float32)
+        self.weight = Parameter(Tensor(weight), name="weight")
+        bias = rng.uniform(-bound, bound, out_channels).astype(np.float32)
+        self.bias = Parameter(Tensor(bias), name="bias") if has_bias else None
+        self.product = PointwiseProduct()
+        fused = compiled("pointwise", backend)
+        self.fused = fused() if fused else None
+
+    def construct(self, x):
+        if self.fused is not None and self.fused.serves(x):
+            return self.fused(x, *self.parameters_as(x))
+        c, h, w = x.shape[1:]
+        y = self.product(self.weight.astype(x.dtype), ops.reshape(x, (-1, c, h * w)))
+        if self.bias is not None:
+            y = y + ops.reshape(self.bias.astype(x.dtype), (1, -1, 1))
+        return ops.reshape(y, (-1, self.out_channels, h, w))
+
+    def parameters_as(self, x):
+        """Weight and bias in x's type; without a bias, zeros."""
+        bias = ops.zeros(self.out_channels, x.dtype) if self.bias is None else self.bias.astype(x.dtype)
+        return self.weight.astype(x.dtype), bias
+
+
+class MLP(nn.Cell):
+    """fc2(gelu(fc1(x))) at every pixel, as one compiled operator where there is one; GELU has the exact error function.
+
+    Args:
+        dim: channels of input and output.
+        hidden: channels between.
+        has_bias: biases in fc1 and fc2.
+        rng: draws the initial weights.
+        backend: as for Pointwise.
+    """
+
+    def __init__(self, dim: int, hidden: int, has_bias: bool, rng: np.random.Generator, backend="auto"):
+        super().__init__()
+        fused = compiled("mlp", backend)
+        self.fused = fused() if fused else None
+        # Without compiled operators of their own: what the one for both does not serve, they would not.
+        self.fc1 = Pointwise(dim, hidden, has_bias, rng, backend="dense")
+        self.act = nn.GELU(approximate=False)
+        self.fc2 = Pointwise(hidden, dim, has_bias, rng, backend="dense")
+
+    def construct(self, x):
+        if self.fused is not None and self.fused.serves(x):
+            return self.fused(x, *self.fc1.parameters_as(x), *self.fc2.parameters_as(x))
+        return self.fc2(self.act(self.fc1(x)))

@@ -110,8 +110,6 @@ class NeoNeXt(nn.Cell):
         self.spec = spec
         self.num_classes = num_classes
         self.drop_path_rate = drop_path_rate
-        blocks = sum(spec.depths)
-        self.drop_path_rates = tuple(drop_path_rate * i / max(blocks - 1, 1) for i in range(blocks))
         self.features_only = features_only
         rng = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
         self.stem = Stem(spec.in_channels, spec.dims[0], backend, rng)
@@ -125,6 +123,9 @@ class NeoNeXt(nn.Cell):
         self.downsamples = nn.CellList(downsamples)
         self.stages = nn.CellList(stages)
         self.head = None if features_only else Head(spec.dims[-1], num_classes, rng)
+        # A new Cell is in evaluation but has the phase of training: a graph compiled before set_train(True) would serve
+        # after it as well (MindSpore 2.10).
+        self.set_train(False)
 
     @property
     def feature_info(self) -> list[dict]:

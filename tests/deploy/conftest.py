@@ -8,11 +8,12 @@ from neonext_ms import create_model
 from neonext_ms.checkpoint.store import save_weights
 from neonext_ms.data import Preprocess, open_source
 from neonext_ms.deploy import export_model
+from tests.support.tiny import TINY
 
 MODEL = {
     "name": "neonext_pico",
     "num_classes": 10,
-    "overrides": {"depths": [1, 1], "dims": [8, 16], "kernels": ["4+7", "7"], "shifts": [1, 0], "layer_scale": 0.5},
+    "overrides": {**TINY, "layer_scale": 0.5},
 }
 PREPROCESS = {
     "image_size": 32,

@@ -21,8 +21,7 @@ from neonext_ms.examples.segmentation import (
     mean_iou,
     train,
 )
-
-OVERRIDES = {"depths": [1, 1], "dims": [8, 16], "kernels": ["4+7", "7"], "shifts": [1, 0]}
+from tests.support.tiny import TINY
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +30,12 @@ def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "x.ckpt"
     preprocess = Preprocess(32, (0.3,) * 3, (0.35,) * 3).to_dict()
     meta = {
-        "model": {"name": "neonext_pico", "num_classes": 10, "overrides": OVERRIDES},
+        "model": {"name": "neonext_pico", "num_classes": 10, "overrides": TINY},
         "preprocess": preprocess,
         "class_names": [str(i) for i in range(10)],
         "dataset": None,
     }
-    save_weights(path, create_model("neonext_pico", 10, seed=5, **OVERRIDES), meta)
+    save_weights(path, create_model("neonext_pico", 10, seed=5, **TINY), meta)
     return path
 
 

@@ -10,8 +10,8 @@ from mindspore import Tensor, nn, ops
 from neonext_ms import create_model, list_models
 from neonext_ms.errors import UserError
 from neonext_ms.models.neonext import NeoNeXt, NeoNeXtSpec
-from neonext_ms.training.drop_path import drop_path_masks, drop_path_rates
 from tests.support.paths import FIXTURES
+from tests.support.tiny import TINY
 
 FIXTURE = np.load(FIXTURES / "neonext_tiny_official.npz")
 PARAMETERS = {  # trainable parameters; those given in millions are rounded
@@ -192,21 +192,6 @@ def test_registry_has_both_variants_of_every_size():
     assert set(list_models()) == {f"neonext_{s}{v}" for s in sizes for v in ("", "_v2")} | {"neonext_pico"}
 
 
-def test_drop_path_masks_are_a_function_of_seed_step_and_position():
-    rates = drop_path_rates(0.4, 5)
-    np.testing.assert_allclose(rates, [0, 0.1, 0.2, 0.3, 0.4])
-    whole = drop_path_masks(rates, np.arange(64), seed=3, step=7)
-    assert whole.shape == (5, 64) and whole.dtype == np.float32
-    halves = [drop_path_masks(rates, np.arange(i, i + 32), seed=3, step=7) for i in (0, 32)]
-    np.testing.assert_array_equal(whole, np.concatenate(halves, 1))
-    assert not np.array_equal(whole, drop_path_masks(rates, np.arange(64), seed=3, step=8))
-    assert not np.array_equal(whole, drop_path_masks(rates, np.arange(64), seed=4, step=7))
-    many = drop_path_masks(rates, np.arange(40000), seed=0, step=0)
-    np.testing.assert_allclose((many == 0).mean(1), rates, atol=0.01)
-    np.testing.assert_allclose(many.mean(1), 1, atol=0.02)
-    assert drop_path_rates(0.3, 1) == (0.0,)
-
-
 def test_a_dropped_branch_leaves_its_image_as_it_was():
     network = create_model("neonext_pico", 10, seed=0).set_train(False)
     rng = np.random.default_rng(0)
@@ -219,6 +204,24 @@ def test_a_dropped_branch_leaves_its_image_as_it_was():
         if cell[0].endswith("fc2"):
             cell[1].weight.set_data(Tensor(np.zeros(cell[1].weight.shape, np.float32)))
     np.testing.assert_allclose(dropped[1], network(Tensor(x)).asnumpy()[1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("call", ["network", "forward_features"])
+def test_a_rate_without_masks_is_told_once(call, mode, caplog):
+    rate = {"graph": 0.125, "pynative": 0.25}[mode] + (call == "network") / 16  # told once for each
+    network = create_model("neonext_pico", 10, seed=0, drop_path_rate=rate, **TINY)
+    x, masks = Tensor(np.ones((2, 3, 32, 32), np.float32)), Tensor(np.ones((2, 2), np.float32))
+    run = network if call == "network" else network.forward_features
+    run(x)
+    network.set_train(True)
+    run(x, masks)
+    assert not caplog.records, "neither in evaluation nor with masks"
+    run(x)
+    run(x)
+    (record,) = caplog.records
+    assert f"drop_path_rate={rate:g} drops nothing" in record.message and "drop_path_masks" in record.message
+    create_model("neonext_pico", 10, seed=0, **TINY).set_train(True)(x)
+    assert len(caplog.records) == 1, "nothing to tell of a rate of 0"
 
 
 def test_half_precision_network_runs_in_float16():

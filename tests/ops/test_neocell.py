@@ -30,17 +30,21 @@ def set_blocks(cell, left, right):
         parameter.set_data(Tensor(np.asarray(value, np.float32)))
 
 
-def expected(x, left, right, groups, bias, dy, dtype):
-    """Of y, dx, dleft..., dright..., dbias: the naive form in dtype, float64, and float64 of absolute values."""
+def expected(x, blocks, groups, dy, dtype):
+    """Of y, dx, dleft..., dright..., dbias: the naive form in dtype, float64, and float64 of absolute values.
 
-    def all_of(dtype, x, left, right, bias, dy):
+    blocks: left, right and bias.
+    """
+
+    def all_of(x, blocks, dy, dtype):
+        left, right, bias = blocks
         dx, dleft, dright, dbias = reference.neocell_gradients(x, left, right, groups, dy, dtype)
         return [reference.neocell(x, left, right, groups, bias, dtype), dx, *dleft, *dright, dbias]
 
-    bias = np.zeros(x.shape[1]) if bias is None else bias
-    sizes = np.abs(x), [np.abs(v) for v in left], [np.abs(v) for v in right], np.abs(bias), np.abs(dy)
-    exact, naive = (all_of(precision, x, left, right, bias, dy) for precision in (np.float64, dtype))
-    return list(zip(naive, exact, all_of(np.float64, *sizes), strict=True))
+    left, right, bias = blocks
+    sizes = [np.abs(v) for v in left], [np.abs(v) for v in right], np.abs(bias)
+    naive, exact = (all_of(x, blocks, dy, precision) for precision in (dtype, np.float64))
+    return list(zip(naive, exact, all_of(np.abs(x), sizes, np.abs(dy), np.float64), strict=True))
 
 
 @functools.cache
@@ -51,7 +55,7 @@ def official(case):
     left, right, theirs_left, theirs_right = (
         [data[f"{name}.{i}"] for i in range(len(groups))] for name in ("weight_a", "weight_b", "grad_a", "grad_b")
     )
-    measures = expected(data["x"], left, right, groups, None, data["dy"], np.float32)
+    measures = expected(data["x"], (left, right, np.zeros(data["x"].shape[1])), groups, data["dy"], np.float32)
     return groups, left, right, data, [data["y"], data["dx"], *theirs_left, *theirs_right], measures[:-1]
 
 
@@ -93,17 +97,18 @@ def cases(draw):
     return groups, draw(st.booleans()), draw(st.integers(1, 3)), h, w
 
 
-def check_against_reference(groups, has_bias, n, h, w, backend, dtype=np.float32):
+def check_against_reference(case, backend, dtype=np.float32):
     """Forward and every gradient of a randomly initialised cell."""
+    groups, has_bias, n, h, w = case
     rng = np.random.default_rng([n, h, w])
     cell = NeoCell(groups, has_bias=has_bias, backend=backend, seed=rng)
     if has_bias:
         cell.bias.set_data(Tensor(rng.standard_normal(cell.channels).astype(np.float32)))
     x = rng.standard_normal((n, cell.channels, h, w)).astype(dtype)
     left, right = [p.asnumpy() for p in cell.left], [p.asnumpy() for p in cell.right]
-    bias = cell.bias.asnumpy() if has_bias else None
+    bias = cell.bias.asnumpy() if has_bias else np.zeros(cell.channels)
     dy = rng.standard_normal((n, cell.channels, *output_size(groups, h, w))).astype(dtype)
-    measures = expected(x, left, right, groups, bias, dy, dtype)
+    measures = expected(x, (left, right, bias), groups, dy, dtype)
     actual = results(cell, x, dy)
     assert actual[0].dtype == actual[1].dtype == dtype
     for value, measure in zip(actual, measures if has_bias else measures[:-1], strict=True):
@@ -118,7 +123,7 @@ def test_any_cell_equals_the_reference(backend, case):
     # run with the queues.
     ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=True)
     try:
-        check_against_reference(*case, backend)
+        check_against_reference(case, backend)
     finally:
         ms.set_context(pynative_synchronize=False)
 
@@ -138,12 +143,12 @@ ODD = [
 @pytest.mark.parametrize("case", ODD, ids=range(len(ODD)))
 def test_odd_sizes_in_graph_mode(case, backend):
     ms.set_context(mode=ms.GRAPH_MODE)
-    check_against_reference(*case, backend)
+    check_against_reference(case, backend)
 
 
 @pytest.mark.parametrize("backend", ["dense", "patchwise", "fused"])
 def test_float16_input_gives_float16(backend, mode):
-    check_against_reference(parse_spec("4+7", 22, 1), True, 2, 14, 17, backend, np.float16)
+    check_against_reference((parse_spec("4+7", 22, 1), True, 2, 14, 17), backend, np.float16)
 
 
 @pytest.mark.parametrize("backend", ["dense", "patchwise", "fused"])

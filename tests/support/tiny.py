@@ -1,4 +1,4 @@
-"""A run that takes seconds: two blocks on the built-in digits."""
+"""A network of two blocks, and a run of it on the built-in digits that takes seconds."""
 
 import json
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from pathlib import Path
 
 from neonext_ms.training.config import TrainConfig
 
+# What it overrides of neonext_pico.
+TINY = {"depths": [1, 1], "dims": [8, 16], "kernels": ["4+7", "7"], "shifts": [1, 0]}
 SHORT = {"epochs": 2, "batch_size": 128, "eval_batch_size": 60, "random_crop": "pad", "mixup": 0.5}
 SHORT |= {"drop_path_rate": 0.2, "num_workers": 0, "log_interval": 4}
 # For any number of ranks: SGD, as AdamW's first steps divide a gradient by its own size, rounding errors included.
@@ -20,7 +22,7 @@ class TinyConfig(TrainConfig):
 
     @property
     def model_overrides(self) -> dict:
-        return {"depths": [1, 1], "dims": [8, 16], "kernels": ["4+7", "7"], "shifts": [1, 0]}
+        return TINY
 
 
 TIMES = ("time", "images_per_second", "data_wait", "seconds")

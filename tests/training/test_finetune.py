@@ -13,13 +13,13 @@ from neonext_ms.training.assemble import make_steps
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.drop_path import drop_path_rates
 from neonext_ms.training.finetune import freeze_stages, load_pretrained
+from tests.support.tiny import TINY
 
-SMALL = {"depths": (1, 1), "dims": (8, 16), "kernels": ("4+7", "7"), "shifts": (1, 0)}
 RNG = np.random.default_rng(0)
 
 
 def small_network(classes=4, seed=1, **overrides):
-    return create_model("neonext_pico", classes, seed=seed, **{**SMALL, **overrides})
+    return create_model("neonext_pico", classes, seed=seed, **{**TINY, **overrides})
 
 
 def values_of(network):

@@ -18,11 +18,11 @@ from neonext_ms.training.optim.layer_decay import layer_lr_scales
 from neonext_ms.training.optim.loss_scale import LossScale
 from neonext_ms.training.optim.sgd import SGD
 from neonext_ms.training.step import Gradient, StepMetrics, TrainStep
+from tests.support.tiny import TINY
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((8, 3, 32, 32)).astype(np.float32)
 TARGETS = RNG.dirichlet(np.ones(4), 8).astype(np.float32)
-SMALL = {"depths": (1, 1), "dims": (8, 16), "kernels": ("4+7", "7"), "shifts": (1, 0)}
 ONE = Ranks(0, 1, "CPU")
 
 
@@ -32,7 +32,7 @@ def _graph_mode():
 
 
 def small_network(**overrides):
-    return create_model("neonext_pico", 4, seed=1, **{**SMALL, **overrides})
+    return create_model("neonext_pico", 4, seed=1, **{**TINY, **overrides})
 
 
 def vectors(optimizer, gradients):

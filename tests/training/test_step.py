@@ -13,6 +13,7 @@ from neonext_ms.training.optim.adamw import AdamW
 from neonext_ms.training.optim.sgd import SGD
 from neonext_ms.training.run.saver import copy_of
 from neonext_ms.training.step import Gradient, StepMetrics, TrainStep
+from tests.support.tiny import TINY
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((12, 3, 32, 32)).astype(np.float32)
@@ -26,7 +27,7 @@ def _graph_mode():
 
 
 def small_network(frozen_statistics=True):
-    network = create_model("neonext_pico", 4, seed=1, depths=(1, 1), dims=(8, 16), kernels=("4+7", "7"), shifts=(1, 0))
+    network = create_model("neonext_pico", 4, seed=1, **TINY)
     if frozen_statistics:
         for _, cell in network.cells_and_names():
             if isinstance(cell, nn.BatchNorm2d):

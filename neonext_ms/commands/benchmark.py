@@ -118,8 +118,7 @@ def compute(
         output: PNG file to draw.
         readme: Markdown file whose text between the marks named after the subject is replaced by the table.
     """
-    parts = ("operator", "block", "network", "step")
-    return _compute("compute", parts, output, readme, _settings(**locals()))
+    return _compute("compute", ("operator", "block", "network", "step"), output, readme, _settings(**locals()))
 
 
 def layers(

@@ -116,7 +116,10 @@ def test_command_prints_json(capsys):
         (["everything"], "no subject 'everything': use one of operator, block, "),
         (["step", "--against", "jax"], "--against: expected one of 'dense', 'torch', got jax;"),
         (["block", "--against", "depthwise"], "expected one of 'dense', 'torch', got depthwise;"),
-        (["step", "--rounds", "1"], "2 rounds, got 1"),
+        *(
+            ([subject, "--rounds", "1"], "at least 2 rounds, got 1")
+            for subject in ("step", "compute", "layers", "data")
+        ),
         (["block", "--authors", "x"], "neonext benchmark block has no option --authors: its options are --against, "),
         (["layers", "--output", "x.png"], "neonext benchmark layers has no option --output: its options are "),
         (["operator", "--model_batch_size", "2"], "has no option --model_batch_size: did you mean --batch_size?"),

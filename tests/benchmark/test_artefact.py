@@ -37,7 +37,8 @@ def test_what_fails_when_it_runs_is_named(exported_onnx, tmp_path):
     """Here by a card that promises images of another size."""
     path, card = exported_onnx
     (tmp_path / path.name).write_bytes(path.read_bytes())
-    card = {**card, "preprocess": {**card["preprocess"], "image_size": 64}}
+    preprocess, given = {**card["preprocess"], "image_size": 64}, {**card["input"], "shape": [None, 3, 64, 64]}
+    card = {**card, "preprocess": preprocess, "input": given}
     (tmp_path / f"{path.name}.json").write_text(json.dumps(card))
     with pytest.raises(UserError, match=r"cannot run .*any.onnx \(onnxruntime\): .*dimension") as error:
         benchmark_artefacts([tmp_path / path.name], [1], 2)

@@ -112,17 +112,3 @@ def world_size(environment: Mapping[str, str]) -> int:
                 raise UserError(f"{name} must be the number of ranks of the job, at least 1, got {text!r}: unset it")
             return int(text)
     return 1
-
-
-def average_batch_statistics(network, ranks: Ranks):
-    """Replace BatchNorm's running statistics, which each rank gathers from its own images, by their mean."""
-    if ranks.world == 1:
-        return
-    from mindspore import Tensor
-
-    statistics = [p for p in network.get_parameters() if p.name.endswith(("moving_mean", "moving_variance"))]
-    flat = ranks.total(np.concatenate([p.asnumpy().ravel() for p in statistics])) / np.float32(ranks.world)
-    offset = 0
-    for parameter in statistics:
-        parameter.set_data(Tensor(flat[offset : offset + parameter.size].reshape(parameter.shape)))
-        offset += parameter.size

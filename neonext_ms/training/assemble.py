@@ -1,21 +1,117 @@
-"""The steps of a run, as its configuration describes them."""
+"""The parts of a run, as its configuration describes them, made so that every mistake shows before the first step."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import mindspore as ms
 from mindspore import nn
 
+from neonext_ms.checkpoint.card import DatasetName, Model, ModelCard
+from neonext_ms.data import Preprocess, Source
 from neonext_ms.errors import UserError
+from neonext_ms.evaluation.loader import eval_loader
 from neonext_ms.evaluation.step import EvalStep
-from neonext_ms.models.layers import BatchNorm
+from neonext_ms.models import create_model
+from neonext_ms.models.layers import BatchNorm, check_input_size
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.apply_gradients import Clip, Update
 from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.drop_path import drop_path_masks, drop_path_rates
+from neonext_ms.training.finetune import freeze_stages, load_pretrained
+from neonext_ms.training.inputs import describe_data, preprocess, train_loader
+from neonext_ms.training.job import Job
 from neonext_ms.training.optim.adamw import AdamW
 from neonext_ms.training.optim.ema import EMA
 from neonext_ms.training.optim.layer_decay import layer_lr_scales
 from neonext_ms.training.optim.loss_scale import LossScale
 from neonext_ms.training.optim.optimizer import Optimizer
+from neonext_ms.training.optim.schedule import learning_rate
 from neonext_ms.training.optim.sgd import SGD
+from neonext_ms.training.run.resume import find_resume, same_run
 from neonext_ms.training.step import Gradient, TrainStep
+
+
+def assemble(config: TrainConfig, sources: tuple[Source, Source], ranks: Ranks):
+    """Put a run together.
+
+    Args:
+        config: as given.
+        sources: training and validation split.
+        ranks: of the job.
+
+    Returns:
+        (Job, folder of the run that goes on or None, checkpoint that it goes on from or None); see `find_resume`.
+
+    Raises:
+        UserError: the configuration, the data or the machine do not allow the run.
+    """
+    train_source, val_source = sources
+    data = describe_data(train_source, val_source)
+    run, checkpoint = find_resume(config)
+    if checkpoint:
+        config = same_run(config, ranks.world, checkpoint, data)
+    check_device(config, ranks.device)
+    loader, transform = train_loader(config, train_source, ranks), preprocess(config, train_source)
+    evaluated = (config.eval_batch_size, config.num_workers, ranks, config.max_bad_share)
+    network, pretrained = _network(config, train_source.class_names, begins=checkpoint is None)
+    train_step, eval_step = make_steps(config, network, ranks)
+    job = Job(
+        config=config,
+        ranks=ranks,
+        loader=loader,
+        val_loader=eval_loader(val_source, transform, *evaluated),
+        network=network,
+        train_step=train_step,
+        eval_step=eval_step,
+        card=_card(config, transform, train_source.class_names),
+        data=data,
+        pretrained=pretrained,
+        masks=_masks(config, network.spec.depths),
+        rate=_schedule(config, len(loader), ranks.world),
+    )
+    if checkpoint:
+        job.restore(checkpoint)
+    else:
+        job.check_ranks(0, "at the start")
+    return job, run, checkpoint
+
+
+def _card(config: TrainConfig, transform: Preprocess, class_names: list[str]) -> ModelCard:
+    model = Model(config.model, len(class_names), config.model_overrides)
+    # As it is found from any folder: evaluations and exports take their images from it.
+    data_dir = config.data_dir and str(Path(config.data_dir).expanduser().resolve())
+    return ModelCard(model, transform, tuple(class_names), DatasetName(config.dataset, data_dir))
+
+
+def _network(config: TrainConfig, class_names: list[str], begins: bool):
+    """(network, what its weights begin with or None)."""
+    own = {"backend": config.backend, "init": config.neocell_init}
+    network = create_model(config.model, len(class_names), seed=config.seed, **own, **config.model_overrides)
+    check_input_size(config.image_size, config.image_size, len(network.spec.dims))
+    said = None
+    if config.pretrained and begins:
+        said = load_pretrained(network, Path(config.pretrained), class_names)
+    freeze_stages(network, config.freeze_stages)
+    return network, said
+
+
+def _masks(config: TrainConfig, depths: tuple[int, ...]):
+    if not config.drop_path_rate:
+        return None
+    rates = drop_path_rates(config.drop_path_rate, sum(depths), sum(depths[: config.freeze_stages]))
+    return partial(drop_path_masks, rates, seed=config.seed)
+
+
+def _schedule(config: TrainConfig, steps_an_epoch: int, world: int) -> Callable[[int], float]:
+    warmup = round(config.warmup_epochs * steps_an_epoch)
+    return partial(
+        learning_rate,
+        total_steps=config.epochs * steps_an_epoch,
+        warmup_steps=warmup,
+        lr=config.peak_lr(world),
+        min_lr=config.min_lr,
+    )
 
 
 def check_device(config: TrainConfig, device: str):

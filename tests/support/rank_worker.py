@@ -14,7 +14,7 @@ from neonext_ms.errors import UserError
 from neonext_ms.evaluation.evaluate import evaluate
 from neonext_ms.evaluation.loader import eval_loader
 from neonext_ms.evaluation.step import EvalStep
-from neonext_ms.runtime.ranks import average_batch_statistics, join_ranks
+from neonext_ms.runtime.ranks import join_ranks
 from neonext_ms.training.apply_gradients import Clip, Update
 from neonext_ms.training.consistency import check_same, digest_of_arrays, digest_of_text
 from neonext_ms.training.drop_path import drop_path_masks, drop_path_rates
@@ -22,6 +22,7 @@ from neonext_ms.training.inputs import open_sources, preprocess, train_loader
 from neonext_ms.training.optim.ema import EMA
 from neonext_ms.training.optim.sgd import SGD
 from neonext_ms.training.run.saver import copy_of
+from neonext_ms.training.statistics import OfRanks
 from neonext_ms.training.step import Gradient, StepMetrics, TrainStep
 from tests.support.tiny import TinyConfig
 
@@ -72,11 +73,11 @@ def main(batch_size: int, steps: int, output: str):
     state[name][:] = ranks.rank
     ema.load_state(state)
     mean.set_data(Tensor(np.full(8, ranks.rank, np.float32)))
-    average_batch_statistics(network, ranks)
-    ema.average_statistics(ranks)
-    check_same_weights(ema, ranks)
+    with OfRanks(network, ema, ranks).averaged():
+        check_same_weights(network, ranks)
+        averaged = [mean.asnumpy().copy(), ema.state()[name].copy()]
     check_that_a_difference_is_named(ranks)
-    averaged = [mean.asnumpy().copy(), ema.state()[name].copy()]
+    assert (mean.asnumpy() == ranks.rank).all() and (ema.state()[name] == ranks.rank).all()
     mean.set_data(Tensor(np.zeros(8, np.float32)))
     state[name][:] = 0
     ema.load_state(state)

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.optim.flat import Flat
 from neonext_ms.training.statistics import is_statistic
 
@@ -30,8 +29,9 @@ class EMA(nn.Cell):
         self.decay = decay
         parameters = list(network.get_parameters())
         statistics = [p for p in parameters if is_statistic(p)]
-        self.flat = Flat([p for p in parameters if p.requires_grad] + statistics)
-        self.statistics = sum(p.size for p in statistics)  # the last so many of the vector
+        weights = [p for p in parameters if p.requires_grad]
+        self.flat = Flat(weights + statistics)
+        self._first_statistic = sum(p.size for p in weights)
         self.averages = self.flat.vector("ema", np.concatenate([p.asnumpy().ravel() for p in self.flat.parameters]))
         self.updates = Parameter(Tensor(np.float32(0)), name="ema_updates", requires_grad=False)
 
@@ -52,12 +52,14 @@ class EMA(nn.Cell):
         self.flat.load("ema", self.averages, state)
         self.updates.set_data(Tensor(state[self.updates.name]))
 
-    def average_statistics(self, ranks: Ranks):
-        """Replace BatchNorm's running statistics, which each rank gathers from its own images, by their mean."""
-        if ranks.world > 1 and self.statistics:
-            averages = self.averages.asnumpy().copy()
-            averages[-self.statistics :] = ranks.total(averages[-self.statistics :]) / np.float32(ranks.world)
-            self.averages.set_data(Tensor(averages))
+    def statistics(self) -> np.ndarray:
+        """Averages of BatchNorm's running statistics, a vector."""
+        return self.averages.asnumpy()[self._first_statistic :].copy()
+
+    def set_statistics(self, values: np.ndarray):
+        """Replace them."""
+        weights = self.averages.asnumpy()[: self._first_statistic]
+        self.averages.set_data(Tensor(np.concatenate([weights, values])))
 
     @contextmanager
     def in_place(self):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from neonext_ms.checkpoint.store import (
+    Checkpoint,
     delete_checkpoint,
     load_weights,
     nothing,
@@ -22,6 +23,7 @@ from neonext_ms.checkpoint.store import (
 )
 from neonext_ms.errors import UserError
 from neonext_ms.files import write_atomically
+from neonext_ms.training.config import TrainConfig
 
 OWN = ("config.yaml", "metrics.jsonl", "summary.json", "curves.png", "checkpoints")
 # What an interrupted write leaves, see files.write_hidden.
@@ -183,6 +185,27 @@ class RunFolder:
         except OSError as error:
             log.warning("%s cannot be locked (%s): take care that no second run writes it", self.path, error.strerror)
         return lock
+
+
+def open_folder(config: TrainConfig, run: Path | None, checkpoint: Checkpoint | None, state) -> RunFolder:
+    """The folder of a run that begins or goes on, with nothing in it of after its `RunState`.
+
+    Args:
+        config: of the run.
+        run, checkpoint: that it goes on in and from, see `find_resume`.
+        state: where it stands.
+    """
+    if run:
+        folder = RunFolder(run, config.model, config.keep_checkpoint_max, resume=True)
+    else:
+        path = Path(config.output_dir) if config.output_dir else new_run_path(config.model, config.dataset)
+        folder = RunFolder(path, config.model, config.keep_checkpoint_max)
+        if checkpoint:
+            folder.adopt(checkpoint.path.parent.parent)
+    folder.rewind(state.step, state.evaluated == state.step)
+    if not (folder.path / "config.yaml").exists():
+        folder.write("config.yaml", config.to_yaml())
+    return folder
 
 
 def holds_run(path: Path) -> str | None:

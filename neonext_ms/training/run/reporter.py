@@ -37,29 +37,23 @@ class Reporter:
         self.tensorboard = TensorBoard(folder.path / "tensorboard") if folder and config.tensorboard else None
         self._warned = False
 
-    def start(self, ranks, parameters: int, images: tuple[int, int], classes: int, pretrained: str | None):
-        """Before anything is compiled: what will run, and where.
-
-        Args:
-            ranks: of the job.
-            parameters: how many are trained.
-            images: in the training and in the validation split.
-            classes: of the data set.
-            pretrained: what the weights begin with, if not freshly drawn.
-        """
+    def start(self, job):
+        """Before anything of a `Job` is compiled: what will run, and where."""
         if not self.folder:
             return
-        config, world = self.config, ranks.world
+        config, ranks, world = self.config, job.ranks, job.ranks.world
         log.info(
             "%s, %.2f M parameters, on %d %s process%s; MindSpore %s",
-            *(config.model, parameters / 1e6, world, ranks.device, "es" * (world > 1), versions()["mindspore"]),
+            *(config.model, job.parameter_count / 1e6, world, ranks.device, "es" * (world > 1)),
+            versions()["mindspore"],
         )
         log.info(
             "%s: %d training and %d validation images, %d classes, %d x %d pixels",
-            *(config.dataset, *images, classes, config.image_size, config.image_size),
+            *(config.dataset, len(job.loader.source), len(job.val_loader.source), len(job.loader.source.class_names)),
+            *(config.image_size, config.image_size),
         )
-        if pretrained:
-            log.info("%s", pretrained)
+        if job.pretrained:
+            log.info("%s", job.pretrained)
         micro_batches = config.micro_batches(world)
         factors = [world, config.batch_size] + [micro_batches] * (micro_batches > 1)
         log.info(

@@ -4,8 +4,6 @@ import time
 
 import numpy as np
 
-from neonext_ms.checkpoint.network import assign_weights, check_same
-from neonext_ms.checkpoint.store import Checkpoint
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.run.folder import RunFolder
 from neonext_ms.training.run.reporter import Reporter
@@ -47,8 +45,8 @@ class Saver:
         """Whether a checkpoint is being written now."""
         return self._writer.busy
 
-    def save(self, meta: dict, best: tuple[dict[str, np.ndarray], dict] | None = None):
-        """Save a checkpoint; `meta` and `best` as for `RunFolder.save`.
+    def save(self, meta: dict, best: tuple[dict[str, np.ndarray], dict] | None = None, more: dict | None = None):
+        """Save a checkpoint; `meta` and `best` as for `RunFolder.save`, `more` arrays by name are added to the state.
 
         The parameters are copied before this returns, so the next update may change them; a thread does the rest. One
         that could not be written is reported when the next is begun.
@@ -61,7 +59,8 @@ class Saver:
             self.reporter.save_failed(failure, "the next one may succeed")
         copy_into(self._weights, {p.name: p.asnumpy() for p in self.network.get_parameters()})
         copy_into(self._state, self.train_step.state())
-        self._work = lambda pause: self.folder.save(self._weights, self._state, meta, best, pause)
+        state = {**self._state, **(more or {})}
+        self._work = lambda pause: self.folder.save(self._weights, state, meta, best, pause)
         self._writer.start(self._work)
 
     def finish(self) -> str | None:
@@ -86,18 +85,6 @@ class Saver:
     def wait(self):
         """Return when nothing is being written."""
         self._writer.wait()
-
-
-def restore(checkpoint: Checkpoint, network, train_step):
-    """Set all parameters to those of a checkpoint.
-
-    Raises:
-        UserError: they do not fit; it names the first difference.
-    """
-    source = str(checkpoint.path)
-    assign_weights(network, checkpoint.weights, source)
-    check_same(train_step.state(), checkpoint.state, source, "the state of this training")
-    train_step.load_state(checkpoint.state)
 
 
 def copy_of(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -82,6 +82,11 @@ def shown(value) -> str:
     return reprlib.repr(value)
 
 
+def readable(name: str) -> str:
+    """A name of a file from others in a message: as it is, unless it is long or would break the line."""
+    return name if name.isprintable() and len(name) <= 120 else shown(name)
+
+
 def _fits(value, hint) -> bool:
     kind, parts = get_origin(hint) or hint, get_args(hint)
     if kind in (Union, UnionType):

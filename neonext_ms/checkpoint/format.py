@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from neonext_ms.checkpoint.fields import shown
+from neonext_ms.checkpoint.fields import readable
 
 TYPES = {
     **{np.dtype(f"{kind}{8 * size}"): f"{kind.title()}{8 * size}" for kind in ("int", "float") for size in (2, 4, 8)},
@@ -63,7 +63,7 @@ def decode(data: bytes) -> dict[str, np.ndarray]:
         # Before the product: those of a file can be of any number and size.
         sound = len(shape) <= MOST_DIMS and all(isinstance(size, int) and size <= len(data) for size in shape)
         if not sound or len(content) != math.prod(shape) * dtype.itemsize or name in parameters:
-            raise ValueError(f"parameter {shown(name)} is cut short or comes twice")
+            raise ValueError(f"parameter {readable(name)} is cut short or comes twice")
         parameters[name] = np.frombuffer(content, dtype).reshape(shape)
     return parameters
 

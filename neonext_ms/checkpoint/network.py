@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neonext_ms.checkpoint.fields import readable
 from neonext_ms.checkpoint.store import Checkpoint, load_checkpoint
 from neonext_ms.errors import UserError
 
@@ -29,7 +30,7 @@ def check_same(own: dict[str, np.ndarray], arrays: dict[str, np.ndarray], source
         UserError: names the first difference, and how many there are.
     """
     differences = [f"{name} is missing" for name in own if name not in arrays]
-    differences += [f"{name} is not part of {target}" for name in arrays if name not in own]
+    differences += [f"{readable(name)} is not part of {target}" for name in arrays if name not in own]
     for name in (name for name in own if name in arrays):
         value, expected = arrays[name], own[name]
         if value.shape != expected.shape or value.dtype != expected.dtype:

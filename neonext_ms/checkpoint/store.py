@@ -30,6 +30,7 @@ import numpy as np
 
 from neonext_ms import __version__
 from neonext_ms.checkpoint.card import ModelCard
+from neonext_ms.checkpoint.fields import readable
 from neonext_ms.checkpoint.format import decode, encode
 from neonext_ms.checkpoint.manifest import (
     ADVICE,
@@ -260,7 +261,9 @@ def check_finite(weights: dict[str, np.ndarray], source: str):
     """Raises UserError, which names the first tensor with NaN or infinity in it, and how many values that are."""
     for name, value in weights.items():
         if value.dtype.kind == "f" and (bad := value.size - int(np.isfinite(value).sum())):
-            raise UserError(f"{source}: {name} has {bad} of {value.size} values that are not finite numbers: {ADVICE}")
+            raise UserError(
+                f"{source}: {readable(name)} has {bad} of {value.size} values that are not finite numbers: {ADVICE}"
+            )
 
 
 def _read_parameters(file: Path, written: WrittenFile) -> dict[str, np.ndarray]:

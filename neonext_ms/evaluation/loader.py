@@ -10,7 +10,12 @@ MAX_BAD_SHARE = 0.5  # of the images that cannot be read, where nobody gives ano
 def eval_loader(
     source: Source, transform: Preprocess, batch_size: int, num_workers: int, ranks: Ranks, max_bad_share: float = 0.0
 ) -> Loader:
-    """Batches in order, every sample once over all ranks."""
+    """Batches in order, every sample once over all ranks.
+
+    Args:
+        source, transform, batch_size, num_workers, max_bad_share: see `Loader`.
+        ranks: of the job.
+    """
     return Loader(
         source,
         transform,
@@ -33,6 +38,13 @@ def validation_loader(
     num_workers: int = 0,
     max_bad_share: float = MAX_BAD_SHARE,
 ) -> Loader:
-    """Batches of a validation split as a model takes them; dataset, data_dir and errors as in `validation_source`."""
+    """Batches of a validation split as a model takes them.
+
+    Args:
+        card: of the model.
+        ranks: of the job.
+        dataset, data_dir: see `validation_source`, also for what is raised.
+        batch_size, num_workers, max_bad_share: see `Loader`.
+    """
     source = card.validation_source(dataset, data_dir)
     return eval_loader(source, card.preprocess, batch_size, num_workers, ranks, max_bad_share)

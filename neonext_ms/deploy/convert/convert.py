@@ -1,60 +1,36 @@
 """Weights from the authors' PyTorch networks to ours, and back."""
 
-import hashlib
-import logging
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from neonext_ms.checkpoint.card import Model, ModelCard
 from neonext_ms.checkpoint.manifest import manifest_path
 from neonext_ms.checkpoint.network import assign_weights
-from neonext_ms.checkpoint.store import load_checkpoint, save_weights
+from neonext_ms.checkpoint.store import save_checkpoint
 from neonext_ms.data import Preprocess
 from neonext_ms.data.sources.base import IMAGENET_MEAN, IMAGENET_STD
-from neonext_ms.deploy.convert.official import (
-    COUNTER,
-    official_name,
-    official_shape,
-    official_state,
-    our_name,
-    our_shape,
-)
-from neonext_ms.deploy.convert.state_dict import FORMATS, read_metadata, read_state_dict, state_dict_bytes
+from neonext_ms.deploy.convert.official import official_state
+from neonext_ms.deploy.convert.source import OURS, PYTORCH, Weights, read_weights
+from neonext_ms.deploy.convert.state_dict import FORMATS, state_dict_bytes
 from neonext_ms.deploy.convert.structure import model_name, structure
 from neonext_ms.errors import UserError
 from neonext_ms.files import write_atomically
 
-log = logging.getLogger(__name__)
-
-SUFFIXES = (".ckpt", *FORMATS)
-PYTORCH, OURS = "PyTorch", "neonext_ms"  # whose names a file has
-SHOWN = 20  # differences that a message lists
+SUFFIXES = (".ckpt", *FORMATS)  # of outputs
 RELEASED_AT_384 = (1, 1, 1, 1)  # shifts
-# What a manifest, or the metadata of a safetensors file, says about weights.
-FACTS = ("model", "preprocess", "class_names", "dataset", "origin")
 
 
-@dataclass
-class Weights:
-    """What a file holds, under our names.
+@dataclass(frozen=True)
+class _Given:
+    """What a caller says about weights that do not say it themselves; arguments of `convert`."""
 
-    Attributes:
-        names: whose names the file has.
-        values: the parameters.
-        labels: name in the file of each of them.
-        unexpected: names, as in the file, that neither network has.
-        counters: the authors' name of each BatchNorm's count of batches, and the count.
-        facts: of FACTS those that the file comes with.
-    """
-
-    names: str
-    values: dict[str, np.ndarray]
-    labels: dict[str, str]
-    unexpected: list[str]
-    counters: dict[str, int]
-    facts: dict
+    model: str | None
+    image_size: int | None
+    shifts: tuple[int, ...] | None
+    class_names: Path | None
 
 
 def convert(
@@ -71,7 +47,7 @@ def convert(
     """Write weights under the other network's names, if they are exactly those of one network; else nothing.
 
     Args:
-        source: .pt, .pth (see `read_state_dict`), .safetensors or .npz with either network's names, or our .ckpt.
+        source: see `read_weights`; with either network's names.
         output: must not exist. .ckpt has our names, .pt and .pth have PyTorch's, .safetensors and .npz those that
             the source has not.
         model: name that the weights must belong to; None for the one that the shapes tell.
@@ -91,45 +67,37 @@ def convert(
     Raises:
         UserError: lists what differs: names that are missing or unexpected, wrong shapes, types, values.
     """
-    from neonext_ms.models import create_model
     from neonext_ms.models.layers import check_input_size
 
-    source, output = Path(source), Path(output)
+    source, output = Path(source).expanduser(), Path(output).expanduser()
     _check_output(output)
-    weights = _read(source, ema)
-    facts = _facts(weights, model, image_size, shifts, class_names, source)
-    name, classes, overrides = (facts["model"][key] for key in ("name", "num_classes", "overrides"))
-    network = create_model(name, classes, seed=0, **overrides)
-    side = facts["preprocess"]["image_size"]
-    check_input_size(side, side, len(network.spec.dims))
+    weights = read_weights(source, ema)
+    card = _card(weights, _Given(model, image_size, shifts, class_names))
+    side = card.preprocess.image_size
+    check_input_size(side, side, len(card.spec().dims))
+    network = card.build()
     shapes = {p.name: p.shape for p in network.get_parameters()}
-    _check(weights, shapes, f"{source} does not fit {name}")
-    weights.values = {name: value.astype(np.float32) for name, value in weights.values.items()}
-    assign_weights(network, weights.values, str(source))
-    report = {
-        "input": str(source),
-        "output": str(output),
-        "names": OURS if output.suffix == ".ckpt" else PYTORCH,
-        "model": facts["model"],
-        "tensors": len(shapes),
-        "values": sum(value.size for value in weights.values.values()),
-        "mapped": {weights.labels[name]: name for name in shapes},
-        "left_out": sorted(weights.counters),
-    }
-    if output.suffix in (".safetensors", ".npz") and weights.names == PYTORCH:
-        report["names"] = OURS
-    theirs = official_state({name: weights.values[name] for name in shapes}, weights.counters)
+    weights.check(shapes, f"{source} does not fit {card.model.name}{_hint(weights)}")
+    values = {name: weights.values[name].astype(np.float32) for name in shapes}
+    assign_weights(network, values, str(source))
+    theirs = official_state(values, weights.origin.counters if weights.origin else {})
+    proof = {}
     if official:
         from neonext_ms.deploy.convert.official_run import compare
 
-        report["verification"] = compare(network, theirs, facts, Path(official))
-    if output.suffix == ".ckpt":
-        save_weights(output, network, facts)
-    elif report["names"] == OURS:
-        write_atomically(output, state_dict_bytes({n: weights.values[n] for n in shapes}, output.suffix, facts))
-    else:
-        write_atomically(output, state_dict_bytes(theirs, output.suffix))
-    return report
+        proof = {"verification": compare(network, theirs, side, Path(official).expanduser())}
+    names = _write(output, values, theirs, weights, card)
+    return {
+        "input": str(source),
+        "output": str(output),
+        "names": names,
+        "model": asdict(card.model),
+        "tensors": len(shapes),
+        "values": sum(value.size for value in values.values()),
+        "mapped": {weights.labels[name]: name for name in shapes},
+        "left_out": sorted(weights.origin.counters) if weights.origin else [],
+        **proof,
+    }
 
 
 def _check_output(output: Path):
@@ -144,66 +112,45 @@ def _check_output(output: Path):
             raise UserError(f"{path} exists already and is not overwritten: choose another output or remove it")
 
 
-def _read(source: Path, ema: bool) -> Weights:
-    if source.suffix not in SUFFIXES:
-        raise UserError(f"cannot read weights from {source}: expected one of {' '.join(SUFFIXES)}")
-    if source.suffix == ".ckpt":
-        if ema:
-            raise UserError(f"{source} holds one set of weights: leave ema out")
-        checkpoint = load_checkpoint(source, with_state=False)
-        state, facts = checkpoint.weights, checkpoint.manifest
-    else:
-        state = read_state_dict(source, ema)
-        facts = read_metadata(source)
-    facts = {key: facts[key] for key in FACTS if facts.get(key) is not None}
-    counters = facts.get("origin", {}).get("counters", {})
-    weights = Weights(PYTORCH, {}, {}, [], dict(counters), facts)
-    if sum(map(bool, map(official_name, state))) > sum(map(bool, map(our_name, state))):
-        weights.names = OURS
-    else:
-        facts["origin"] = {"file": source.name, "sha256": _sha256(source), "counters": weights.counters}
-    for label, value in state.items():
-        if weights.names == PYTORCH and label.endswith(COUNTER) and value.size == 1:
-            weights.counters[label] = int(value)
-            continue
-        name = our_name(label) if weights.names == PYTORCH else label
-        if name is None or name in weights.values:
-            weights.unexpected.append(label)
-            continue
-        weights.values[name] = value.reshape(our_shape(label, value.shape)) if weights.names == PYTORCH else value
-        weights.labels[name] = label
-    return weights
+def _write(output: Path, values: dict, theirs: dict, weights: Weights, card: ModelCard) -> str:
+    """Write the parameters, of which `theirs` has the authors' names, and return whose names the file has."""
+    about = card.to_dict() | ({"origin": asdict(weights.origin)} if weights.origin else {})
+    if output.suffix == ".ckpt":
+        save_checkpoint(output, values, about)
+        return OURS
+    if output.suffix in (".safetensors", ".npz") and weights.names == PYTORCH:
+        write_atomically(output, state_dict_bytes(values, output.suffix, about))
+        return OURS
+    write_atomically(output, state_dict_bytes(theirs, output.suffix))
+    return PYTORCH
 
 
-def _facts(weights: Weights, model, image_size, shifts, class_names, source: Path) -> dict:
-    """What the weights came with, completed by what was asked for and what their shapes tell."""
-    facts = dict(weights.facts)
-    if "model" in facts:
-        if image_size or shifts or class_names:
+def _card(weights: Weights, given: _Given) -> ModelCard:
+    """What the weights came with, or what was given for them and what their shapes tell."""
+    source = weights.source
+    if weights.card:
+        if given.image_size or given.shifts or given.class_names:
             raise UserError(f"{source} says itself what it is: leave image_size, shifts and class_names out")
-        if model and model != facts["model"]["name"]:
-            raise UserError(f"{source} belongs to {facts['model']['name']}, not to {model}: leave model out")
-        return facts
+        if given.model and given.model != weights.card.model.name:
+            raise UserError(f"{source} belongs to {weights.card.model.name}, not to {given.model}: leave model out")
+        return weights.card
     shapes = {name: value.shape for name, value in weights.values.items()}
-    if model:
+    if given.model:
         # The comparison tells what differs; without a classifier it tells that too.
-        name, overrides, classes = model, {}, shapes.get("head.fc.bias", (1000,))[0]
+        name, overrides, classes = given.model, {}, shapes.get("head.fc.bias", (1000,))[0]
     else:
         try:
             spec, classes = structure(shapes)
         except UserError as error:
             raise UserError(f"{source}: {error}") from None
         name, overrides = model_name(spec)
-    size = image_size or 224
+    size, shifts = given.image_size or 224, given.shifts
     if shifts is None and size == 384 and name.endswith("_v2"):
         shifts = RELEASED_AT_384
     if shifts is not None:
         overrides = {**overrides, "shifts": list(shifts)}
-    facts["model"] = {"name": name, "num_classes": classes, "overrides": overrides}
-    facts["preprocess"] = released_preprocess(size).to_dict()
-    facts["class_names"] = _class_names(class_names, classes)
-    facts["dataset"] = None
-    return facts
+    names = tuple(_class_names(given.class_names, classes))
+    return ModelCard(Model(name, classes, overrides), released_preprocess(size), names, None, str(source))
 
 
 def released_preprocess(image_size: int) -> Preprocess:
@@ -226,42 +173,9 @@ def _class_names(path: Path | None, count: int) -> list[str]:
     return names
 
 
-def _check(weights: Weights, shapes: dict[str, tuple[int, ...]], what: str):
-    """Refuse weights that are not exactly a network's; names in the message are the file's."""
-    differences = [f"{label} is unexpected" for label in weights.unexpected]
-
-    def as_in_file(label, shape):
-        return official_shape(label, shape) if weights.names == PYTORCH else shape
-
-    for name, value in weights.values.items():
-        label = weights.labels[name]
-        if name not in shapes:
-            differences.append(f"{label} is unexpected")
-        elif value.shape != shapes[name]:
-            expected = as_in_file(label, shapes[name])
-            differences.append(f"{label} has shape {as_in_file(label, value.shape)}, expected {expected}")
-        elif value.dtype not in (np.float32, np.float16):
-            differences.append(f"{label} is {value.dtype}, expected float32 or a type that it holds exactly")
-        elif bad := value.size - int(np.isfinite(value).sum()):
-            differences.append(f"{label} has {bad} of {value.size} values that are not finite numbers")
-    for name in shapes:
-        if name not in weights.values:
-            differences.append(f"{official_name(name) if weights.names == PYTORCH else name} is missing")
-    if differences:
-        listed = "; ".join(differences[:SHOWN])
-        count = f"{len(differences)} difference{'s' * (len(differences) > 1)}"
-        more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
-        raise UserError(f"{what}{_hint(weights)}, {count}: {listed}{more}")
-
-
 def _hint(weights: Weights) -> str:
     try:
         name, overrides = model_name(structure({name: value.shape for name, value in weights.values.items()})[0])
     except UserError:
         return ""
     return f" (it looks like {name}{' with other ' + ', '.join(overrides) if overrides else ''})"
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,13 +19,13 @@ RELATIVE_LIMIT = 1e-4
 SAMPLES = 2
 
 
-def compare(network, state: dict[str, np.ndarray], facts: dict, clone: Path) -> dict:
+def compare(network, state: dict[str, np.ndarray], side: int, clone: Path) -> dict:
     """Logits of a network and of the authors' network with the same weights, on noise.
 
     Args:
         network: ours, with its weights set.
         state: the same weights under the authors' names.
-        facts: the manifest's model and preprocess.
+        side: of the samples, in pixels.
         clone: of the authors' repository.
 
     Returns:
@@ -38,7 +38,6 @@ def compare(network, state: dict[str, np.ndarray], facts: dict, clone: Path) -> 
 
     check_clone(clone)
     arguments = network_arguments(network)
-    side = facts["preprocess"]["image_size"]
     x = np.random.default_rng(0).standard_normal((SAMPLES, 3, side, side)).astype(np.float32)
     ms.set_context(mode=ms.GRAPH_MODE)
     ours = network.set_train(False)(ms.Tensor(x)).asnumpy()

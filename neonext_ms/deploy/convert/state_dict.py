@@ -1,58 +1,85 @@
-"""State dicts on disk, names to NumPy arrays: PyTorch's .pt and .pth, safetensors, NumPy's .npz."""
+"""State dicts on disk, names to NumPy arrays: PyTorch's files, safetensors, NumPy's .npz.
+
+What a file is, its first bytes say: people name PyTorch's files .pt, .pth, .pth.tar, .bin and .ckpt.
+"""
 
 import io
 import json
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
+from neonext_ms.checkpoint.fields import parse_json, readable
+from neonext_ms.deploy.convert import bounds
 from neonext_ms.deploy.convert.torch_file import bfloat16_to_float32, read_torch, torch_bytes
 from neonext_ms.errors import UserError
 
-FORMATS = (".pt", ".pth", ".safetensors", ".npz")
+FORMATS = (".pt", ".pth", ".safetensors", ".npz")  # that are written
 # Where training programs put the weights, and the moving average of them, into a file that holds more.
-WEIGHTS = ("state_dict", "model", "module")
-AVERAGED = ("state_dict_ema", "model_ema", "ema")
+WEIGHTS = ("state_dict", "model", "module", "model_state_dict")
+AVERAGED = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")
+# Of data-parallel and averaged models, compiled ones, and models inside another, in whatever order.
+PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "_backbone.")
+AVERAGES = "n_averaged"  # how many models PyTorch's AveragedModel has averaged
 SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
 SAFETENSORS |= {"I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
+_NPY_HEADER = 10_000  # characters; NumPy's own limit
 
 
 def read_state_dict(path: Path, ema: bool = False) -> dict[str, np.ndarray]:
-    """The weights in a file, without the prefix "module." of data-parallel training. Runs nothing from the file.
+    """The weights in a file, without the prefixes of parallel, compiled and averaged models. Runs nothing from it.
 
     Args:
-        path: .pt or .pth (a state dict, or a dict that holds one), .safetensors or .npz.
+        path: of a PyTorch file (a state dict, or a dict that holds one), a safetensors file or an .npz.
         ema: take the exponential moving average that the file holds beside the weights.
 
     Raises:
         UserError: another kind of file, a damaged one, or no such weights in it.
     """
-    if path.suffix not in FORMATS:
-        raise UserError(f"cannot read weights from {path}: expected one of {' '.join(FORMATS)}")
     if not path.is_file():
         raise UserError(f"there is no file {path}")
-    if path.suffix in (".pt", ".pth"):
+    kind = file_kind(path)
+    if kind == "torch":
         state = _weights_in(read_torch(path), ema, path)
     elif ema:
         raise UserError(f"{path} holds one set of weights: leave ema out")
     else:
-        state = (_read_safetensors if path.suffix == ".safetensors" else _read_npz)(path)
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return state
+        state = _read_safetensors(path) if kind == "safetensors" else _read_npz(path)
+    bounds.check_total((value.nbytes for value in state.values()), path)
+    return _without_prefixes(state)
+
+
+def file_kind(path: Path) -> str:
+    """What the first bytes of a file make it: npz, safetensors or torch.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+        if start.startswith(b"PK"):
+            with zipfile.ZipFile(path) as archive:
+                return "npz" if all(name.endswith(".npy") for name in archive.namelist()) else "torch"
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror})") from None
+    except (zipfile.BadZipFile, *bounds.DAMAGED):
+        pass  # whoever reads it says what is wrong with it
+    names = {".npz": "npz", ".safetensors": "safetensors"}
+    return "safetensors" if start[8:] == b"{" else names.get(path.suffix.lower(), "torch")
 
 
 def read_metadata(path: Path) -> dict:
     """The JSON values that `state_dict_bytes` put beside the weights into a safetensors file; other files have none."""
-    if path.suffix != ".safetensors":
+    if file_kind(path) != "safetensors":
         return {}
-    from safetensors import safe_open
-
-    with safe_open(path, "np") as file:
-        texts = file.metadata() or {}
     try:
+        texts = _header(path.read_bytes()).get("__metadata__", {})
         return {key: json.loads(text) for key, text in texts.items() if key != "format"}
-    except ValueError:
+    except (ValueError, AttributeError, TypeError, RecursionError):
         return {}  # of another program
 
 
@@ -69,6 +96,15 @@ def state_dict_bytes(state: dict[str, np.ndarray], suffix: str, metadata: dict |
         np.savez(out, **state)
         return out.getvalue()
     return torch_bytes(state)
+
+
+def _without_prefixes(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    state = {name: value for name, value in state.items() if name != AVERAGES}
+    while prefix := next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in state)), None):
+        if not state:
+            break
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
 
 
 def _weights_in(content, ema: bool, path: Path) -> dict[str, np.ndarray]:
@@ -99,15 +135,40 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     state = {}
     for name, entry in entries:
         if entry["dtype"] not in SAFETENSORS:
-            raise UserError(f"{path}: {name} is of type {entry['dtype']}, expected one of {' '.join(SAFETENSORS)}")
-        array = np.frombuffer(entry["data"], SAFETENSORS[entry["dtype"]]).reshape(entry["shape"])
-        state[name] = bfloat16_to_float32(array) if entry["dtype"] == "BF16" else array
+            raise UserError(
+                f"{path}: {readable(name)} is of type {entry['dtype']}, expected one of {' '.join(SAFETENSORS)}"
+            )
+        try:
+            values = bounds.array(entry["data"], np.dtype(SAFETENSORS[entry["dtype"]]), tuple(entry["shape"]))
+        except ValueError as error:
+            raise UserError(f"{path} is not a safetensors file, or a damaged one ({error})") from None
+        state[name] = bfloat16_to_float32(values) if entry["dtype"] == "BF16" else values
     return state
+
+
+def _header(data: bytes) -> dict:
+    """The JSON at the beginning of a safetensors file."""
+    (length,) = struct.unpack_from("<Q", data)
+    return parse_json(data[8 : 8 + length])
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except Exception as error:  # zipfile, zlib and NumPy each have types of their own
+        with zipfile.ZipFile(path) as archive:
+            bounds.check_total((entry.file_size for entry in archive.infolist()), path)
+            return {name.removesuffix(".npy"): _npy(archive.read(name)) for name in archive.namelist()}
+    except UserError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, OSError, *bounds.DAMAGED) as error:
         raise UserError(f"{path} is not an .npz file of plain arrays, or a damaged one ({error})") from None
+
+
+def _npy(data: bytes) -> np.ndarray:
+    """The array in an .npy file. NumPy's own reader makes room for what the header says before it looks further."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read(file, max_header_size=_NPY_HEADER)
+    if dtype.kind not in "biuf":
+        raise ValueError(f"an array of {dtype}")
+    return bounds.array(data[file.tell() :], dtype, shape, "F" if by_columns else "C")

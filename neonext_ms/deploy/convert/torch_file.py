@@ -1,36 +1,24 @@
 """PyTorch's .pt and .pth files without PyTorch: tensors in plain containers, read without running anything from them.
 
 Such a file is a zip: <name>/data.pkl describes objects as a pickle, <name>/data/<key> holds the bytes of one tensor's
-storage. A pickle may call any function that it names. Here it gets the five names that tensors need, none of which
-does anything but hold what it is given; a file that names another is refused.
+storage. A pickle may call any function that it names; how this one is read without that, see `torch_pickle`.
 """
 
 import io
 import math
-import pickle
 import struct
 import zipfile
-from collections import OrderedDict
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from neonext_ms.checkpoint.fields import shown
+from neonext_ms.deploy.convert.bounds import DAMAGED, MOST_DIMS, check_total
+from neonext_ms.deploy.convert.torch_pickle import STORAGES, Storage, Unpickler
 from neonext_ms.errors import UserError
 
-# Bit patterns of bfloat16 are read as uint16: NumPy has no such type.
-STORAGES = {
-    "DoubleStorage": "float64",
-    "FloatStorage": "float32",
-    "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16",
-    "LongStorage": "int64",
-    "IntStorage": "int32",
-    "ShortStorage": "int16",
-    "CharStorage": "int8",
-    "ByteStorage": "uint8",
-    "BoolStorage": "bool",
-}
+MOST = 1 << 40  # elements in one direction
+
 STORAGE_OF = {dtype: storage for storage, dtype in STORAGES.items()}
 
 
@@ -51,7 +39,7 @@ def read_torch(path: Path):
         raise UserError(f"cannot read {path} ({error.strerror or error})") from None
     except zipfile.BadZipFile as error:
         raise UserError(f"{path} is not a PyTorch file, or a damaged one ({error}): {_what_it_is(path)}") from None
-    except Exception as error:  # a damaged pickle raises nearly anything
+    except DAMAGED as error:
         raise UserError(f"{path} is a damaged PyTorch file ({type(error).__name__}: {error})") from None
 
 
@@ -60,109 +48,61 @@ def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
-class _Storage(NamedTuple):
-    dtype: str
-    key: str
-    count: int
-
-
-class _Tensor(NamedTuple):
-    """An array that is not read yet; offset and strides in elements."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple
-    strides: tuple
-
-
-class _RebuildTensor:
-    __slots__ = ()  # nothing in a pickle can change it
-
-    def __call__(self, storage, offset, shape, strides, requires_grad=False, hooks=None, metadata=None):
-        return _Tensor(storage, offset, shape, strides)
-
-
-class _RebuildParameter:
-    __slots__ = ()
-
-    def __call__(self, tensor, requires_grad=True, hooks=None):
-        return tensor
-
-
-ALLOWED = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
-    ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
-    **{("torch", storage): dtype for storage, dtype in STORAGES.items()},
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, path: Path):
-        super().__init__(io.BytesIO(data))
-        self.path = path
-
-    def find_class(self, module, name):
-        try:
-            return ALLOWED[module, name]
-        except KeyError:
-            raise UserError(
-                f"{self.path} holds more than weights: to read it, {module}.{name} would have to be called, which a "
-                "file may not ask for; save the weights alone, torch.save(model.state_dict(), path)"
-            ) from None
-
-    def persistent_load(self, identity):
-        kind, dtype, key, _, count = identity
-        if kind != "storage" or dtype not in STORAGE_OF:
-            raise ValueError(f"a {kind} of {dtype} is not a tensor's storage")
-        return _Storage(dtype, str(key), int(count))
-
-
 def _read(archive: zipfile.ZipFile, path: Path):
     descriptions = [name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(descriptions) != 1:
         raise UserError(f"{path} is a zip file, but not one of PyTorch's: it has no <name>/data.pkl")
-    # PyTorch never compresses, so an entry is never larger than the file.
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
         raise UserError(f"{path} has compressed entries, which PyTorch does not write: save it again with torch.save")
+    # Entries that are not compressed, but lie over one another, can still be more than the file.
+    check_total((entry.file_size for entry in archive.infolist()), path)
     prefix = descriptions[0].removesuffix("data.pkl")
     if f"{prefix}byteorder" in archive.namelist() and archive.read(f"{prefix}byteorder") != b"little":
         raise UserError(f"{path} was written on a big-endian machine: save it on a little-endian one")
-    content = _Unpickler(archive.read(descriptions[0]), path).load()
-    storages = {}
-
-    def arrays(value):
-        if isinstance(value, _Tensor):
-            storage = value.storage
-            if storage.key not in storages:
-                data = archive.read(f"{prefix}data/{storage.key}")
-                storages[storage.key] = np.frombuffer(data, "<u2" if storage.dtype == "bfloat16" else storage.dtype)
-            array = _view(value, storages[storage.key])
-            return bfloat16_to_float32(array) if storage.dtype == "bfloat16" else array
-        if isinstance(value, dict):
-            return {key: arrays(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [arrays(item) for item in value]
-        return value
-
-    return arrays(content)
+    tensors = _Tensors(archive, prefix, path)
+    return Unpickler(tensors, str(path)).load(archive.read(descriptions[0]))
 
 
-def _view(tensor: _Tensor, storage: np.ndarray) -> np.ndarray:
-    """A contiguous copy of a tensor, after checking that all of it lies in its storage."""
-    shape, strides = tensor.shape, tensor.strides
-    sound = len(shape) == len(strides) and min((tensor.offset, *shape, *strides)) >= 0
-    count = math.prod(shape) if sound else 0
-    last = tensor.offset + sum((n - 1) * stride for n, stride in zip(shape, strides)) if count else 0
-    if not sound or count > len(storage) or last >= max(len(storage), 1) or len(storage) != tensor.storage.count:
+class _Tensors:
+    """Arrays of the tensors in a file, as its pickle asks for them; all together of bounded size."""
+
+    def __init__(self, archive: zipfile.ZipFile, prefix: str, path: Path):
+        self.archive, self.prefix, self.path = archive, prefix, path
+        self.bytes = 0
+        self.storages = {}
+
+    def __call__(self, storage: Storage, offset: int, shape: tuple, strides: tuple) -> np.ndarray:
+        if not isinstance(storage, Storage):
+            raise TypeError("a tensor without a storage")
+        values = self._values(storage)
+        _check_view(len(values), storage.count, offset, shape, strides)
+        self.bytes += math.prod(shape) * max(values.itemsize, 4)
+        check_total([self.bytes], self.path)
+        steps = [stride * values.itemsize for stride in strides]
+        view = np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False).copy()
+        return bfloat16_to_float32(view) if storage.dtype == "bfloat16" else view
+
+    def _values(self, storage: Storage) -> np.ndarray:
+        key = storage.key, storage.dtype
+        if key not in self.storages:
+            data = self.archive.read(f"{self.prefix}data/{storage.key}")
+            self.storages[key] = np.frombuffer(data, "<u2" if storage.dtype == "bfloat16" else storage.dtype)
+        return self.storages[key]
+
+
+def _check_view(length: int, count: int, offset: int, shape: tuple, strides: tuple):
+    """Raise ValueError unless all of a tensor lies in its storage of this length, and NumPy can hold it."""
+    sound = isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides) <= MOST_DIMS
+    sound = sound and all(isinstance(number, int) and 0 <= number <= MOST for number in (offset, *shape, *strides))
+    if sound:
+        values = math.prod(shape)
+        last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides)) if values else 0
+        sound = values <= length == count and last < max(length, 1)
+    if not sound:
         raise ValueError(
-            f"a tensor of shape {shape}, strides {strides} at {tensor.offset} does not fit the {len(storage)} elements "
-            "that are there"
+            f"a tensor of shape {shown(shape)}, strides {shown(strides)} at {shown(offset)} does not fit the {length} "
+            "elements that are there"
         )
-    view = np.lib.stride_tricks.as_strided(
-        storage[tensor.offset :], shape, [stride * storage.itemsize for stride in strides], writeable=False
-    )
-    return view.copy()
 
 
 def _what_it_is(path: Path) -> str:

@@ -62,7 +62,7 @@ def export_model(
 
     checkpoint, output = Path(checkpoint).expanduser(), Path(output).expanduser()
     check_output(output)
-    form = Form(output.suffix, folded, gelu, weights, key is not None)
+    form = Form(output.suffix, folded, gelu, weights, key)
     if batch_size is not None and batch_size < 1:
         raise UserError(f"batch_size must be at least 1, or none for any number of images, got {batch_size}")
     ms.set_context(mode=ms.GRAPH_MODE)
@@ -76,8 +76,8 @@ def export_model(
     with workplace(output) as folder:
         part = folder / f"network{output.suffix}"
         log.info("exporting %s, batch size %s, %d x %d pixels", checkpoint, batch_size or "any", side, side)
-        file = _write(network, part, shape, form, key)
-        verification = _compare(network, card, part, batch_size, form, key)
+        file = _write(network, part, shape, form)
+        verification = _compare(network, card, part, batch_size, form)
         description = {
             "format": FORMAT,
             "file": {"name": output.name, **file},
@@ -93,7 +93,7 @@ def export_model(
     return description
 
 
-def _write(network, part: Path, shape: list[int | None], form: Form, key: bytes | None) -> dict:
+def _write(network, part: Path, shape: list[int | None], form: Form) -> dict:
     """Export to this file; its bytes and SHA-256."""
     with tempfile.TemporaryDirectory(prefix="neonext_ms-") as plain:
         # MindSpore exports to no path with a space or an accent in it; the output's folder may have such a name.
@@ -101,11 +101,11 @@ def _write(network, part: Path, shape: list[int | None], form: Form, key: bytes 
         if form.suffix == ".onnx":
             write_onnx(network, exported, shape, form)
         else:
-            write_mindir(network, exported, shape, form, key)
+            write_mindir(network, exported, shape, form)
         return copy(exported, part)
 
 
-def _compare(network, card: ModelCard, part: Path, batch_size: int | None, form: Form, key: bytes | None) -> dict:
+def _compare(network, card: ModelCard, part: Path, batch_size: int | None, form: Form) -> dict:
     """Run network and file on real images; what `verify` returns, and the images' source."""
     import mindspore as ms
 
@@ -114,7 +114,7 @@ def _compare(network, card: ModelCard, part: Path, batch_size: int | None, form:
     log.info("comparing the file with the checkpoint in a new process, on %d images of %s", len(images), source)
     logits = _logits(network, images, batch_size or 4)
     device = ms.get_context("device_target")
-    return {"source": source, **verify(part, images, logits, batches, device, form.limit, key)}
+    return {"source": source, **verify(part, images, logits, batches, device, form.limit, form.key)}
 
 
 def _origin(checkpoint: Checkpoint) -> dict:

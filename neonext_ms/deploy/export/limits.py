@@ -1,6 +1,6 @@
 """What can be exported in which form, and how far the file's logits may be from the checkpoint's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Form:
         folded: the graph of `fold`; else the network as it was trained.
         gelu: "exact" or "tanh".
         weights: "float32" or "float16".
-        encrypted: whether the file takes a key.
+        key: to encrypt the file with, or None.
 
     Raises:
         UserError: the format does not have this.
@@ -37,7 +37,7 @@ class Form:
     folded: bool
     gelu: str
     weights: str
-    encrypted: bool
+    key: bytes | None = field(repr=False)
 
     def __post_init__(self):
         from neonext_ms.deploy.fold.graph import GELUS
@@ -49,7 +49,7 @@ class Form:
         plain = (self.gelu, self.weights) == ("exact", "float32")
         if not self.folded and (self.suffix == ".onnx" or not plain):
             raise UserError("ONNX, the tanh GELU and float16 weights need the folded graph: leave folding on")
-        if self.encrypted and self.suffix == ".onnx":
+        if self.key and self.suffix == ".onnx":
             raise UserError("ONNX has no encryption, so the file would be readable: encrypt a .mindir file")
 
     @property

@@ -33,7 +33,7 @@ int TakeBlocks(const Arguments& arguments, const std::vector<Group>& groups, int
   for (const Group& g : groups) {
     left.push_back(arguments[at++]);
     right.push_back(arguments[at++]);
-    if (!left.back().is_float() || !right.back().is_float()) return NEONEXT_BAD_TYPE;
+    if (!left.back().IsFloat() || !right.back().IsFloat()) return NEONEXT_BAD_TYPE;
     if (!left.back().HasShape({g.channels, g.h_out, g.h_in})) return NEONEXT_BAD_SHAPE;
     if (!right.back().HasShape({g.channels, g.w_in, g.w_out})) return NEONEXT_BAD_SHAPE;
   }
@@ -43,7 +43,7 @@ int TakeBlocks(const Arguments& arguments, const std::vector<Group>& groups, int
 // Finds the plan and checks x and y (or dY) against it.
 int MakePlan(Call& call, const std::vector<Group>& groups) {
   const Tensor &x = call.x, &y = call.y;
-  if (!x.is_float() || y.type != x.type) return NEONEXT_BAD_TYPE;
+  if (!x.IsFloat() || y.type != x.type) return NEONEXT_BAD_TYPE;
   if (x.ndim != 4 || y.ndim != 4) return NEONEXT_BAD_SHAPE;
   const int64_t n = x.shape[0], h = x.shape[2], w = x.shape[3];
   int64_t c = 0;
@@ -73,7 +73,7 @@ int ReadForward(int count, const Arguments& arguments, Call& call) {
   if (const int bad = MakePlan(call, groups)) return bad;
   if (call.has_bias) {
     call.bias = arguments[at];
-    if (!call.bias.is_float()) return NEONEXT_BAD_TYPE;
+    if (!call.bias.IsFloat()) return NEONEXT_BAD_TYPE;
     if (!call.bias.HasShape({call.plan->c})) return NEONEXT_BAD_SHAPE;
   }
   return NEONEXT_OK;
@@ -92,7 +92,7 @@ int ReadBackward(int count, const Arguments& arguments, Call& call) {
   if (const int bad = TakeBlocks(arguments, groups, at, call.dleft, call.dright)) return bad;
   call.dbias = arguments[at];
   if (const int bad = MakePlan(call, groups)) return bad;
-  if (call.dx.type != call.x.type || !call.dbias.is_float()) return NEONEXT_BAD_TYPE;
+  if (call.dx.type != call.x.type || !call.dbias.IsFloat()) return NEONEXT_BAD_TYPE;
   if (!call.dx.SameShape(call.x) || !call.dbias.HasShape({call.plan->c})) return NEONEXT_BAD_SHAPE;
   return NEONEXT_OK;
 }

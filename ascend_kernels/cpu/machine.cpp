@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "neonext_cpu.h"
+#include "operand.h"
 #include "parallel.h"
 #include "simd.h"
 #include "tensor.h"
@@ -34,8 +35,8 @@ float MultiplyAdd(int64_t rounds) {
 
 extern "C" {
 
-int neonext_copy(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, void*) {
-  const Arguments arguments{params, ndims, shapes, dtypes};
+int neonext_copy(NEONEXT_PARAMETERS) {
+  const Arguments arguments = NEONEXT_TENSORS;
   if (nparam != 2) return NEONEXT_BAD_COUNT;
   const Tensor from = arguments[0], to = arguments[1];
   if (from.type != Type::f32 || to.type != Type::f32) return NEONEXT_BAD_TYPE;
@@ -49,8 +50,8 @@ int neonext_copy(int nparam, void** params, int* ndims, int64_t** shapes, const 
   return NEONEXT_OK;
 }
 
-int neonext_peak(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, void*) {
-  const Arguments arguments{params, ndims, shapes, dtypes};
+int neonext_peak(NEONEXT_PARAMETERS) {
+  const Arguments arguments = NEONEXT_TENSORS;
   if (nparam != 2) return NEONEXT_BAD_COUNT;
   const Tensor rounds = arguments[0], rate = arguments[1];
   if (rounds.type != Type::f32 || rate.type != Type::f32) return NEONEXT_BAD_TYPE;
@@ -64,6 +65,11 @@ int neonext_peak(int nparam, void** params, int* ndims, int64_t** shapes, const 
   const double operations = 2.0 * kSums * Vec::kLanes * count * threads;
   *rate.As<float>() = result > 0 ? static_cast<float>(operations / seconds * 1e-9) : 0;
   return NEONEXT_OK;
+}
+
+const char* neonext_bfloat16() {
+  if (Bfloat16::kDepth == 1) return "rounded";
+  return AmxAllowed() ? "amx" : "avx512_bf16";
 }
 
 }  // extern "C"

@@ -18,26 +18,25 @@ struct ForwardTensors {
   float* hidden_out;  // (tiles, hidden, 16), or null
 };
 
-template <class T>
+template <class T, class F>
 void RunForward(const Sizes& s, const ForwardTensors<T>& f) {
-  const Panels w1(Scratch::panels1, f.w1, s.hidden, s.channels), w2(Scratch::panels2, f.w2, s.channels, s.hidden);
+  using Word = typename F::Word;
+  const Panels<F> w1(Scratch::panels1, f.w1, s.hidden, s.channels), w2(Scratch::panels2, f.w2, s.channels, s.hidden);
   const Rows<T> y{s.pixels, s.channels, f.y, f.b2, f.added};
-  const int64_t c_size = static_cast<int64_t>(s.channels) * kTile, h_size = static_cast<int64_t>(s.hidden) * kTile;
-  ParallelTiles(s.pixels.tiles(), h_size * sizeof(float), [&](int first, int count) {
-    float* x = ScratchFor(Scratch::x, count * c_size);
-    float* h = ScratchFor(Scratch::hidden, count * h_size);
-    LoadTiles(s.pixels, f.x, s.channels, first, count, x);
+  const int64_t x_size = AcrossSize<F>(s.channels), h_size = AcrossSize<F>(s.hidden);
+  ParallelTiles(s.pixels.tiles(), h_size * sizeof(Word), [&](int first, int count) {
+    Word* x = ScratchFor<Word>(Scratch::x, count * x_size);
+    Word* h = ScratchFor<Word>(Scratch::hidden, count * h_size);
+    LoadAcross<F>(s.pixels, f.x, s.channels, first, count, x);
+    for (int t = 0; t < count; ++t) FillUp<F>(h + t * h_size, s.hidden);
     EachProduct(w1, x, count, [&](int t, const float* product, int row, int rows) {
-      float* kept = f.hidden_out ? f.hidden_out + (first + t) * h_size + row * kTile : nullptr;
-      float* to = h + t * h_size + row * kTile;
-      for (int r = 0; r < rows; ++r) {
-        const Vec::F bias = Vec::Set1(ToFloat(f.b1[row + r]));
-        for (int i = r * kTile; i < (r + 1) * kTile; i += Vec::kLanes) {
-          const Vec::F value = Vec::Add(Vec::Load(product + i), bias);
-          if (kept) Vec::Store<1>(&kept, i, Vec::MakeMask<1>(Vec::kLanes, 1), value);
-          Vec::Store(to + i, Gelu(value));
-        }
-      }
+      float* kept = f.hidden_out ? f.hidden_out + static_cast<int64_t>(first + t) * s.hidden * kTile : nullptr;
+      StoreAcross<F>(h + t * h_size, row, rows, [&](int r, int i) {
+        const Vec::F bias = Vec::Set1(ToFloat(f.b1[r]));
+        const Vec::F value = Vec::Add(Vec::Load(product + (r - row) * kTile + i), bias);
+        if (kept) Vec::Store<1>(&kept, r * kTile + i, Vec::MakeMask<1>(Vec::kLanes, 1), value);
+        return Gelu(value);
+      });
     });
     EachProduct(w2, h, count,
                 [&](int t, const float* product, int row, int rows) { y.Store(product, row, rows, first + t); });
@@ -50,10 +49,11 @@ bool HasShapes(const Sizes& s, const Tensor& w1, const Tensor& b1, const Tensor&
 }
 
 // count: 6 tensors, or with `added` 7.
+template <class F>
 int Forward(const Arguments& in, int count, bool training) {
   const Tensor x = in[0], w1 = in[1], b1 = in[2], w2 = in[3], b2 = in[4];
   const Tensor added = in[5], y = in[training ? 5 : count - 1];
-  if (!in.are_floats_like(x, training ? 6 : count)) return NEONEXT_BAD_TYPE;
+  if (!in.AreFloatsLike(x, training ? 6 : count)) return NEONEXT_BAD_TYPE;
   if (x.ndim < 2 || w1.ndim != 2) return NEONEXT_BAD_SHAPE;
   const Sizes s{PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(w1.shape[0])};
   if (!HasShapes(s, w1, b1, w2, b2) || !added.SameShape(x) || !y.SameShape(x)) return NEONEXT_BAD_SHAPE;
@@ -65,33 +65,16 @@ int Forward(const Arguments& in, int count, bool training) {
   }
   return WithType(x.type, [&](auto type) {
     using T = decltype(type);
-    RunForward<T>(s, {x.As<T>(), w1.As<T>(), b1.As<T>(), w2.As<T>(), b2.As<T>(),
-                      count == 7 && !training ? added.As<T>() : nullptr, y.As<T>(), hidden});
+    RunForward<T, F>(s, {x.As<T>(), w1.As<T>(), b1.As<T>(), w2.As<T>(), b2.As<T>(),
+                         count == 7 && !training ? added.As<T>() : nullptr, y.As<T>(), hidden});
   });
 }
 
-}  // namespace
-}  // namespace neonext
-
-extern "C" {
-
-int mlp_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, void*) {
-  if (nparam != 6 && nparam != 7) return NEONEXT_BAD_COUNT;
-  return neonext::Forward({params, ndims, shapes, dtypes}, nparam, false);
-}
-
-int mlp_forward_training(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, void*) {
-  if (nparam != 7) return NEONEXT_BAD_COUNT;
-  return neonext::Forward({params, ndims, shapes, dtypes}, nparam, true);
-}
-
-int mlp_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, void*) {
-  using namespace neonext;
-  if (nparam != 10) return NEONEXT_BAD_COUNT;
-  const Arguments in{params, ndims, shapes, dtypes};
+template <class F>
+int Backward(const Arguments& in) {
   const Tensor x = in[0], hidden = in[1], dy = in[2], w1 = in[3], w2 = in[4];
   for (int i = 0; i < 10; ++i) {
-    if (i == 1 ? in[i].type != Type::f32 : !in[i].is_float() || in[i].type != x.type) return NEONEXT_BAD_TYPE;
+    if (i == 1 ? in[i].type != Type::f32 : !in[i].IsFloat() || in[i].type != x.type) return NEONEXT_BAD_TYPE;
   }
   if (x.ndim < 2 || w1.ndim != 2) return NEONEXT_BAD_SHAPE;
   const Sizes s{PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(w1.shape[0])};
@@ -103,8 +86,39 @@ int mlp_backward(int nparam, void** params, int* ndims, int64_t** shapes, const 
     using T = decltype(type);
     const BackwardTensors<T> arguments{x.As<T>(),     hidden.As<float>(), dy.As<T>(),    w1.As<T>(),    w2.As<T>(),
                                        in[5].As<T>(), in[6].As<T>(),      in[7].As<T>(), in[8].As<T>(), in[9].As<T>()};
-    BackwardPass<T>(s, arguments).Run();
+    BackwardPass<T, F>(s, arguments).Run();
   });
+}
+
+}  // namespace
+}  // namespace neonext
+
+using namespace neonext;
+
+extern "C" {
+
+int mlp_forward(NEONEXT_PARAMETERS) {
+  if (nparam != 6 && nparam != 7) return NEONEXT_BAD_COUNT;
+  return Forward<Exact>(NEONEXT_TENSORS, nparam, false);
+}
+
+int mlp_forward_bfloat16(NEONEXT_PARAMETERS) {
+  if (nparam != 6 && nparam != 7) return NEONEXT_BAD_COUNT;
+  return Forward<Bfloat16>(NEONEXT_TENSORS, nparam, false);
+}
+
+int mlp_forward_training(NEONEXT_PARAMETERS) {
+  return nparam == 7 ? Forward<Exact>(NEONEXT_TENSORS, nparam, true) : NEONEXT_BAD_COUNT;
+}
+
+int mlp_forward_training_bfloat16(NEONEXT_PARAMETERS) {
+  return nparam == 7 ? Forward<Bfloat16>(NEONEXT_TENSORS, nparam, true) : NEONEXT_BAD_COUNT;
+}
+
+int mlp_backward(NEONEXT_PARAMETERS) { return nparam == 10 ? Backward<Exact>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT; }
+
+int mlp_backward_bfloat16(NEONEXT_PARAMETERS) {
+  return nparam == 10 ? Backward<Bfloat16>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT;
 }
 
 }  // extern "C"

@@ -19,7 +19,7 @@ struct BackwardTensors {
 };
 
 // The backward pass over some tiles at a time: first what belongs to each pixel, then the sums over pixels.
-template <class T>
+template <class T, class F>
 class BackwardPass {
  public:
   BackwardPass(const Sizes& sizes, const BackwardTensors<T>& arguments)
@@ -27,9 +27,9 @@ class BackwardPass {
         a(arguments),
         w1(Scratch::panels1, a.w1, s.channels, s.hidden, true),
         w2(Scratch::panels2, a.w2, s.hidden, s.channels, true),
-        chunk(ChunkSize(s.pixels.tiles(), 2 * h_size() * sizeof(float))),
-        dh(ScratchFor(Scratch::dh, chunk * h_size() + WeightGradient::kBehind)),
-        g(ScratchFor(Scratch::gelu, chunk * h_size() + WeightGradient::kBehind)),
+        chunk(ChunkSize(s.pixels.tiles(), tile_bytes())),
+        dh(Scratch::dh, s.hidden, chunk),
+        g(Scratch::gelu, s.hidden, chunk),
         xt(Scratch::xt, s.channels, chunk),
         dyt(Scratch::dyt, s.channels, chunk),
         dw1(Scratch::sum1, s.hidden, s.channels),
@@ -40,67 +40,69 @@ class BackwardPass {
     int first = 0;
     do {  // without a pixel once, for sums of zero
       const int count = std::min(chunk, s.pixels.tiles() - first);
-      ParallelTiles(count, 2 * h_size() * sizeof(float), [&](int at, int n) { PerPixel(first, at, n); });
+      ParallelTiles(count, tile_bytes(), [&](int at, int n) { PerPixel(first, at, n); });
+      for (const Along<F>& each : {dh, g}) each.Finish(count);
+      for (const Turned<F>& each : {xt, dyt}) each.Finish(count);
       ParallelFor(dw1.panels(), [&](int panel) {
         dw1.Add(panel, dh, xt, count, first == 0);
         dw2.Add(panel, g, dyt, count, first == 0);
-        SumOfDh(panel, count, first == 0);
+        for (int row = panel * F::kRows; row < std::min(s.hidden, (panel + 1) * F::kRows); ++row) {
+          db1[row] = dh.Sum(row, count) + (first == 0 ? 0.0f : db1[row]);
+        }
       });
       first += chunk;
     } while (first < s.pixels.tiles());
-    ParallelFor(dw1.panels(), [&](int panel) { dw1.write_rows(panel, a.dw1); });
+    ParallelFor(dw1.panels(), [&](int panel) { dw1.WriteRows(panel, a.dw1); });
     ParallelFor(dw2.blocks(), [&](int block) { dw2.WriteTransposed(block, a.dw2); });
     for (int i = 0; i < s.hidden; ++i) FromFloat(db1[i], a.db1 + i);
     SumOverPixels(s.pixels, a.dy, s.channels, a.db2);
   }
 
  private:
-  int64_t c_size() const { return static_cast<int64_t>(s.channels) * kTile; }
+  using Word = typename F::Word;
+
   int64_t h_size() const { return static_cast<int64_t>(s.hidden) * kTile; }
+  int64_t tile_bytes() const { return 2 * h_size() * sizeof(Word) / F::kDepth; }
 
   // dH = (W2^T dY) slope(H), G = gelu(H) and dX = W1^T dH of tiles at.. of the chunk, and X and dY turned.
   void PerPixel(int first, int at, int count) {
-    float* x = ScratchFor(Scratch::x, count * c_size());
-    float* dy = ScratchFor(Scratch::dy, count * c_size());
-    LoadTiles(s.pixels, a.x, s.channels, first + at, count, x);
-    LoadTiles(s.pixels, a.dy, s.channels, first + at, count, dy);
-    for (int t = 0; t < count; ++t) {
-      xt.Take(x + t * c_size(), at + t);
-      dyt.Take(dy + t * c_size(), at + t);
+    Word* dy = ScratchFor<Word>(Scratch::dy, count * AcrossSize<F>(s.channels));
+    LoadAcross<F>(s.pixels, a.dy, s.channels, first + at, count, dy,
+                  [&](int t, const float* tile) { dyt.Take(tile, at + t); });
+    EachTile(s.pixels, a.x, s.channels, first + at, count, [&](int t, const float* tile) { xt.Take(tile, at + t); });
+    Word* dh_across;
+    if constexpr (F::kDepth == 1) {
+      dh_across = dh.tile(at);
+    } else {
+      dh_across = ScratchFor<Word>(Scratch::hidden, count * AcrossSize<F>(s.hidden));
+      for (int t = 0; t < count; ++t) FillUp<F>(dh_across + t * AcrossSize<F>(s.hidden), s.hidden);
     }
-    float* const dh_at = dh + at * h_size();
     EachProduct(w2, dy, count, [&](int t, const float* product, int row, int rows) {
-      const int64_t to = t * h_size() + row * kTile;
-      const float* h = a.hidden + (first + at) * h_size() + to;
-      for (int i = 0; i < rows * kTile; i += Vec::kLanes) {
-        const GeluAndSlope value = GeluWithSlope(Vec::Load<1>(&h, i, Vec::MakeMask<1>(Vec::kLanes, 1)));
-        Vec::Store(g + at * h_size() + to + i, value.gelu);
-        Vec::Store(dh_at + to + i, Vec::Mul(value.slope, Vec::Load(product + i)));
-      }
+      const float* h = a.hidden + (first + at + t) * h_size();
+      StoreAcross<F>(dh_across + t * AcrossSize<F>(s.hidden), row, rows, [&](int r, int i) {
+        const GeluAndSlope value = GeluWithSlope(Vec::Load<1>(&h, r * kTile + i, Vec::MakeMask<1>(Vec::kLanes, 1)));
+        const Vec::F result = Vec::Mul(value.slope, Vec::Load(product + (r - row) * kTile + i));
+        if constexpr (F::kDepth == 1) {
+          Vec::Store(g.tile(at + t) + r * kTile + i, F::Enter(value.gelu));
+        } else {
+          g.Store(at + t, r, value.gelu);
+          dh.Store(at + t, r, result);
+        }
+        return result;
+      });
     });
     const Rows<T> dx{s.pixels, s.channels, a.dx, nullptr, nullptr};
-    EachProduct(w1, dh_at, count,
+    EachProduct(w1, dh_across, count,
                 [&](int t, const float* product, int row, int rows) { dx.Store(product, row, rows, first + at + t); });
-  }
-
-  void SumOfDh(int panel, int count, bool first) {
-    for (int row = panel * kRows; row < std::min(s.hidden, (panel + 1) * kRows); ++row) {
-      Vec::F sum = Vec::Zero();
-      for (int t = 0; t < count; ++t) {
-        const float* values = dh + t * h_size() + row * kTile;
-        for (int i = 0; i < kTile; i += Vec::kLanes) sum = Vec::Add(sum, Vec::Load(values + i));
-      }
-      db1[row] = Vec::Sum(sum) + (first ? 0.0f : db1[row]);
-    }
   }
 
   const Sizes& s;
   const BackwardTensors<T>& a;
-  const Panels w1, w2;  // transposed
+  const Panels<F> w1, w2;  // transposed
   const int chunk;
-  float *const dh, *const g;
-  Turned xt, dyt;
-  WeightGradient dw1, dw2;  // of W2, the transposed one
+  const Along<F> dh, g;
+  const Turned<F> xt, dyt;
+  WeightGradient<F> dw1, dw2;  // of W2, the transposed one
   float* const db1;
 };
 

@@ -200,7 +200,7 @@ int Backward(int count, const Arguments& arguments) {
 
 extern "C" {
 
-int neocell_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, void*) {
+int neocell_forward(NEONEXT_PARAMETERS) {
   try {
     return neonext::Forward(nparam, {params, ndims, shapes, dtypes});
   } catch (const std::bad_alloc&) {
@@ -208,7 +208,7 @@ int neocell_forward(int nparam, void** params, int* ndims, int64_t** shapes, con
   }
 }
 
-int neocell_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, void*) {
+int neocell_backward(NEONEXT_PARAMETERS) {
   try {
     return neonext::Backward(nparam, {params, ndims, shapes, dtypes});
   } catch (const std::bad_alloc&) {

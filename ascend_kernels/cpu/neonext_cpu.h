@@ -21,49 +21,53 @@ enum {
   NEONEXT_NO_MEMORY = 105,
 };
 
+#define NEONEXT_PARAMETERS                                                                                    \
+  [[maybe_unused]] int nparam, [[maybe_unused]] void **params, [[maybe_unused]] int *ndims,                   \
+      [[maybe_unused]] int64_t **shapes, [[maybe_unused]] const char **dtypes, [[maybe_unused]] void *stream, \
+      [[maybe_unused]] void *extra
+
 // Y[n, c] = A[c] X[n, c] B[c] (+ bias[c]).
 // Inputs: x (N, C, H, W); layout; for every group left (C_g, h_out, h_in) and right (C_g, w_in, w_out); bias (C) if the
 // layout says so. Output: y (N, C, H', W').
 // The layout is int32: has_bias, then for every group channels, h_out, h_in, w_in, w_out, shift_left, shift_right.
-int neocell_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
-                    void* extra);
+int neocell_forward(NEONEXT_PARAMETERS);
 
 // Inputs: x, dy, layout, left and right of every group. Outputs: dx, dleft and dright of every group, dbias.
-int neocell_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
-                     void* extra);
+int neocell_backward(NEONEXT_PARAMETERS);
 
 // y = w2 gelu(w1 x + b1) + b2 at every pixel, gelu(v) = v (1 + erf(v / sqrt(2))) / 2.
 // Inputs, all of one type: x (N, C, ...); w1 (hidden, C); b1 (hidden); w2 (C, hidden); b2 (C); a sixth,
 // if there is one, is like x and added to y. Output: y, like x.
-int mlp_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
-                void* extra);
+int mlp_forward(NEONEXT_PARAMETERS);
 
 // The same. Outputs: y, and w1 x + b1 for the backward pass, float32 (tiles, hidden, 16): the pixels of all images one
 // after another in tiles of 16, b1 after the last.
-int mlp_forward_training(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
-                         void* extra);
+int mlp_forward_training(NEONEXT_PARAMETERS);
 
 // Inputs: x, the hidden values, dy, w1, w2. Outputs: dx, dw1, db1, dw2, db2.
-int mlp_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
-                 void* extra);
+int mlp_backward(NEONEXT_PARAMETERS);
 
 // y = w x + b at every pixel.
 // Inputs, all of one type: x (N, C, ...); w (C', C); b (C'). Output: y (N, C', ...).
-int pointwise_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
-                      void* extra);
+int pointwise_forward(NEONEXT_PARAMETERS);
 
 // Inputs: x, dy, w. Outputs: dx, dw, db.
-int pointwise_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
-                       void* extra);
+int pointwise_backward(NEONEXT_PARAMETERS);
+
+// The same, with what enters a product rounded to bfloat16 (w1, x and gelu(); in the backward pass also w2, dy, and the
+// gradient of the hidden values, whose sum is db1). Sums are float32. What is subnormal may count as zero.
+int mlp_forward_bfloat16(NEONEXT_PARAMETERS);
+int mlp_forward_training_bfloat16(NEONEXT_PARAMETERS);
+int mlp_backward_bfloat16(NEONEXT_PARAMETERS);
+int pointwise_forward_bfloat16(NEONEXT_PARAMETERS);
+int pointwise_backward_bfloat16(NEONEXT_PARAMETERS);
 
 // y = x, float32, any shape.
-int neonext_copy(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
-                 void* extra);
+int neonext_copy(NEONEXT_PARAMETERS);
 
 // The most that the machine computes: all threads multiply and add in registers. Input: how often, float32 (1,).
 // Output: 10^9 operations a second, float32 (1,).
-int neonext_peak(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void* stream,
-                 void* extra);
+int neonext_peak(NEONEXT_PARAMETERS);
 
 // Number of threads; 0 goes back to NEONEXT_NUM_THREADS or, without it, the number of processors.
 void neonext_set_threads(int count);
@@ -71,5 +75,8 @@ int neonext_threads();
 
 // "avx512", "avx2", "neon" or "plain".
 const char* neonext_simd();
+
+// How products in bfloat16 are computed here: "amx", "avx512_bf16", or "rounded", in float32.
+const char* neonext_bfloat16();
 
 }  // extern "C"

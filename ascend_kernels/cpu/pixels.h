@@ -37,7 +37,7 @@ inline Pixels PixelsOf(const Tensor& x) {
   return {x.shape[0], x.size() / std::max<int64_t>(1, x.shape[0] * x.shape[1])};
 }
 
-// Some tiles of x (N, channels, L), one behind the other.
+// Some tiles of x (N, channels, L), one behind the other, as floats.
 template <class T>
 inline void LoadTiles(const Pixels& pixels, const T* x, int channels, int first, int count, float* out) {
   const int64_t tile_size = static_cast<int64_t>(channels) * kTile;
@@ -53,6 +53,44 @@ inline void LoadTiles(const Pixels& pixels, const T* x, int channels, int first,
       }
     });
   });
+}
+
+// Calls take(tile, its floats) for some tiles of x.
+template <class T, class Take>
+inline void EachTile(const Pixels& pixels, const T* x, int channels, int first, int count, Take take) {
+  float* tile = ScratchFor(Scratch::tile, static_cast<int64_t>(channels) * kTile);
+  for (int t = 0; t < count; ++t) {
+    LoadTiles(pixels, x, channels, first + t, 1, tile);
+    take(t, tile);
+  }
+}
+
+// Words of a tile of so many rows, as a right operand.
+template <class F>
+int64_t AcrossSize(int rows) {
+  return static_cast<int64_t>(WordsOf<F>(rows)) * kTile;
+}
+
+// Some tiles of x as right operands, one behind the other. Calls take(tile, its floats) for each.
+template <class F, class T, class Take>
+inline void LoadAcross(const Pixels& pixels, const T* x, int channels, int first, int count, typename F::Word* out,
+                       Take take) {
+  if constexpr (F::kExact) {
+    LoadTiles(pixels, x, channels, first, count, out);
+    for (int t = 0; t < count; ++t) take(t, out + t * AcrossSize<F>(channels));
+  } else {
+    EachTile(pixels, x, channels, first, count, [&](int t, const float* tile) {
+      typename F::Word* to = out + t * AcrossSize<F>(channels);
+      StoreAcross<F>(to, 0, channels, [&](int r, int i) { return Vec::Load(tile + r * kTile + i); });
+      FillUp<F>(to, channels);
+      take(t, tile);
+    });
+  }
+}
+
+template <class F, class T>
+inline void LoadAcross(const Pixels& pixels, const T* x, int channels, int first, int count, typename F::Word* out) {
+  LoadAcross<F>(pixels, x, channels, first, count, out, [](int, const float*) {});
 }
 
 // What is written to some rows of a tensor (N, channels, L): a product, plus a value a row, plus another tensor of this
@@ -100,15 +138,16 @@ inline void ParallelTiles(int tiles, int64_t tile_bytes, Work work) {
 }
 
 // Calls work(panel, tile, product of both, its first row, its number of rows) for all panels and `count` tiles.
-template <class Work>
-inline void EachProduct(const Panels& left, const float* tiles, int count, Work work) {
-  const int64_t size = static_cast<int64_t>(left.depth) * kTile;
+template <class F, class Work>
+inline void EachProduct(const Panels<F>& left, const typename F::Word* tiles, int count, Work work) {
+  [[maybe_unused]] const typename F::Session session;
+  const int64_t size = static_cast<int64_t>(left.words) * kTile;
   for (int panel = 0; panel < left.count(); ++panel) {
     for (int t = 0; t < count; t += 2) {
       const bool both = t + 1 < count;
-      const Product product = left.Times(panel, tiles + t * size, both ? tiles + (t + 1) * size : nullptr);
-      work(t, product.first, panel * kRows, left.rows_in(panel));
-      if (both) work(t + 1, product.second, panel * kRows, left.rows_in(panel));
+      const Product<F> product = left.Times(panel, tiles + t * size, both ? tiles + (t + 1) * size : nullptr);
+      work(t, product.first, panel * F::kRows, left.rows_in(panel));
+      if (both) work(t + 1, product.second, panel * F::kRows, left.rows_in(panel));
     }
   }
 }

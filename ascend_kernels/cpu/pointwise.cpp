@@ -9,44 +9,55 @@
 namespace neonext {
 namespace {
 
-template <class T>
+template <class T, class F>
 void Forward(const Pixels& pixels, int in, int out, const T* x, const T* w, const T* b, T* y) {
-  const Panels weight(Scratch::panels1, w, out, in);
+  using Word = typename F::Word;
+  const Panels<F> weight(Scratch::panels1, w, out, in);
   const Rows<T> rows{pixels, out, y, b, nullptr};
-  const int64_t size = static_cast<int64_t>(in) * kTile;
-  ParallelTiles(pixels.tiles(), size * sizeof(float), [&](int first, int count) {
-    float* tiles = ScratchFor(Scratch::x, count * size);
-    LoadTiles(pixels, x, in, first, count, tiles);
+  const int64_t size = AcrossSize<F>(in);
+  ParallelTiles(pixels.tiles(), size * sizeof(Word), [&](int first, int count) {
+    Word* tiles = ScratchFor<Word>(Scratch::x, count * size);
+    LoadAcross<F>(pixels, x, in, first, count, tiles);
     EachProduct(weight, tiles, count,
                 [&](int t, const float* product, int row, int n) { rows.Store(product, row, n, first + t); });
   });
 }
 
-template <class T>
+template <class T, class F>
 void Backward(const Pixels& pixels, int in, int out, const T* x, const T* dy, const T* w, T* dx, T* dw, T* db) {
-  const Panels weight(Scratch::panels1, w, in, out, true);
-  const int64_t in_size = static_cast<int64_t>(in) * kTile, out_size = static_cast<int64_t>(out) * kTile;
-  const int tiles = pixels.tiles(), chunk = ChunkSize(tiles, (in_size + out_size) * sizeof(float));
-  Turned xt(Scratch::xt, in, chunk);
-  float* const p = ScratchFor(Scratch::dh, chunk * out_size + WeightGradient::kBehind);
-  WeightGradient gradient(Scratch::sum1, out, in);
+  using Word = typename F::Word;
+  const Panels<F> weight(Scratch::panels1, w, in, out, true);
+  const int64_t bytes = (int64_t(in) + out) * kTile * sizeof(Word) / F::kDepth;
+  const int tiles = pixels.tiles(), chunk = ChunkSize(tiles, bytes);
+  const Turned<F> xt(Scratch::xt, in, chunk);
+  const Along<F> p(Scratch::dh, out, chunk);
+  WeightGradient<F> gradient(Scratch::sum1, out, in);
   const Rows<T> rows{pixels, in, dx, nullptr, nullptr};
   int first = 0;
   do {  // without a pixel once, for sums of zero
     const int count = std::min(chunk, tiles - first);
-    ParallelTiles(count, (in_size + out_size) * sizeof(float), [&](int at, int n) {
-      float* values = ScratchFor(Scratch::x, n * in_size);
-      LoadTiles(pixels, x, in, first + at, n, values);
-      LoadTiles(pixels, dy, out, first + at, n, p + at * out_size);
-      for (int t = 0; t < n; ++t) xt.Take(values + t * in_size, at + t);
-      EachProduct(weight, p + at * out_size, n, [&](int t, const float* product, int row, int count) {
+    ParallelTiles(count, bytes, [&](int at, int n) {
+      EachTile(pixels, x, in, first + at, n, [&](int t, const float* tile) { xt.Take(tile, at + t); });
+      Word* across;
+      if constexpr (F::kDepth == 1) {
+        across = p.tile(at);
+      } else {
+        across = ScratchFor<Word>(Scratch::dy, n * AcrossSize<F>(out));
+      }
+      LoadAcross<F>(pixels, dy, out, first + at, n, across, [&]([[maybe_unused]] int t, const float* tile) {
+        if constexpr (F::kDepth == 2) {
+          for (int r = 0; r < out; ++r) p.Store(at + t, r, Vec::Load(tile + r * kTile));
+        }
+      });
+      EachProduct(weight, across, n, [&](int t, const float* product, int row, int count) {
         rows.Store(product, row, count, first + at + t);
       });
     });
+    p.Finish(count), xt.Finish(count);
     ParallelFor(gradient.panels(), [&](int panel) { gradient.Add(panel, p, xt, count, first == 0); });
     first += chunk;
   } while (first < tiles);
-  ParallelFor(gradient.panels(), [&](int panel) { gradient.write_rows(panel, dw); });
+  ParallelFor(gradient.panels(), [&](int panel) { gradient.WriteRows(panel, dw); });
   SumOverPixels(pixels, dy, out, db);
 }
 
@@ -56,38 +67,50 @@ bool Fit(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y) {
          x.shape[0] == y.shape[0] && w.size() > 0 && std::equal(x.shape + 2, x.shape + x.ndim, y.shape + 2);
 }
 
-}  // namespace
-}  // namespace neonext
-
-extern "C" {
-
-int pointwise_forward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, void*) {
-  using namespace neonext;
-  if (nparam != 4) return NEONEXT_BAD_COUNT;
-  const Arguments arguments{params, ndims, shapes, dtypes};
-  const Tensor x = arguments[0], w = arguments[1], b = arguments[2], y = arguments[3];
-  if (!arguments.are_floats_like(x, 4)) return NEONEXT_BAD_TYPE;
+template <class F>
+int Forward(const Arguments& in) {
+  const Tensor x = in[0], w = in[1], b = in[2], y = in[3];
+  if (!in.AreFloatsLike(x, 4)) return NEONEXT_BAD_TYPE;
   if (!Fit(x, w, b, y)) return NEONEXT_BAD_SHAPE;
   return WithType(x.type, [&](auto type) {
     using T = decltype(type);
-    Forward<T>(PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(y.shape[1]), x.As<T>(), w.As<T>(), b.As<T>(),
-               y.As<T>());
+    Forward<T, F>(PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(y.shape[1]), x.As<T>(), w.As<T>(),
+                  b.As<T>(), y.As<T>());
   });
 }
 
-int pointwise_backward(int nparam, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, void*) {
-  using namespace neonext;
-  if (nparam != 6) return NEONEXT_BAD_COUNT;
-  const Arguments arguments{params, ndims, shapes, dtypes};
-  const Tensor x = arguments[0], dy = arguments[1], w = arguments[2];
-  const Tensor dx = arguments[3], dw = arguments[4], db = arguments[5];
-  if (!arguments.are_floats_like(x, 6)) return NEONEXT_BAD_TYPE;
+template <class F>
+int Backward(const Arguments& in) {
+  const Tensor x = in[0], dy = in[1], w = in[2];
+  const Tensor dx = in[3], dw = in[4], db = in[5];
+  if (!in.AreFloatsLike(x, 6)) return NEONEXT_BAD_TYPE;
   if (!Fit(x, w, db, dy) || !dx.SameShape(x) || !dw.SameShape(w)) return NEONEXT_BAD_SHAPE;
   return WithType(x.type, [&](auto type) {
     using T = decltype(type);
-    Backward<T>(PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(dy.shape[1]), x.As<T>(), dy.As<T>(),
-                w.As<T>(), dx.As<T>(), dw.As<T>(), db.As<T>());
+    Backward<T, F>(PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(dy.shape[1]), x.As<T>(), dy.As<T>(),
+                   w.As<T>(), dx.As<T>(), dw.As<T>(), db.As<T>());
   });
+}
+
+}  // namespace
+}  // namespace neonext
+
+using namespace neonext;
+
+extern "C" {
+
+int pointwise_forward(NEONEXT_PARAMETERS) { return nparam == 4 ? Forward<Exact>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT; }
+
+int pointwise_forward_bfloat16(NEONEXT_PARAMETERS) {
+  return nparam == 4 ? Forward<Bfloat16>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT;
+}
+
+int pointwise_backward(NEONEXT_PARAMETERS) {
+  return nparam == 6 ? Backward<Exact>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT;
+}
+
+int pointwise_backward_bfloat16(NEONEXT_PARAMETERS) {
+  return nparam == 6 ? Backward<Bfloat16>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT;
 }
 
 }  // extern "C"

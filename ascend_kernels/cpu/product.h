@@ -1,34 +1,13 @@
-// Matrix products over pixels: what the pointwise layers are made of.
-//
-// The right matrix comes in tiles: rows of 16 floats, as many as the product is deep. The left matrix goes through in
-// panels of kRows rows, in lines of 16 values a row: a line of a panel is (kRows, 16), and the lines lie in the order
-// in which they are used. (A tile of hidden values is such lines as it is, which the weights' gradients make use of.)
+// Matrix products over pixels: what the pointwise layers are made of. operand.h says how operands are written down.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
+#include "operand.h"
 #include "parallel.h"
-#include "plan.h"
-#include "simd.h"
 
 namespace neonext {
-
-constexpr int kTile = 16;  // floats in a row of a tile, and values of a row in a line of a panel
-// With two vectors a row, as many as the registers hold beside two vectors of the right matrix and a value of the left.
-constexpr int kRows = Vec::kLanes == 16 ? 14 : 6;
-constexpr int kLine = kRows * kTile;
-
-inline int Parts(int64_t size, int of) { return static_cast<int>((size + of - 1) / of); }
-
-// Memory of this thread that stays for its next call; the names tell pieces apart that are in use at the same time.
-enum class Scratch { x, dy, hidden, panels1, panels2, dh, gelu, xt, dyt, sum1, sum2, bias, count };
-inline float* ScratchFor(Scratch which, int64_t size) {
-  static thread_local Aligned<float> pieces[static_cast<int>(Scratch::count)];
-  Aligned<float>& piece = pieces[static_cast<int>(which)];
-  if (static_cast<int64_t>(piece.size()) < size) piece.resize(size);
-  return piece.data();
-}
 
 // Calls work(at, mask) for the vectors that cover `count` values.
 template <class Work>
@@ -36,59 +15,15 @@ inline void EachVector(int count, Work work) {
   for (int i = 0; i < count; i += Vec::kLanes) work(i, Vec::MakeMask<1>(std::min<int>(Vec::kLanes, count - i), 1));
 }
 
-// out[v] (kRows x lanes, in rows of kTile) = panel (kRows x depth) times the columns at right[v], rows of kTile.
-// Sums run over the depth in order, so that they do not depend on how the columns are put together.
-template <int vectors>
-inline void MultiplyVectors(const float* line, int64_t line_stride, const float* const* right, int depth,
-                            float* const* out) {
-  Vec::F sum[kRows][vectors];
-  for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < vectors; ++v) sum[r][v] = Vec::Zero();
-  }
-  const float* row[vectors];
-  for (int v = 0; v < vectors; ++v) row[v] = right[v];
-  for (int k = 0; k < depth; k += kTile, line += line_stride) {
-    const int count = std::min(kTile, depth - k);
-    for (int i = 0; i < count; ++i) {
-      Vec::F value[vectors];
-      for (int v = 0; v < vectors; ++v) {
-        value[v] = Vec::Load(row[v]);
-        row[v] += kTile;
-      }
-#pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) {
-        const Vec::F left = Vec::Set1(line[r * kTile + i]);
-        for (int v = 0; v < vectors; ++v) sum[r][v] = Vec::Fma(left, value[v], sum[r][v]);
-      }
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < vectors; ++v) Vec::Store(out[v] + r * kTile, sum[r][v]);
-  }
-}
-
-// Products of one panel with one or two tiles; second may be null.
+// Products of one panel with one or two tiles; other may be null.
+template <class F>
 struct Product {
-  alignas(64) float first[kLine], second[kLine];
+  static constexpr int kSize = F::kRows * kTile;
+  alignas(64) float first[kSize], second[kSize];
 
-  Product(const float* panel, int64_t line_stride, const float* tile, const float* other, int depth) {
-    if constexpr (Vec::kLanes == kTile) {
-      const float* right[] = {tile, other};
-      float* out[] = {first, second};
-      other ? MultiplyVectors<2>(panel, line_stride, right, depth, out)
-            : MultiplyVectors<1>(panel, line_stride, right, depth, out);
-    } else {
-      Halves(panel, line_stride, tile, depth, first);
-      if (other) Halves(panel, line_stride, other, depth, second);
-    }
-  }
-
- private:
-  static void Halves(const float* panel, int64_t line_stride, const float* tile, int depth, float* to) {
-    const float* right[] = {tile, tile + Vec::kLanes};
-    float* out[] = {to, to + Vec::kLanes};
-    MultiplyVectors<2>(panel, line_stride, right, depth, out);
+  Product(const typename F::Word* panel, int64_t line_stride, const typename F::Word* tile,
+          const typename F::Word* other, int words) {
+    F::Multiply(panel, line_stride, tile, other, words, first, second);
   }
 };
 
@@ -126,56 +61,75 @@ inline void TransposeBlock(const T* from, int64_t from_stride, int rows, int col
 }
 
 // A matrix in panels, which every task of a call reads. Rows that fill up the last panel are zero.
+template <class F>
 class Panels {
  public:
   // matrix (rows, depth); transposed: it is stored as (depth, rows).
   template <class T>
   Panels(Scratch where, const T* matrix, int rows, int depth, bool transposed = false)
-      : rows(rows), depth(depth), size_(static_cast<int64_t>(Parts(depth, kTile)) * kLine) {
-    data_ = ScratchFor(where, count() * size_);
+      : rows(rows),
+        depth(depth),
+        words(WordsOf<F>(depth)),
+        size_(static_cast<int64_t>(Parts(words, kTile)) * Product<F>::kSize) {
+    data_ = ScratchFor<Word>(where, count() * size_);
     ParallelFor(count(), [&](int i) {
-      float* panel = data_ + i * size_;
-      const int first = i * kRows, present = rows_in(i);
-      if (present < kRows) std::fill_n(panel, size_, 0.0f);
-      for (int k = 0; k < depth; k += kTile, panel += kLine) {
+      Word* panel = data_ + i * size_;
+      const int first = i * F::kRows, present = rows_in(i);
+      if (present < F::kRows || depth % kLine != 0) std::fill_n(panel, size_, Word{});
+      for (int k = 0; k < depth; k += kLine, panel += Product<F>::kSize) {
+        const int count = std::min(kLine, depth - k);
         if (transposed) {
-          TakeColumns(matrix + static_cast<int64_t>(k) * rows + first, rows, present, std::min(kTile, depth - k),
-                      panel);
+          TakeColumns(matrix + static_cast<int64_t>(k) * rows + first, rows, present, count, panel);
         } else {
-          take_rows(matrix + static_cast<int64_t>(first) * depth + k, depth, present, std::min(kTile, depth - k),
-                    panel);
+          TakeRows(matrix + static_cast<int64_t>(first) * depth + k, depth, present, count, panel);
         }
       }
     });
   }
 
-  int count() const { return Parts(rows, kRows); }
-  int rows_in(int panel) const { return std::min(kRows, rows - panel * kRows); }
-  Product Times(int panel, const float* tile, const float* other) const {
-    return Product(data_ + panel * size_, kLine, tile, other, depth);
+  int count() const { return Parts(rows, F::kRows); }
+  int rows_in(int panel) const { return std::min(F::kRows, rows - panel * F::kRows); }
+  Product<F> Times(int panel, const typename F::Word* tile, const typename F::Word* other) const {
+    return Product<F>(data_ + panel * size_, Product<F>::kSize, tile, other, words);
   }
 
-  const int rows, depth;
+  const int rows, depth, words;
 
  private:
+  using Word = typename F::Word;
+  static constexpr int kLine = kTile * F::kDepth;  // values of a row in a line
+
   template <class T>
-  static void take_rows(const T* from, int64_t stride, int rows, int count, float* line) {
-    for (int r = 0; r < rows; ++r, from += stride, line += kTile) {
-      EachVector(count, [&](int i, Vec::Mask m) { Vec::Store(line + i, Vec::Load<1>(&from, i, m)); });
-    }
+  static void TakeRows(const T* from, int64_t stride, int rows, int count, Word* line) {
+    for (int r = 0; r < rows; ++r, from += stride, line += kTile) StoreRow(from, count, line);
   }
   template <class T>
-  static void TakeColumns(const T* from, int64_t stride, int rows, int count, float* line) {
+  static void TakeColumns(const T* from, int64_t stride, int rows, int count, Word* line) {
+    alignas(64) float turned[F::kRows * kLine];
+    float* to = turned;
+    if constexpr (F::kExact) to = line;
     for (int k = 0; k < count; k += kBlock) {
       for (int r = 0; r < rows; r += kBlock) {
         TransposeBlock(from + k * stride + r, stride, std::min(kBlock, count - k), std::min(kBlock, rows - r),
-                       line + r * kTile + k, kTile);
+                       to + r * kLine + k, kLine);
       }
+    }
+    if constexpr (!F::kExact) TakeRows<float>(turned, kLine, rows, count, line);
+  }
+  template <class T>
+  static void StoreRow(const T* from, int count, Word* to) {
+    if constexpr (F::kDepth == 1) {
+      EachVector(count, [&](int i, Vec::Mask m) { Vec::Store(to + i, F::Enter(Vec::Load<1>(&from, i, m))); });
+    } else {
+      const auto part = [&](int i) {
+        return Vec::Load<1>(&from, i, Vec::MakeMask<1>(std::clamp<int>(count - i, 0, Vec::kLanes), 1));
+      };
+      F::StoreLine(to, part(0), part(Vec::kLanes));
     }
   }
 
   int64_t size_;
-  float* data_;
+  Word* data_;
 };
 
 }  // namespace neonext

@@ -32,6 +32,12 @@ struct Vec8 {
   static F SelectNegative(F x, F negative, F other) {
     return _mm256_blendv_ps(other, negative, _mm256_cmp_ps(x, Zero(), _CMP_LT_OQ));
   }
+  static F RoundToBfloat16(F v) {  // to nearest, ties to even; what is not a number stays so
+    const I u = _mm256_castps_si256(v), odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    const I up = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    const F rounded = _mm256_castsi256_ps(_mm256_and_si256(up, _mm256_set1_epi32(~0xffff)));
+    return _mm256_blendv_ps(rounded, v, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+  }
   static F Permute(F v, I index) { return _mm256_permutevar8x32_ps(v, index); }
   static F Load(const float* p) { return _mm256_load_ps(p); }
   static F LoadUnaligned(const float* p) { return _mm256_loadu_ps(p); }

@@ -40,6 +40,12 @@ struct Vec {
   static F SelectBelow(F a, F b, F below, F other) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), other, below);
   }
+  static F RoundToBfloat16(F v) {  // to nearest, ties to even; what is not a number stays so
+    const I u = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    const I up = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const F rounded = _mm512_castsi512_ps(_mm512_and_si512(up, _mm512_set1_epi32(~0xffff)));
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), rounded, v);
+  }
   static float Sum(F v) { return _mm512_reduce_add_ps(v); }
 
   static F Load(const float* p) { return _mm512_load_ps(p); }

@@ -34,6 +34,7 @@ struct Vec8 {
   static F SelectNegative(F x, F negative, F other) {
     return {vbslq_f32(vcltzq_f32(x.lo), negative.lo, other.lo), vbslq_f32(vcltzq_f32(x.hi), negative.hi, other.hi)};
   }
+  static F RoundToBfloat16(F v) { return {RoundToBfloat16(v.lo), RoundToBfloat16(v.hi)}; }
   static F Permute(F v, I index) {
     const uint8x16x2_t table = {{vreinterpretq_u8_f32(v.lo), vreinterpretq_u8_f32(v.hi)}};
     return {vreinterpretq_f32_u8(vqtbl2q_u8(table, index.lo)), vreinterpretq_f32_u8(vqtbl2q_u8(table, index.hi))};
@@ -68,6 +69,12 @@ struct Vec8 {
   static I LoadIndex(const int32_t* p) { return {Bytes(p), Bytes(p + 4)}; }
 
  private:
+  static float32x4_t RoundToBfloat16(float32x4_t v) {  // to nearest, ties to even; what is not a number stays so
+    const uint32x4_t u = vreinterpretq_u32_f32(v), odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
+    const uint32x4_t up = vaddq_u32(u, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+    const float32x4_t rounded = vreinterpretq_f32_u32(vandq_u32(up, vdupq_n_u32(0xffff0000u)));
+    return vbslq_f32(vceqq_f32(v, v), rounded, v);
+  }
   static float32x4_t Pow2(float32x4_t n) {
     return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23));
   }

@@ -59,6 +59,16 @@ struct Vec8 {
     for (int i = 0; i < 8; ++i) other.v[i] = x.v[i] < 0 ? negative.v[i] : other.v[i];
     return other;
   }
+  static F RoundToBfloat16(F v) {  // to nearest, ties to even; what is not a number stays so
+    return Each(v, v, [](float x, float) {
+      uint32_t u;
+      std::memcpy(&u, &x, sizeof(u));
+      u = (u + ((u >> 16 & 1u) + 0x7fffu)) & 0xffff0000u;
+      float rounded;
+      std::memcpy(&rounded, &u, sizeof(u));
+      return x == x ? rounded : x;
+    });
+  }
   static F Permute(F v, I index) {
     F result;
     for (int i = 0; i < 8; ++i) result.v[i] = v.v[index.index[i]];

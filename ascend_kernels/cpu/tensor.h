@@ -25,7 +25,7 @@ struct Tensor {
     for (int i = 0; i < ndim; ++i) result *= shape[i];
     return result;
   }
-  bool is_float() const { return type == Type::f32 || type == Type::f16; }
+  bool IsFloat() const { return type == Type::f32 || type == Type::f16; }
   bool HasShape(std::initializer_list<int64_t> wanted) const {
     return ndim == static_cast<int>(wanted.size()) && std::equal(wanted.begin(), wanted.end(), shape);
   }
@@ -53,13 +53,15 @@ struct Arguments {
     return {params[i], ndims[i], shapes[i], type};
   }
   // Whether the first `count` are all of x's type, and that is a float type.
-  bool are_floats_like(const Tensor& x, int count) const {
+  bool AreFloatsLike(const Tensor& x, int count) const {
     for (int i = 0; i < count; ++i) {
       if ((*this)[i].type != x.type) return false;
     }
-    return x.is_float();
+    return x.IsFloat();
   }
 };
+
+#define NEONEXT_TENSORS (neonext::Arguments{params, ndims, shapes, dtypes})
 
 // Calls work with a value of the C++ type of a float tensor, and gives what the operator returns.
 template <class Work>

@@ -17,61 +17,134 @@ inline int ChunkSize(int tiles, int64_t tile_bytes) {
   return std::max(1, Parts(tiles, std::max(1, chunks)));
 }
 
-// Tiles of x (N, channels, L), turned: for each tile in blocks of 16 channels, 16 rows (pixels) of 16 channels. Missing
-// channels are zero.
+// Tiles as a left operand, with pixels as the depth: rows of 16 pixels. With two values in a word, the words of a row
+// come from two tiles.
+template <class F>
+class Along {
+  using Word = typename F::Word;
+
+ public:
+  Along(Scratch where, int rows, int tiles)
+      : rows_(rows), data_(ScratchFor<Word>(where, Parts(tiles, F::kDepth) * stride() + kBehind)) {}
+
+  // Where words are values, a tile is the right operand of a product over rows, too.
+  Word* tile(int t) const {
+    static_assert(F::kDepth == 1);
+    return data_ + t * stride();
+  }
+  void Store(int tile, int row, Vec::F values) const {
+    static_assert(F::kDepth == 2);
+    Word* to = data_ + tile / 2 * stride() + row * kTile + tile % 2 * (kTile / 2);
+    F::StoreHalfLine(to, values);
+  }
+  // After the last of an odd number of tiles: the words' other halves.
+  void Finish(int tiles) const {
+    if constexpr (F::kDepth == 2) {
+      for (int row = 0; tiles % 2 && row < rows_; ++row) Store(tiles, row, Vec::Zero());
+    }
+  }
+  // The sum of a row of some tiles.
+  float Sum(int row, int tiles) const {
+    const typename F::Vector one = F::Broadcast(F::kOne);
+    Vec::F sum = Vec::Zero();
+    for (int t = 0; t < Parts(tiles, F::kDepth); ++t) {
+      const Word* words = data_ + t * stride() + row * kTile;
+      for (int i = 0; i < kTile; i += Vec::kLanes) sum = F::MultiplyAdd(F::Load(words + i), one, sum);
+    }
+    return Vec::Sum(sum);
+  }
+
+  const Word* data() const { return data_; }
+  int64_t stride() const { return static_cast<int64_t>(rows_) * kTile; }
+
+ private:
+  static constexpr int kBehind = Product<F>::kSize;  // words that are read for rows that fill up the last panel
+
+  int rows_;
+  Word* data_;
+};
+
+// Tiles of x (N, channels, L) as right operands with pixels as the depth: for each tile in blocks of 16 channels, a row
+// of 16 channels for every word of the 16 pixels. Missing channels are zero.
+template <class F>
 class Turned {
+  using Word = typename F::Word;
+
  public:
   Turned(Scratch where, int channels, int tiles)
       : channels(channels),
         blocks(Parts(channels, kTile)),
-        tiles_(tiles),
-        data_(ScratchFor(where, static_cast<int64_t>(tiles) * blocks * kTile * kTile)) {}
+        tiles_(Parts(tiles, F::kDepth) * F::kDepth),
+        data_(ScratchFor<Word>(where, static_cast<int64_t>(tiles_) * blocks * kSize)) {}
 
-  void Take(const float* tile, int at) {
+  void Take(const float* tile, int at) const {
     for (int block = 0; block < blocks; ++block) {
       const int present = std::min(kTile, channels - block * kTile);
-      float* rows = data_ + (static_cast<int64_t>(block) * tiles_ + at) * kTile * kTile;
-      if (present < kTile) std::fill_n(rows, kTile * kTile, 0.0f);
-      for (int c = 0; c < present; c += kBlock) {
-        for (int pixel = 0; pixel < kTile; pixel += kBlock) {
-          TransposeBlock(tile + (block * kTile + c) * kTile + pixel, kTile, std::min(kBlock, present - c), kBlock,
-                         rows + pixel * kTile + c, kTile);
-        }
-      }
+      Word* rows = data_ + (static_cast<int64_t>(block) * tiles_ + at) * kSize;
+      if (present < kTile) std::fill_n(rows, kSize, Word{});
+      Turn(tile + block * kTile * kTile, present, rows);
+    }
+  }
+  void Finish(int tiles) const {
+    for (int block = 0; tiles % F::kDepth && block < blocks; ++block) {
+      std::fill_n(data_ + (static_cast<int64_t>(block) * tiles_ + tiles) * kSize, kSize, Word{});
     }
   }
 
-  const float* block(int i) const { return data_ + static_cast<int64_t>(i) * tiles_ * kTile * kTile; }
+  const Word* block(int i) const { return data_ + static_cast<int64_t>(i) * tiles_ * kSize; }
 
   const int channels, blocks;
 
  private:
+  static constexpr int kPixels = kTile / F::kDepth;  // words
+  static constexpr int kSize = kPixels * kTile;
+
+  static void Turn(const float* from, int present, Word* rows) {
+    alignas(64) float near[kTile * kTile];
+    if constexpr (!F::kExact) {
+      for (int c = 0; c < present; ++c) {
+        if constexpr (F::kDepth == 1) {
+          for (int i = 0; i < kTile; i += Vec::kLanes) {
+            Vec::Store(near + c * kTile + i, F::Enter(Vec::Load(from + c * kTile + i)));
+          }
+        } else {
+          F::StoreHalfLine(near + c * kPixels, Vec::Load(from + c * kTile));
+        }
+      }
+      from = near;
+    }
+    for (int c = 0; c < present; c += kBlock) {
+      for (int pixel = 0; pixel < kPixels; pixel += kBlock) {
+        TransposeBlock(from + c * kPixels + pixel, kPixels, std::min(kBlock, present - c), kBlock,
+                       reinterpret_cast<float*>(rows) + pixel * kTile + c, kTile);
+      }
+    }
+  }
+
   int tiles_;
-  float* data_;
+  Word* data_;
 };
 
-// Sums of P Q^T (rows x channels): P comes in tiles of `rows` rows, Q turned. One task adds to one panel of rows at a
-// time.
+// Sums of P Q^T (rows x channels). One task adds to one panel of rows at a time.
+template <class F>
 class WeightGradient {
  public:
   WeightGradient(Scratch where, int rows, int channels)
       : rows_(rows),
         channels_(channels),
         blocks_(Parts(channels, kTile)),
-        sums_(ScratchFor(where, static_cast<int64_t>(Parts(rows, kRows)) * blocks_ * kLine)) {}
+        sums_(ScratchFor(where, static_cast<int64_t>(Parts(rows, F::kRows)) * blocks_ * kSize)) {}
 
-  // Floats behind the last tile of P that may be read: those of rows that fill up the last panel.
-  static constexpr int kBehind = kLine;
-
-  int panels() const { return Parts(rows_, kRows); }
+  int panels() const { return Parts(rows_, F::kRows); }
 
   // Adds some tiles of P and Q; `first` starts the sums anew.
-  void Add(int panel, const float* p, const Turned& q, int tiles, bool first) {
-    const float* left = p + panel * kLine;
-    const int64_t stride = static_cast<int64_t>(rows_) * kTile;
+  void Add(int panel, const Along<F>& p, const Turned<F>& q, int tiles, bool first) {
+    [[maybe_unused]] const typename F::Session session;
+    const typename F::Word* left = p.data() + panel * kSize;
+    const int words = Parts(tiles, F::kDepth) * kTile;
     for (int block = 0; block < blocks_; block += 2) {
       const bool both = block + 1 < blocks_;
-      const Product product(left, stride, q.block(block), both ? q.block(block + 1) : nullptr, tiles * kTile);
+      const Product<F> product(left, p.stride(), q.block(block), both ? q.block(block + 1) : nullptr, words);
       Put(product.first, at(panel, block), first);
       if (both) Put(product.second, at(panel, block + 1), first);
     }
@@ -79,9 +152,9 @@ class WeightGradient {
 
   // Writes the rows of a panel of the gradient (rows, channels).
   template <class T>
-  void write_rows(int panel, T* out) const {
-    const int first = panel * kRows;
-    for (int r = 0; r < std::min(kRows, rows_ - first); ++r) {
+  void WriteRows(int panel, T* out) const {
+    const int first = panel * F::kRows;
+    for (int r = 0; r < std::min(F::kRows, rows_ - first); ++r) {
       T* to = out + static_cast<int64_t>(first + r) * channels_;
       for (int block = 0; block < blocks_; ++block) {
         const float* from = at(panel, block) + r * kTile;
@@ -103,7 +176,8 @@ class WeightGradient {
         T* to = out + static_cast<int64_t>(block * kTile + c) * rows_;
         for (int i = panel; i < std::min(panels(), panel + kPanels); ++i) {
           const float* from = at(i, block) + c;
-          for (int r = 0; r < std::min(kRows, rows_ - i * kRows); ++r) FromFloat(from[r * kTile], to + i * kRows + r);
+          for (int r = 0; r < std::min(F::kRows, rows_ - i * F::kRows); ++r)
+            FromFloat(from[r * kTile], to + i * F::kRows + r);
         }
       }
     }
@@ -112,10 +186,12 @@ class WeightGradient {
   int blocks() const { return blocks_; }
 
  private:
-  float* at(int panel, int block) const { return sums_ + (static_cast<int64_t>(panel) * blocks_ + block) * kLine; }
+  static constexpr int kSize = Product<F>::kSize;
+
+  float* at(int panel, int block) const { return sums_ + (static_cast<int64_t>(panel) * blocks_ + block) * kSize; }
 
   static void Put(const float* product, float* sums, bool first) {
-    for (int i = 0; i < kLine; i += Vec::kLanes) {
+    for (int i = 0; i < kSize; i += Vec::kLanes) {
       const Vec::F value = Vec::Load(product + i);
       Vec::Store(sums + i, first ? value : Vec::Add(Vec::Load(sums + i), value));
     }

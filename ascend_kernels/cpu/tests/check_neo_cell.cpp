@@ -131,7 +131,7 @@ void CheckRefusals() {
 }  // namespace
 
 int Check() {
-  std::printf("%s\n", neonext_simd());
+  std::printf("%s, bfloat16: %s\n", neonext_simd(), neonext_bfloat16());
   CheckNeocell();
   CheckRefusals();
   CheckMlp();

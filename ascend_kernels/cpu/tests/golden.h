@@ -103,29 +103,48 @@ inline double GoldenGeluSlope(double x) {
   return 0.5 * std::erfc(-x * std::sqrt(0.5)) + x * std::exp(-0.5 * x * x) * 0.3989422804014326779;
 }
 
-// y = W2 gelu(W1 x + b1) + b2 at every pixel, and its gradients, by their definitions.
+// To the nearest number in bfloat16, ties to even.
+inline double ToBfloat16(double v) {
+  if (v == 0.0) return v;
+  int exponent;
+  std::frexp(v, &exponent);
+  return std::ldexp(std::nearbyint(std::ldexp(v, 8 - exponent)), exponent - 8);
+}
+
+inline std::vector<double> ToBfloat16(std::vector<double> values) {
+  for (double& v : values) v = ToBfloat16(v);
+  return values;
+}
+
+// y = W2 gelu(W1 x + b1) + b2 at every pixel, and its gradients, by their definitions. rounded: what enters a product
+// is rounded to bfloat16.
 struct GoldenMlp {
   int n, c, hidden, length;
   std::vector<double> x, w1, b1, w2, b2, dy;
   std::vector<double> y, dx, dw1, db1, dw2, db2;
 
-  void Run() {
+  void Run(bool rounded = false) {
     y.assign(x.size(), 0.0), dx.assign(x.size(), 0.0);
     dw1.assign(w1.size(), 0.0), db1.assign(hidden, 0.0), dw2.assign(w2.size(), 0.0), db2.assign(c, 0.0);
+    const std::vector<double> x = rounded ? ToBfloat16(this->x) : this->x,
+                              w1 = rounded ? ToBfloat16(this->w1) : this->w1;
+    const std::vector<double> w2 = rounded ? ToBfloat16(this->w2) : this->w2,
+                              dy = rounded ? ToBfloat16(this->dy) : this->dy;
     const auto at = [&](int image, int channel, int pixel) { return (size_t(image) * c + channel) * length + pixel; };
     for (int i = 0; i < n; ++i)
       for (int p = 0; p < length; ++p) {
-        for (int o = 0; o < c; ++o) y[at(i, o, p)] = b2[o], db2[o] += dy[at(i, o, p)];
+        for (int o = 0; o < c; ++o) y[at(i, o, p)] = b2[o], db2[o] += this->dy[at(i, o, p)];
         for (int m = 0; m < hidden; ++m) {
           double h = b1[m], dg = 0;
           for (int o = 0; o < c; ++o) h += w1[size_t(m) * c + o] * x[at(i, o, p)];
+          const double gelu = rounded ? ToBfloat16(GoldenGelu(h)) : GoldenGelu(h);
           for (int o = 0; o < c; ++o) {
             const size_t w = size_t(o) * hidden + m;
-            y[at(i, o, p)] += w2[w] * GoldenGelu(h);
+            y[at(i, o, p)] += w2[w] * gelu;
             dg += w2[w] * dy[at(i, o, p)];
-            dw2[w] += GoldenGelu(h) * dy[at(i, o, p)];
+            dw2[w] += gelu * dy[at(i, o, p)];
           }
-          const double dh = dg * GoldenGeluSlope(h);
+          const double exact = dg * GoldenGeluSlope(h), dh = rounded ? ToBfloat16(exact) : exact;
           db1[m] += dh;
           for (int o = 0; o < c; ++o) {
             dx[at(i, o, p)] += w1[size_t(m) * c + o] * dh;
@@ -136,20 +155,22 @@ struct GoldenMlp {
   }
 };
 
-// y = W x + b at every pixel, and its gradients, by their definitions.
+// y = W x + b at every pixel, and its gradients, likewise.
 struct GoldenPointwise {
   int n, c, out, length;
   std::vector<double> x, w, b, dy;
   std::vector<double> y, dx, dw, db;
 
-  void Run() {
+  void Run(bool rounded = false) {
     y.assign(dy.size(), 0.0), dx.assign(x.size(), 0.0), dw.assign(w.size(), 0.0), db.assign(out, 0.0);
+    const std::vector<double> x = rounded ? ToBfloat16(this->x) : this->x, w = rounded ? ToBfloat16(this->w) : this->w;
+    const std::vector<double> dy = rounded ? ToBfloat16(this->dy) : this->dy;
     for (int i = 0; i < n; ++i)
       for (int o = 0; o < out; ++o)
         for (int p = 0; p < length; ++p) {
           const size_t at = (size_t(i) * out + o) * length + p;
           y[at] = b[o];
-          db[o] += dy[at];
+          db[o] += this->dy[at];
           for (int m = 0; m < c; ++m) {
             const size_t from = (size_t(i) * c + m) * length + p, weight = size_t(o) * c + m;
             y[at] += w[weight] * x[from];

@@ -1,9 +1,11 @@
 """The compiled CPU path by itself: its own driver against double precision, under sanitizers and on every vector width.
 
 The driver checks forward and all gradients of 376 cells (planes of 1 x 1 to 56 x 56 and 9 x 301, k 1 to 33, shifts,
-rectangles, float32 and float16), of MLPs, pointwise layers, and GELU, and that 1, 2 and 3 threads give the same bits.
+rectangles, float32 and float16), of MLPs, pointwise layers (products in float32, and in bfloat16 with at most twice the
+error of rounding alone), and GELU, and that 1, 2 and 3 threads give the same bits.
 """
 
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -30,6 +32,8 @@ def variants():
         found["plain"] = ["-O2", "-march=x86-64"]
         if {"avx2", "fma", "f16c"} <= machine_flags():
             found["avx2"] = ["-O2", "-mavx2", "-mfma", "-mf16c"]
+        if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= machine_flags():
+            found["avx512"] = ["-O2", "-march=x86-64-v4"]
     return found
 
 
@@ -37,15 +41,15 @@ def build_driver(folder, flags):
     driver = folder / "driver"
     sources = sorted(str(path) for path in [*KERNEL.glob("*.cpp"), *(KERNEL / "tests").glob("*.cpp")])
     warnings = ["-Wall", "-Wextra", "-Wno-maybe-uninitialized", "-Wno-uninitialized"]
-    command = ["g++", "-std=c++17", f"-I{KERNEL}", *warnings, "-pthread"]
+    command = ["g++", "-std=c++17", f"-I{KERNEL}", f"-I{KERNEL / 'tests'}", *warnings, "-pthread"]
     built = subprocess.run([*command, *flags, *sources, "-o", str(driver)], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     assert "warning" not in built.stderr
     return driver
 
 
-def run(driver, command):
-    done = subprocess.run([str(driver), command], capture_output=True, text=True)
+def run(driver, command, **variables):
+    done = subprocess.run([str(driver), command], capture_output=True, text=True, env={**os.environ, **variables})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -54,9 +58,26 @@ def run(driver, command):
 @pytest.mark.parametrize("variant", variants())
 def test_driver_agrees_with_double_precision(variant, tmp_path):
     output = run(build_driver(tmp_path, variants()[variant]), "check")
-    assert "376 cells" in output and "16 mlps" in output and "12 pointwise layers" in output
-    if variant in ("plain", "avx2"):
-        assert output.startswith(variant)
+    assert_complete(output)
+    if variant != "sanitizers":
+        assert output.startswith(f"{variant}, bfloat16: rounded\n")
+
+
+def assert_complete(output):
+    assert "376 cells" in output and "40 mlps" in output and "28 pointwise layers" in output
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("avx512_bf16" not in machine_flags(), reason="a machine with AMX has these instructions, too")
+def test_tiles_of_an_emulated_amx_and_a_system_that_refuses_them(tmp_path):
+    driver = build_driver(tmp_path, [*DEBUG, "-DNEONEXT_EMULATED_AMX"])
+    for output, name in (
+        (run(driver, "check"), "amx"),
+        (run(driver, "check", EMULATED_AMX_REFUSED="1"), "avx512_bf16"),
+    ):
+        assert_complete(output)
+        assert output.startswith(f"avx512, bfloat16: {name}\n")
+    run(driver, "threads")
 
 
 @pytest.mark.slow

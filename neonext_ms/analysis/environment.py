@@ -4,6 +4,9 @@ import os
 import platform
 
 from neonext_ms.checkpoint.store import versions
+from neonext_ms.ops.cpu.library import cpu_bfloat16
+from neonext_ms.ops.fallback import Unavailable
+from neonext_ms.ops.precision import matmul_precision
 from neonext_ms.runtime.ranks import ascend_available
 
 
@@ -18,7 +21,18 @@ def environment() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
         "Ascend NPUs": _ascend_devices() if ascend else "none that MindSpore can use: running on the CPU",
         "NeoCell backend": f"{cell.backend} ({cell.backend_reason})",
+        "CPU products": _cpu_products(),
     }
+
+
+def _cpu_products() -> str:
+    """How MLPs and pointwise layers multiply, and how they would in bfloat16."""
+    try:
+        units = cpu_bfloat16()
+    except Unavailable:
+        return "MindSpore's own"
+    how = "by rounding float32, which is no faster" if units == "rounded" else f"by {units} instructions"
+    return f"matmul_precision {matmul_precision()}; bfloat16 {how}"
 
 
 def _ascend_devices() -> str:

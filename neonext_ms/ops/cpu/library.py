@@ -19,6 +19,7 @@ from pathlib import Path
 from neonext_ms.errors import UserError
 from neonext_ms.ops.cpu.cache import find_kept, find_or_build
 from neonext_ms.ops.fallback import Unavailable
+from neonext_ms.ops.precision import matmul_precision
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +41,25 @@ def cpu_library() -> Path:
     return result
 
 
+def cpu_function(name: str) -> str:
+    """A function that multiplies, in the precision of `set_matmul_precision`, as MindSpore wants it: library:name."""
+    return f"{cpu_library()}:{name}{'_bfloat16' if matmul_precision() == 'bfloat16' else ''}"
+
+
 def cpu_vector_width() -> str:
     """The instructions that the library was compiled for: avx512, avx2, neon or plain."""
-    library = ctypes.CDLL(str(cpu_library()))
-    library.neonext_simd.restype = ctypes.c_char_p
-    return library.neonext_simd().decode()
+    return _text("neonext_simd")
+
+
+def cpu_bfloat16() -> str:
+    """What multiplies in bfloat16 here: amx, avx512_bf16, or rounded (rounding, and then float32)."""
+    return _text("neonext_bfloat16")
+
+
+def _text(function: str) -> str:
+    function = getattr(ctypes.CDLL(str(cpu_library())), function)
+    function.restype = ctypes.c_char_p
+    return function().decode()
 
 
 def set_cpu_threads(count: int):

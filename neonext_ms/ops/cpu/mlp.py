@@ -5,7 +5,7 @@ import math
 import mindspore as ms
 from mindspore import nn, ops
 
-from neonext_ms.ops.cpu.library import cpu_library
+from neonext_ms.ops.cpu.library import cpu_function
 
 TILE = 16  # pixels that the kernel keeps side by side
 
@@ -16,7 +16,7 @@ class FusedMLP(nn.Cell):
     In training the hidden values stay in memory for the gradients; in evaluation they never leave the cache, and
     gradients, if any are asked for, compute them again.
 
-    Inputs, all of one type, float32 or float16; arithmetic is float32:
+    Inputs, all of one type, float32 or float16; arithmetic is float32, or as `set_matmul_precision` says:
         x: (N, C, H, W).
         w1: (hidden, C).
         b1: (hidden,).
@@ -54,7 +54,7 @@ class FusedResidualMLP(nn.Cell):
 
     def __init__(self):
         super().__init__()
-        self.forward = ops.Custom(f"{cpu_library()}:mlp_forward", lambda x, *_: x, lambda x, *_: x, "aot")
+        self.forward = ops.Custom(cpu_function("mlp_forward"), lambda x, *_: x, lambda x, *_: x, "aot")
 
     def construct(self, x, w1, b1, w2, b2, trunk):
         return self.forward(x, w1, b1, w2, b2, trunk)
@@ -72,11 +72,10 @@ class _HiddenMLP(nn.Cell):
         def gradient_shapes(x, hidden, dy, w1, w2):
             return x, w1, [w1[0]], w2, [w2[0]]
 
-        library = cpu_library()
         self.forward = ops.Custom(
-            f"{library}:mlp_forward_training", output_shapes, lambda x, *_: (x, ms.float32), "aot"
+            cpu_function("mlp_forward_training"), output_shapes, lambda x, *_: (x, ms.float32), "aot"
         )
-        self.backward = ops.Custom(f"{library}:mlp_backward", gradient_shapes, lambda x, *_: (x,) * 5, "aot")
+        self.backward = ops.Custom(cpu_function("mlp_backward"), gradient_shapes, lambda x, *_: (x,) * 5, "aot")
 
     def construct(self, x, w1, b1, w2, b2):
         return self.forward(x, w1, b1, w2, b2)
@@ -90,7 +89,7 @@ class _MLP(nn.Cell):
 
     def __init__(self, forward_with_hidden, backward):
         super().__init__()
-        self.forward = ops.Custom(f"{cpu_library()}:mlp_forward", lambda x, *_: x, lambda x, *_: x, "aot")
+        self.forward = ops.Custom(cpu_function("mlp_forward"), lambda x, *_: x, lambda x, *_: x, "aot")
         self.forward_with_hidden = forward_with_hidden
         self.backward = backward
 

@@ -3,13 +3,13 @@
 import mindspore as ms
 from mindspore import nn, ops
 
-from neonext_ms.ops.cpu.library import cpu_library
+from neonext_ms.ops.cpu.library import cpu_function
 
 
 class FusedPointwise(nn.Cell):
     """y = W x + b at every pixel, with both gradients of its product from tiles of x and dy that are read once.
 
-    Inputs, all of one type, float32 or float16; arithmetic is float32:
+    Inputs, all of one type, float32 or float16; arithmetic is float32, or as `set_matmul_precision` says:
         x: (N, C, H, W).
         weight: (C', C).
         bias: (C',).
@@ -20,12 +20,11 @@ class FusedPointwise(nn.Cell):
 
     def __init__(self):
         super().__init__()
-        library = cpu_library()
         self.forward = ops.Custom(
-            f"{library}:pointwise_forward", lambda x, w, b: [x[0], w[0], *x[2:]], lambda x, *_: x, "aot"
+            cpu_function("pointwise_forward"), lambda x, w, b: [x[0], w[0], *x[2:]], lambda x, *_: x, "aot"
         )
         self.backward = ops.Custom(
-            f"{library}:pointwise_backward", lambda x, dy, w: (x, w, [w[0]]), lambda x, *_: (x,) * 3, "aot"
+            cpu_function("pointwise_backward"), lambda x, dy, w: (x, w, [w[0]]), lambda x, *_: (x,) * 3, "aot"
         )
 
     def serves(self, x) -> bool:

@@ -1,20 +1,38 @@
-"""Files that appear under their names whole or not at all."""
+"""Files that appear under their names whole or not at all, whatever the file system can do."""
 
 import atexit
-import contextlib
+import errno
 import os
 import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+from neonext_ms.errors import UserError
+
+# What file systems say to a request that they do not know, as of networks and of Windows: not that a disk has failed.
+_UNKNOWN = {
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.EBADF,
+    errno.EPERM,
+    errno.EACCES,
+    errno.ENOLCK,
+    errno.EISDIR,
+}
 
 
 def write_atomically(path: Path, data: bytes | str):
     """Make a file appear under its name whole or not at all, even if the machine stops in between."""
     path = Path(path)
-    temporary = write_hidden(path, [data.encode() if isinstance(data, str) else data])
+    # names in a text are bytes, which need not be UTF-8
+    temporary = write_hidden(path, [data.encode(errors="surrogateescape") if isinstance(data, str) else data])
     try:
         rename(temporary, path)
     except BaseException:
@@ -31,7 +49,7 @@ def write_hidden(path: Path, pieces: Iterable[bytes | memoryview]) -> Path:
         with os.fdopen(handle, "wb", buffering=0) as file:
             for piece in pieces:
                 _write_all(file, memoryview(piece))
-            os.fsync(file.fileno())
+            _sync(file.fileno())
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -42,22 +60,57 @@ def rename(temporary: Path, path: Path):
     """Give a finished, fsynced file its name, in the place of an older file of that name."""
     os.replace(temporary, path)
     # The rename itself must survive a crash too: it lives in the folder.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with _known():
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            _sync(folder)
+        finally:
+            os.close(folder)
 
 
 def publish(temporary: Path, path: Path):
-    """`rename` for a file that something else has created: with the permissions that the user's umask asks for.
+    """`rename` for a file that something else has created: fsynced, with the permissions that the umask asks for.
 
     Changes the umask for a moment, so it must not run beside other threads that create files.
     """
     umask = os.umask(0)
     os.umask(umask)
-    os.chmod(temporary, 0o666 & ~umask)
+    with _known():
+        os.chmod(temporary, 0o666 & ~umask)
+    with open(temporary, "rb") as file:
+        _sync(file.fileno())
     rename(temporary, path)
+
+
+@contextmanager
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder for oneself; where the file system knows no locks, go on without. Ends with the process.
+
+    Raises: UserError: another process holds it; what: says what it does there.
+    """
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            with _known():
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process {what} '{folder}': wait for it, or give another folder") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file for reading bytes. A pipe, socket or device, which may have no end, is an OSError, never a hang."""
+    try:
+        # Not even opened: that alone may wait, or rewind a tape.
+        if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        return open(path, "rb")
+    except ValueError as error:  # a zero byte in the name
+        raise OSError(errno.EINVAL, str(error), os.fspath(path)) from None
 
 
 def only_mine(status: os.stat_result) -> bool:
@@ -71,15 +124,30 @@ def folder_for_leftovers() -> Path:
     Its name can be known and taken by others. Then it is a new folder, with a name that cannot.
     """
     folder = Path(tempfile.gettempdir()) / f"neonext_ms-{os.geteuid()}"
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         folder.mkdir(mode=0o700)
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         status = folder.lstat()  # not of what a link leads to
         if stat.S_ISDIR(status.st_mode) and only_mine(status):
             return folder
     fresh = tempfile.mkdtemp(prefix="neonext_ms-")
     atexit.register(shutil.rmtree, fresh, ignore_errors=True)
     return Path(fresh)
+
+
+@contextmanager
+def _known():
+    """Pass over what a file system cannot do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNKNOWN:
+            raise
+
+
+def _sync(handle: int):
+    with _known():
+        os.fsync(handle)
 
 
 def _write_all(file, data: memoryview):

@@ -10,11 +10,12 @@ import numpy as np
 from PIL import Image
 
 from neonext_ms.data import read_image
-from neonext_ms.data.decode import JPEG_FORMATS
-from neonext_ms.data.sources import EXTENSIONS
+from neonext_ms.data.decode import JPEG_FORMATS, ImageWarning
+from neonext_ms.data.image_files import extensions, find_images, is_passed_over
 from neonext_ms.errors import UserError
 
 LIST = "-"  # stands for the files that the standard input lists
+_UTF16 = ("\udcff\udcfe", "\udcfe\udcff")  # byte order marks, as they are read from a stream of UTF-8
 SMALL = 8  # pixels; of an image with a shorter side hardly anything is left to recognise
 
 
@@ -26,27 +27,60 @@ def image_paths(paths: Iterable[str | Path], listed: Iterable[str] = ()) -> Iter
         listed: files, one a line, which need not exist: who reads them reports it. Read as they are asked for.
 
     Raises:
-        UserError: at once, not when its turn comes: a path that does not exist, a folder without images.
+        UserError: at once, not when its turn comes: a path that does not exist, a folder without images. A list of
+            another encoding, when it is read.
     """
-    parts = [listed if str(path) == LIST else _files(Path(path)) for path in paths]
-    return (str(file).rstrip("\r\n") for part in parts for file in part if str(file).strip())
+    parts = [_lines(listed) if str(path) == LIST else _files(Path(path).expanduser()) for path in paths]
+    return (file for part in parts for file in part)
 
 
-def _files(path: Path) -> list[Path]:
+def _lines(listed: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(listed):
+        if number == 0:
+            if line.startswith(_UTF16):
+                raise UserError("the list of files is UTF-16: give it as UTF-8, one name a line")
+            line = line.removeprefix("\ufeff").removeprefix("\udcef\udcbb\udcbf")
+        if "\0" in line:
+            raise UserError(f"line {number + 1} of the list of files holds a zero byte: give the list as UTF-8")
+        if line.strip():
+            yield line.rstrip("\r\n")
+
+
+def _files(path: Path) -> list[str]:
     if path.is_dir():
-        # A link to nothing is one of them: it is reported, not left out.
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.is_dir())
-        if not inside:
-            raise UserError(f"there is no image in the folder {path} (extensions read: {' '.join(EXTENSIONS)})")
-        return inside
-    if path.exists():
-        return [path]
-    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
-    if glob.has_magic(str(path)) and not found:
-        raise UserError(f"no file fits the pattern {path}")
+        found = find_images(path)
+        found.report(path)
+        if not found.images:
+            raise UserError(
+                f"there is no image in the folder '{path}', whose name ends in .jpg, .png or another of "
+                f"{len(extensions())} endings"
+            )
+        return found.images
+    if os.path.lexists(path):
+        return [str(path)]
+    pattern, fixed = _pattern(path)
+    if pattern is None:
+        raise UserError(f"there is no file or folder '{path}'")
+    found = sorted(glob.glob(pattern, recursive=True), key=Path)
+    found = [file for file in found if not any(map(is_passed_over, Path(file).parts[fixed:]))]
+    found = [file for file in found if not os.path.isdir(file)]
     if not found:
-        raise UserError(f"there is no file or folder {path}")
-    return [file for file in found if not file.is_dir()]
+        raise UserError(f"no file fits the pattern '{path}'")
+    return found
+
+
+def _pattern(path: Path) -> tuple[str | None, int]:
+    """The pattern, of which folders that exist by just that name stand for themselves, and how many parts these are.
+
+    None if there is no pattern in it.
+    """
+    fixed = 0
+    while os.path.isdir(Path(*path.parts[: fixed + 1])) and fixed < len(path.parts):
+        fixed += 1
+    rest = path.parts[fixed:]
+    if not any(map(glob.has_magic, rest)):
+        return None, 0
+    return os.path.join(*map(glob.escape, path.parts[:fixed]), *rest), fixed
 
 
 def read_with_note(path: str | Path) -> tuple[np.ndarray, str | None]:
@@ -55,24 +89,23 @@ def read_with_note(path: str | Path) -> tuple[np.ndarray, str | None]:
     Raises:
         UserError: it cannot be read as an image.
     """
-    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
-        raise UserError(f"cannot read '{path}' as an image: not a regular file")  # a pipe may have no end
-    with warnings.catch_warnings():
-        # Pillow refuses images of more than twice its limit and warns of the others, which take memory but no harm.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        pixels = read_image(path)
-        with Image.open(path) as image:
-            return pixels, _note(image)
+    notes = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ImageWarning)
+        pixels = read_image(path, look=lambda image: notes.append(_note(image)))
+    # Warnings begin with the file's name, which stands before the note too.
+    notes = [notes[-1], *(str(warning.message).removeprefix(f"'{path}' ") for warning in caught)]
+    return pixels, "; ".join(filter(None, notes)) or None
 
 
 def _note(image: Image.Image) -> str | None:
     notes = []
     if getattr(image, "is_animated", False) and image.format not in JPEG_FORMATS:
         notes.append("has several frames: the first was taken")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        notes.append("16 bits a pixel: the upper 8 were taken")
     if image.mode == "CMYK":
         notes.append("CMYK: converted to RGB without its colour profile")
     if min(image.size) < SMALL:
         notes.append(f"only {image.width} x {image.height} pixels")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        notes.append("16 bits a pixel: the upper 8 were taken")
     return "; ".join(notes) or None

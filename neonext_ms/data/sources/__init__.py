@@ -5,11 +5,11 @@ from pathlib import Path
 from neonext_ms.data.sources.base import ArraySource, Source
 from neonext_ms.data.sources.cifar import open_cifar
 from neonext_ms.data.sources.digits import open_digits
-from neonext_ms.data.sources.folder import EXTENSIONS, FolderSource, open_folder
+from neonext_ms.data.sources.folder import FolderSource, open_folder
 from neonext_ms.data.sources.packed import open_packed
 from neonext_ms.errors import UserError
 
-__all__ = ["DATASETS", "EXTENSIONS", "SPLITS", "ArraySource", "FolderSource", "Source", "open_source"]
+__all__ = ["DATASETS", "SPLITS", "ArraySource", "FolderSource", "Source", "open_source"]
 
 DATASETS = ("digits", "cifar10", "cifar100", "folder", "mindrecord")
 SPLITS = ("train", "val")

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from neonext_ms.data.decode import read_image, read_region
+from neonext_ms.data.image_files import Found, entries, extensions, find_images, is_folder, is_image_name, is_lost
 from neonext_ms.data.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source
 from neonext_ms.errors import UserError
 
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 LAYOUT = "expected are data_dir/train/<class>/<image> and data_dir/val/<class>/<image>"
 
 
@@ -32,61 +32,55 @@ class FolderSource(Source):
 
     def sample_names(self):
         start = len(str(self.folder))
-        return (path[start:].encode() for path in self.paths)
+        return (os.fsencode(path[start:]) for path in self.paths)
 
 
 def open_folder(data_dir: Path, split: str) -> FolderSource:
     """List data_dir/<split>. Classes are its sub-folders in sorted order, samples the image files at any depth in them.
 
-    Names that begin with a dot and files of other extensions are passed over; links are followed.
+    What is an image, and what is passed over, is `image_files`' matter; links are followed.
     """
-    class_names = _class_names(data_dir / split)
+    folder = data_dir / split
+    class_names, found = _class_names(folder)
     other = data_dir / ("train" if split == "val" else "val")
     if other.is_dir():
-        difference = sorted(set(class_names) ^ set(_class_names(other)))
+        difference = sorted(set(class_names) ^ set(_class_names(other)[0]))
         if difference:
             raise UserError(
-                f"'{data_dir / split}' and '{other}' must hold the same classes, but {len(difference)} are in "
+                f"'{folder}' and '{other}' must hold the same classes, but {len(difference)} are in "
                 f"one only, the first: '{difference[0]}'"
             )
-    paths, labels = [], []
+    labels = []
     for label, name in enumerate(class_names):
-        found = _image_files(data_dir / split / name)
-        if not found:
+        inside = find_images(folder / name)
+        if not inside.images:
+            inside.report(folder / name)
             raise UserError(
-                f"class folder '{data_dir / split / name}' holds no image; add some or remove the folder "
-                f"(extensions read: {' '.join(EXTENSIONS)})"
+                f"class folder '{folder / name}' holds no image, whose name ends in .jpg, .png or another of "
+                f"{len(extensions())} endings: add some or remove the folder"
             )
-        paths += found
-        labels += [label] * len(found)
-    return FolderSource(f"folder/{split}", class_names, labels, data_dir / split, paths)
+        labels += [label] * len(inside.images)
+        found += inside
+    found.report(folder)
+    return FolderSource(f"folder/{split}", class_names, labels, folder, found.images)
 
 
-def _class_names(folder: Path) -> list[str]:
+def _class_names(folder: Path) -> tuple[list[str], Found]:
+    """Sorted names of the class folders, and what else is beside them."""
     if not folder.is_dir():
-        raise UserError(f"'{folder}' is not a folder; {LAYOUT}")
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+        link = f" (it links to '{os.readlink(folder)}', which is not there)" if folder.is_symlink() else ""
+        raise UserError(f"'{folder}' is not a folder{link}; {LAYOUT}")
+    names, beside = [], Found()
+    for entry in entries(folder):
+        if is_folder(entry):
+            names.append(entry.name)
+        elif is_lost(entry) and not is_image_name(entry.name):
+            raise UserError(
+                f"'{entry.path}' links to '{os.readlink(entry.path)}', which is not there, so that its class would be "
+                "missing: mount or copy it, or remove the link"
+            )
+        else:
+            beside.others.append(entry.path)
     if not names:
         raise UserError(f"'{folder}' holds no class folders; {LAYOUT}")
-    return names
-
-
-def _image_files(folder: Path) -> list[str]:
-    found = []
-    seen = set()  # a link to a parent must not make us walk for ever
-    for root, folders, files in os.walk(folder, followlinks=True, onerror=_cannot_list):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        if (real := os.path.realpath(root)) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        found += [os.path.join(root, name) for name in files if _is_image_name(name)]
-    return sorted(found)
-
-
-def _is_image_name(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-
-
-def _cannot_list(error: OSError):
-    raise UserError(f"cannot list '{error.filename}': {error.strerror}") from error
+    return names, beside

@@ -34,7 +34,17 @@ _UPRIGHT = {
 }
 # What Pillow's decoders raise on damaged files (by fuzzing them); others are mistakes of a program.
 _DAMAGE = (
-    *(OSError, SyntaxError, ValueError, EOFError, LookupError, ArithmeticError, RuntimeError, MemoryError),
+    *(
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        LookupError,
+        ArithmeticError,
+        RuntimeError,
+        MemoryError,
+        AssertionError,
+    ),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
 
@@ -221,6 +231,6 @@ def _high_byte(deep: np.ndarray, bits: int | None, is_png: bool, name: str) -> n
                 f"'{name}' has 16-bit pixels, of which only the lower {used} bits are used, and does not say so: it is "
                 "read as nearly black; save it with 8 bits, or as PGM with its greatest value"
             ),
-            stacklevel=2,
+            stacklevel=4,
         )
     return (deep >> 8).astype(np.uint8)

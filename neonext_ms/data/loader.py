@@ -111,6 +111,7 @@ class Loader:
         self.bad = set()  # indices of the samples that could not be read so far
         self._plan = Plan(source, transform, batch_size, training, seed, rank, world, mixing, aug_repeats)
         self._workers = None
+        self._noted = False
 
     def __len__(self) -> int:
         """Steps of an epoch, the same on every rank."""
@@ -175,8 +176,12 @@ class Loader:
                 del images, targets
 
     def _batch(self, images: np.ndarray, targets: np.ndarray, parts: list[Filled]) -> Batch:
-        for index, why in (entry for part in parts for entry in part.bad):
-            self._report(index, why)
+        for part in parts:
+            for index, why in part.bad:
+                self._report(index, why)
+            if part.notes and not self._noted:
+                self._noted = True
+                log.warning("%s (others like it are not named)", part.notes[0])
         indices = np.concatenate([part.indices for part in parts])
         valid = np.concatenate([part.valid for part in parts])
         labels = np.where(valid, self.source.labels[indices], -1).astype(np.int32)
@@ -188,10 +193,10 @@ class Loader:
             return
         self.bad.add(index)
         count, total = len(self.bad), len(self.source)
-        if count > self.max_bad_share * total:
+        if count / total > self.max_bad_share:  # not the product, which makes 29 of 100 more than 0.29
             raise UserError(
                 f"{count} of the {total} samples of {self.source.name} cannot be read, more than "
-                f"max_bad_share={self.max_bad_share} allows; the last: {why}"
+                f"max_bad_share={self.max_bad_share} allows: replace them, or allow more; the last: {why}"
             )
         instead = "another sample takes its place" if self._plan.training else "it is left out"
         log.warning("%s; %s (%d of %d are bad so far)", why, instead, count, total)

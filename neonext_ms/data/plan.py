@@ -1,11 +1,13 @@
 """Which samples make up which batch, and how their pixels and targets come about."""
 
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
 
+from neonext_ms.data.decode import ImageWarning
 from neonext_ms.data.mixing import Mixing, one_hot
 from neonext_ms.data.preprocess import Preprocess
 from neonext_ms.data.seeding import MIXING, ORDER, REPLACEMENT, SAMPLE, generator
@@ -26,11 +28,15 @@ class Part(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """What became of a part. indices: int64 (n,), valid: bool (n,), as in Batch; bad: (index, why) of those unread."""
+    """What became of a part.
+
+    indices: int64 (n,), valid: bool (n,), as in Batch; bad: (index, why) of those unread; notes: of odd ones.
+    """
 
     indices: np.ndarray
     valid: np.ndarray
     bad: list[tuple[int, str]]
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,13 @@ class Plan:
         indices, repeats = indices[positions], repeats[positions]
         valid = indices >= 0
         bad = []
-        for i, (index, repeat) in enumerate(zip(indices.tolist(), repeats.tolist())):
-            if self.training:
-                indices[i] = self._train_sample(part.epoch, index, repeat, images[i], bad)
-            else:
-                valid[i] = self._eval_sample(index, images[i], bad)
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter("always", ImageWarning)
+            for i, (index, repeat) in enumerate(zip(indices.tolist(), repeats.tolist())):
+                if self.training:
+                    indices[i] = self._train_sample(part.epoch, index, repeat, images[i], bad)
+                else:
+                    valid[i] = self._eval_sample(index, images[i], bad)
         labels = np.where(valid, self.source.labels[indices], -1)
         if self.mixing is None:
             targets[:] = one_hot(labels, self.classes)
@@ -86,7 +94,7 @@ class Plan:
             first = int(positions[0]) // 2
             rngs = (generator(self.seed, MIXING, part.epoch, part.step, first + i) for i in range(part.count // 2))
             targets[:] = self.mixing(images, labels, self.classes, rngs)
-        return Filled(indices, valid, bad)
+        return Filled(indices, valid, bad, [str(note.message) for note in notes])
 
     def batch_order(self, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Index of the sample at each position of a global batch, -1 is padding, and the number of its repetition."""

@@ -5,21 +5,37 @@ import json
 import logging
 import os
 import shutil
+import stat
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from neonext_ms.data.sources.folder import FolderSource, open_folder
-from neonext_ms.data.sources.packed import FORMAT, PACK_FILE, shard_rows
+from neonext_ms.data.sources.packed import FORMAT, PACK_FILE, file_digest, rows_digest, shard_rows
 from neonext_ms.errors import UserError
-from neonext_ms.files import publish, write_atomically
+from neonext_ms.files import locked, open_regular, publish, write_atomically
 
 SPLITS = ("train", "val")
 PARTIAL = ".partial"
-PAGE_BYTES = 32 << 20  # of a MindRecord file; an image file must fit into one
+PAGE_BYTES = 32 << 20  # of a MindRecord file; an image file must fit into one, twice
+MOST_PAGE_BYTES = 256 << 20  # by MindRecord
 NOTHING = b"\0"  # in the place of an empty file: MindRecord holds no empty field
-GROUP = 256  # image files handed to MindRecord at once
+GROUP_BYTES = 64 << 20  # image files handed to MindRecord at once
+
+_DAMAGED = "does not read back as it was written"
+_CHANGED = "was packed from images whose content or classes were others"
 
 log = logging.getLogger(__name__)
+
+
+class Entry(NamedTuple):
+    """An image file as it is found. path: relative to data_dir, as MindRecord takes it; size 0 if it cannot be read."""
+
+    file: str
+    path: str
+    label: int
+    size: int
+    changed: int
 
 
 def pack(data_dir: Path, output: Path, shard_images: int) -> dict:
@@ -29,41 +45,77 @@ def pack(data_dir: Path, output: Path, shard_images: int) -> dict:
     as they are; an empty one, or one that cannot be opened, as a zero byte, so that it stays a bad file.
 
     A shard appears under its name when it is complete and has been read back and compared; when the command is
-    started again after an interruption, such shards stay, and the others are written.
+    started again after an interruption, such shards stay, if the images are still those, and the others are written.
 
     Args:
         data_dir: the folder.
         output: folder to write to, made if it does not exist.
         shard_images: images in a MindRecord file.
     Returns: samples and bytes of each split, shards written and kept.
-    Raises: UserError: data_dir is no such folder, or output holds something else.
+    Raises: UserError: data_dir is no such folder or has an image that is too large, output holds something else, or
+        another process packs into it.
     """
     if shard_images < 1:
         raise UserError(f"shard_images must be 1 or more, got {shard_images}")
     sources = {split: open_folder(data_dir, split) for split in SPLITS}
+    found = {split: _entries(source, data_dir) for split, source in sources.items()}
+    _check_sizes([entry for entries in found.values() for entry in entries])
     output.mkdir(parents=True, exist_ok=True)
-    foreign = [name for name in os.listdir(output) if not _is_ours(name)]
-    if foreign:
-        raise UserError(f"'{output}' holds other files, such as '{foreign[0]}': give a new or empty folder")
-    splits, result = {}, {"written": 0, "kept": 0}
-    for split, source in sources.items():
-        progress = _Progress(split, len(source))
-        splits[split] = []
-        for first in range(0, len(source), shard_images):
-            samples = range(first, min(first + shard_images, len(source)))
-            name = f"{split}-{first // shard_images:05}.mindrecord"
-            card, kept = _shard(source, data_dir, samples, output / name)
-            splits[split].append(card)
-            result["kept" if kept else "written"] += 1
-            progress.report(samples.stop, kept)
-        result[split] = {key: sum(card[key] for card in splits[split]) for key in ("samples", "bytes")}
-    shutil.rmtree(output / PARTIAL, ignore_errors=True)
-    extra = sorted(path.name for path in output.glob("*.mindrecord") if not _is_listed(path.name, splits))
-    if extra:
-        raise UserError(f"'{output / extra[0]}' is from another packing: remove it, or give a new or empty folder")
-    pack_file = {"format": FORMAT, "class_names": sources["train"].class_names, "splits": splits}
-    write_atomically(output / PACK_FILE, json.dumps(pack_file, indent=1))
+    with locked(output, "packs into"):
+        foreign = [name for name in os.listdir(output) if not _is_ours(name)]
+        if foreign:
+            raise UserError(f"'{output}' holds other files, such as '{foreign[0]}': give a new or empty folder")
+        splits, result = {}, {"written": 0, "kept": 0}
+        for split, entries in found.items():
+            splits[split] = _pack_split(split, entries, data_dir, output, shard_images, result)
+            result[split] = {key: sum(card[key] for card in splits[split]) for key in ("samples", "bytes")}
+        shutil.rmtree(output / PARTIAL, ignore_errors=True)
+        extra = sorted(path.name for path in output.glob("*.mindrecord") if not _is_listed(path.name, splits))
+        if extra:
+            raise UserError(f"'{output / extra[0]}' is from another packing: remove it, or give a new or empty folder")
+        pack_file = {"format": FORMAT, "class_names": sources["train"].class_names, "splits": splits}
+        write_atomically(output / PACK_FILE, json.dumps(pack_file, indent=1))
     return result
+
+
+def _entries(source: FolderSource, data_dir: Path) -> list[Entry]:
+    entries = []
+    for file, label in zip(source.paths, source.labels.tolist()):
+        try:
+            status = os.stat(file)
+            size, changed = (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (0, 0)
+        except OSError:
+            size = changed = 0
+        relative = os.fsencode(os.path.relpath(file, data_dir))
+        # MindRecord's texts are UTF-8; other names are written with escapes.
+        entries.append(Entry(file, relative.decode("utf-8", "backslashreplace"), label, size, changed))
+    return entries
+
+
+def _check_sizes(entries: list[Entry]):
+    """Before anything is written, which may take hours."""
+    large = [entry for entry in entries if entry.size > MOST_PAGE_BYTES // 2]
+    if large:
+        raise UserError(
+            f"'{large[0].file}' has {large[0].size} bytes, and MindRecord holds {MOST_PAGE_BYTES // 2} at most"
+            + (f", as {len(large) - 1} more" if len(large) > 1 else "")
+            + ": make it smaller, or train from the folder"
+        )
+
+
+def _pack_split(
+    split: str, entries: list[Entry], data_dir: Path, output: Path, shard_images: int, result: dict
+) -> list[dict]:
+    """The cards of all shards; counts those written and kept in result."""
+    progress, cards = _Progress(split, len(entries)), []
+    for first in range(0, len(entries), shard_images):
+        name = f"{split}-{first // shard_images:05}.mindrecord"
+        shard = entries[first : first + shard_images]
+        card, kept = _shard(shard, data_dir, output / name)
+        cards.append(card)
+        result["kept" if kept else "written"] += 1
+        progress.report(first + len(shard), kept)
+    return cards
 
 
 class _Progress:
@@ -81,81 +133,119 @@ class _Progress:
         log.info("%s: %d of %d images%s", self.split, done, self.total, left)
 
 
-def _shard(source: FolderSource, data_dir: Path, samples: range, file: Path) -> tuple[dict, bool]:
+def _shard(entries: list[Entry], data_dir: Path, file: Path) -> tuple[dict, bool]:
     """Write and check one shard unless it is there; returns what pack.json says of it, and whether it was there."""
-    relative = [os.path.relpath(source.paths[index], data_dir) for index in samples]
-    listing = hashlib.sha256("\0".join(relative).encode()).hexdigest()
     card_file = Path(f"{file}.json")
-    if card_file.exists():
-        card = json.loads(card_file.read_text(encoding="utf-8"))
-        if card["listing"] != listing:
-            raise UserError(f"'{file}' was packed from other images than '{data_dir}' has: give a new or empty folder")
+    card = _kept(entries, data_dir, file, card_file)
+    if card:
         return card, True
     partial = file.parent / PARTIAL
     shutil.rmtree(partial, ignore_errors=True)  # of an interrupted run
     partial.mkdir()
     unfinished = partial / file.name  # MindRecord files know their own name: it must be the final one
-    digests = _write(source, samples, relative, unfinished)
+    digests = _write(entries, unfinished)
+    rows = _read_back(unfinished, entries, digests)
     card = {
         "name": file.name,
-        "samples": len(samples),
+        "samples": len(entries),
         "bytes": unfinished.stat().st_size,
-        "sha256": _check(unfinished, digests, source.labels[samples.start : samples.stop].tolist(), relative),
-        "listing": listing,
+        "sha256": file_digest(unfinished),
+        "listing": _listing(entries),
+        "state": _state(entries),
+        "index": rows_digest(rows),
     }
     for suffix in ("", ".db"):
-        with open(f"{unfinished}{suffix}", "rb") as stream:
-            os.fsync(stream.fileno())
         publish(Path(f"{unfinished}{suffix}"), Path(f"{file}{suffix}"))
     write_atomically(card_file, json.dumps(card))  # last: a shard with a card is complete
     return card, False
 
 
-def _write(source: FolderSource, samples: range, relative: list[str], file: Path) -> list[bytes]:
+def _kept(entries: list[Entry], data_dir: Path, file: Path, card_file: Path) -> dict | None:
+    """The card of a shard from before, None if there is none to keep; UserError if it is of other images."""
+    try:
+        card = json.loads(card_file.read_text(encoding="utf-8"))
+        listing, size = card["listing"], card["bytes"]
+        whole = file.stat().st_size == size and Path(f"{file}.db").is_file() and card["samples"] == len(entries)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    if listing != _listing(entries):
+        raise UserError(f"'{file}' was packed from other images than '{data_dir}' has: give a new or empty folder")
+    if not whole:
+        return None
+    if card.get("state") != _state(entries):  # the images were touched, or copied anew: are they the same?
+        digests = [_digest(_read(entry)) for entry in entries]
+        rows = _read_back(file, entries, digests, _CHANGED)
+        card = {**card, "state": _state(entries), "index": rows_digest(rows)}
+        write_atomically(card_file, json.dumps(card))
+    return card
+
+
+def _listing(entries: list[Entry]) -> str:
+    return _digest("\0".join(entry.path for entry in entries).encode()).hex()
+
+
+def _state(entries: list[Entry]) -> str:
+    """Changes with the names, sizes and times of the images."""
+    return _digest(
+        json.dumps([(entry.path, entry.label, entry.size, entry.changed) for entry in entries]).encode()
+    ).hex()
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def _write(entries: list[Entry], file: Path) -> list[bytes]:
     """Write one MindRecord file; returns the SHA-256 of every image file."""
     from mindspore.mindrecord import FileWriter
 
+    page = PAGE_BYTES
+    while page < 2 * max(entry.size for entry in entries):
+        page *= 2
     writer = FileWriter(str(file), shard_num=1)
-    writer.set_page_size(PAGE_BYTES)  # bytes, although its documentation says KB
+    writer.set_page_size(page)  # bytes, although its documentation says KB
     writer.add_schema({"data": {"type": "bytes"}, "label": {"type": "int32"}, "path": {"type": "string"}}, "images")
     writer.add_index(["label", "path"])
-    digests = []
-    for first in range(0, len(samples), GROUP):
-        rows = []
-        for index, path in zip(samples[first : first + GROUP], relative[first : first + GROUP]):
-            data = _read(source.paths[index])
-            digests.append(hashlib.sha256(data).digest())
-            rows.append({"data": data, "label": int(source.labels[index]), "path": path})
-        writer.write_raw_data(rows)
+    digests, rows, held = [], [], 0
+    for number, entry in enumerate(entries, 1):
+        data = _read(entry)
+        digests.append(_digest(data))
+        rows.append({"data": data, "label": entry.label, "path": entry.path})
+        held += len(data)
+        if held >= GROUP_BYTES or number == len(entries):
+            writer.write_raw_data(rows)
+            rows, held = [], 0
     writer.commit()
     return digests
 
 
-def _read(path: str) -> bytes:
+def _read(entry: Entry) -> bytes:
     try:
-        with open(path, "rb") as stream:
-            data = stream.read()
+        with open_regular(entry.file) as stream:
+            data = stream.read(MOST_PAGE_BYTES)
     except OSError as error:
-        log.warning("cannot read '%s' (%s); it is packed as a zero byte", path, error.strerror)
-        data = b""
-    if len(data) > PAGE_BYTES // 2:
-        raise UserError(
-            f"'{path}' has {len(data)} bytes, and MindRecord holds {PAGE_BYTES // 2} at most: make it smaller"
-        )
+        log.warning("cannot read '%s' (%s); it is packed as a zero byte", entry.file, error.strerror)
+        return NOTHING
+    if len(data) != entry.size:
+        raise UserError(f"'{entry.file}' has changed while it was packed: pack again when nobody writes to it")
     return data or NOTHING
 
 
-def _check(file: Path, digests: list[bytes], labels: list[int], relative: list[str]) -> str:
-    """Read a finished shard back as training does, and compare; returns its SHA-256."""
-    rows = list(shard_rows(file))
+def _read_back(file: Path, entries: list[Entry], digests: list[bytes], difference: str = _DAMAGED) -> list[tuple]:
+    """The rows of a shard, read as training does and compared; UserError if images, labels or names differ."""
+    classes = max(entry.label for entry in entries) + 1
+    rows = list(shard_rows(file, classes, len(entries)))
     with open(file, "rb") as stream:
-        found = [hashlib.sha256(os.pread(stream.fileno(), length, start)).digest() for start, length, _, _ in rows]
-        whole = hashlib.sha256()
-        while chunk := stream.read(1 << 20):
-            whole.update(chunk)
-    if found != digests or [(label, path) for _, _, label, path in rows] != list(zip(labels, relative)):
-        raise UserError(f"'{file.name}' does not read back as it was written: check the disk and pack again")
-    return whole.hexdigest()
+        found = [_digest(os.pread(stream.fileno(), length, start)) for start, length, _, _ in rows]
+    advice = "check the disk and pack again" if difference is _DAMAGED else "give a new or empty folder"
+    expected = [(digest, entry.label, entry.path) for digest, entry in zip(digests, entries)]
+    found = [(digest, *row[2:]) for digest, row in zip(found, rows)]
+    if found != expected:
+        wrong = next(
+            (entry.path for one, other, entry in zip(found, expected, entries) if one != other), entries[-1].path
+        )
+        raise UserError(f"'{file.name}' {difference} (first '{wrong}'): {advice}")
+    return rows
 
 
 def _is_ours(name: str) -> bool:

@@ -159,9 +159,9 @@ def test_a_shard_that_does_not_read_back(folder, tmp_path, monkeypatch):
     """A disk that loses a byte: nothing appears under a final name."""
     replace = packing._write
 
-    def write(source, samples, relative, file):
-        digests = replace(source, samples, relative, file)
-        start, length, *_ = next(iter(packing.shard_rows(file)))
+    def write(entries, file):
+        digests = replace(entries, file)
+        start, length, *_ = next(iter(packing.shard_rows(file, 2, 5)))
         with open(file, "r+b") as stream:
             stream.seek(start + length // 2)
             stream.write(b"?")

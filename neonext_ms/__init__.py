@@ -15,7 +15,9 @@ reads this drawing and checks it.
     models
     data, launch, ops
     markdown, runtime
-    errors, files, terminal
+    texts
+    files, terminal
+    errors
 """
 
 from importlib import import_module

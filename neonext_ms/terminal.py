@@ -27,12 +27,12 @@ def _shorten(text: str) -> str:
     return text
 
 
-def printable(text: str) -> str:
+def printable(text: str, keep_bytes: bool = True) -> str:
     """Text of others, such as a file's name, in one line: what moves the cursor or ends a line is written as an escape.
 
-    Bytes that are no UTF-8 stay what they are.
+    keep_bytes: bytes that are no UTF-8 stay what they are; else they are escapes too, as pictures and HTML need them.
     """
-    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else ascii(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() or keep_bytes and "\udc80" <= c <= "\udcff" else ascii(c)[1:-1] for c in text)
 
 
 class TerminalHandler(logging.StreamHandler):
@@ -51,7 +51,7 @@ class TerminalHandler(logging.StreamHandler):
     def emit(self, record):
         try:
             if self.stream.isatty() or not getattr(record, "passing", False):
-                self.show(self.format(record), getattr(record, "live", False))
+                self.show(printable(self.format(record)), getattr(record, "live", False))
         except Exception:
             self.handleError(record)
 

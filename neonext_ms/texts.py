@@ -1,7 +1,7 @@
-"""Texts that people and programs wrote: read in any usual encoding, and shown so that they forge nothing."""
+"""Texts that people and programs wrote, in any usual encoding, and the YAML in them."""
 
 import codecs
-import re
+from collections import Counter
 from pathlib import Path
 
 from neonext_ms.errors import UserError
@@ -14,26 +14,8 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-# Control characters, line and paragraph separators, and those that turn the direction of what follows; and the halves
-# of surrogate pairs, of which those that stand for bytes that are not UTF-8 are apart.
-_FORGING = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udc7f\udd00-\udfff"
-_BYTES = r"\udc80-\udcff"
-
-
-def one_line(text: str, keep_bytes: bool = False) -> str:
-    """A text as it can be shown: whatever would move, hide or recolour other text stands there as its escape.
-
-    keep_bytes: leave bytes that are not UTF-8 as they are read from the names of files, for writing them again.
-    """
-    unsafe = f"[{_FORGING}]" if keep_bytes else f"[{_FORGING}{_BYTES}]"
-    return re.sub(unsafe, lambda found: _escape(found[0]), text)
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    return ascii(character)[1:-1]
+_MOST_YAML = 32 << 10  # bytes; a complete configuration has four thousand
+_MOST_VALUES = 10_000  # with those that aliases repeat
 
 
 def read_text(path: str | Path) -> str:
@@ -63,3 +45,60 @@ def decode_text(data: bytes, name: str) -> str:
     if "\0" in text:
         raise UserError(f"'{name}' holds zero bytes, as UTF-16 without a byte order mark does: save it as UTF-8")
     return text
+
+
+def read_yaml(path: str | Path) -> tuple[str, object]:
+    """The text of a YAML file, and its value.
+
+    Raises: UserError: it cannot be read, is no YAML, is far too large, written out or through aliases of aliases, or
+        names a key twice, of which the first would count for nothing.
+    """
+    import yaml
+
+    text = read_text(path)
+    if len(text) > _MOST_YAML:
+        raise UserError(f"'{path}' has {len(text)} characters, and a configuration at most {_MOST_YAML}")
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return text, None
+        _check_yaml(node, str(path), {})
+        return text, loader.construct_document(node)
+    except UserError:
+        raise
+    # What PyYAML raises on values that are not what their tags say, and on deep ones.
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+        TypeError,
+        RecursionError,
+    ) as error:
+        raise UserError(f"cannot read the configuration '{path}': {' '.join(str(error).split())[:200]}") from None
+
+
+def _check_yaml(node, name: str, sizes: dict) -> int:
+    """How many values a YAML node stands for; sizes: of those that were seen, None while they are being counted."""
+    import yaml
+
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in sizes:
+        sizes[id(node)] = None
+        inside = node.value
+        if isinstance(node, yaml.MappingNode):
+            names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            if twice := [key for key, count in names.items() if count > 1]:
+                line = max(key.start_mark.line for key, _ in node.value if key.value == twice[0]) + 1
+                raise UserError(
+                    f"'{name}' names the key '{twice[0]}' twice, again in line {line}: leave one of them out"
+                )
+            inside = [part for pair in node.value for part in pair]
+        sizes[id(node)] = 1 + sum(_check_yaml(part, name, sizes) for part in inside)
+    size = sizes[id(node)]
+    if size is None or size > _MOST_VALUES:
+        raise UserError(f"'{name}' repeats values through aliases more than {_MOST_VALUES} times: write them out")
+    return size

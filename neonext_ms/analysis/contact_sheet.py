@@ -12,6 +12,7 @@ from neonext_ms.data.seeding import SAMPLE, generator
 from neonext_ms.errors import UserError
 from neonext_ms.files import write_atomically
 from neonext_ms.runtime.ranks import Ranks
+from neonext_ms.terminal import printable
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.inputs import open_sources, train_loader, train_transform
 
@@ -47,6 +48,7 @@ def contact_sheet(config: TrainConfig, output: Path, samples: int, versions: int
     draw = ImageDraw.Draw(sheet)
     for column, title in enumerate(["evaluation", *(f"epoch {epoch}" for epoch in range(versions)), "mixed"]):
         draw.text((column * cell + 2, 1), title, fill="black")
+    names = [printable(name, keep_bytes=False) for name in source.class_names]
     for row, index in enumerate(batch.indices[:rows].tolist()):
         cells = [transform.preprocess(source.image(index))]
         for epoch in range(versions):
@@ -58,10 +60,8 @@ def contact_sheet(config: TrainConfig, output: Path, samples: int, versions: int
         for column, values in enumerate(cells):
             picture = _picture(values, transform.preprocess).resize((cell, cell), Image.Resampling.NEAREST)
             sheet.paste(picture, (column * cell, top))
-        draw.text((2, top + cell), source.class_names[int(source.labels[index])], fill="black")
-        draw.text(
-            ((1 + versions) * cell + 2, top + cell), _largest(batch.targets[row], source.class_names), fill="black"
-        )
+        draw.text((2, top + cell), names[int(source.labels[index])], fill="black")
+        draw.text(((1 + versions) * cell + 2, top + cell), _largest(batch.targets[row], names), fill="black")
     data = io.BytesIO()
     sheet.save(data, "PNG")
     write_atomically(output, data.getvalue())

@@ -1,13 +1,12 @@
 """A training run as one HTML file that needs nothing else: no network, no other file."""
 
 import base64
+import html
 import io
 import json
-from html import escape
 from pathlib import Path
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from neonext_ms.analysis.plots import draw_curves
@@ -17,6 +16,8 @@ from neonext_ms.evaluation.loader import validation_loader
 from neonext_ms.evaluation.predictions import Predictions, predict_split
 from neonext_ms.files import write_atomically
 from neonext_ms.runtime.ranks import join_ranks
+from neonext_ms.terminal import printable
+from neonext_ms.texts import read_yaml
 
 MISTAKES = 24  # shown
 PAIRS = 10  # of classes that are most often confused
@@ -60,7 +61,7 @@ def write_report(run: Path, output: Path, data_dir: str | None, num_workers: int
         raise UserError(f"{output} exists: give another --output, or remove it")
     if not output.parent.is_dir():
         raise UserError(f"the folder {output.parent} does not exist: make it, or give another --output")
-    config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
+    config = read_yaml(config_file)[1]
     sections = [f"<h2>Curves</h2>{_picture(draw_curves(run / 'metrics.jsonl'), 'plot', 'curves')}"]
     sections.append(f"<h2>Summary</h2>{_summary(run / 'summary.json')}")
     predictions, missing = None, None
@@ -85,6 +86,11 @@ def _predictions(checkpoint: Path, data_dir: str | None, num_workers: int, devic
     ranks = join_ranks(device)
     model = open_model(checkpoint)
     return predict_split(model, validation_loader(model.card, ranks, data_dir=data_dir, num_workers=num_workers))
+
+
+def escape(text: str) -> str:
+    """Text of others, such as names of classes and files, as HTML that shows it literally."""
+    return html.escape(printable(text, keep_bytes=False))
 
 
 def _summary(path: Path) -> str:
@@ -124,8 +130,9 @@ def _draw_confusion(matrix: np.ndarray, names: list[str]) -> bytes:
     figure.colorbar(axes.imshow(shares, cmap="Blues", vmin=0, vmax=1), shrink=0.7, label="share of the true class")
     axes.set(xlabel="predicted class", ylabel="true class")
     if len(names) <= NUMBERED:
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
+        shown = [printable(name, keep_bytes=False) for name in names]
+        axes.set_xticks(range(len(names)), shown, rotation=90, parse_math=False)  # a $ is a dollar
+        axes.set_yticks(range(len(names)), shown, parse_math=False)
         for (row, column), count in np.ndenumerate(matrix):
             colour = "white" if shares[row, column] > 0.5 else "black"
             if count:

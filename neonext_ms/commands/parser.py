@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import os
 import re
 import textwrap
 import types
@@ -13,6 +14,7 @@ from typing import Union, get_args, get_origin, get_type_hints
 from neonext_ms import __version__
 from neonext_ms.commands import COMMANDS, SUMMARIES
 from neonext_ms.errors import UserError
+from neonext_ms.texts import read_yaml
 
 POSITIONAL = {"images": {"nargs": "*", "default": []}, "run": {}}
 COMMON = {"json": "print the result as JSON, and nothing else on stdout", "debug": "show the traceback of an error"}
@@ -222,22 +224,18 @@ def _configs_first(arguments: Sequence[str]) -> list[str]:
             files.append(word.partition("=")[2])
         else:
             others.append(word)
-    for file in files:
-        _check_keys(Path(file).expanduser())
-    return [*(f"--config={Path(file).expanduser()}" for file in files), *others]
+    texts = (_configuration(Path(file).expanduser()) for file in files)
+    return [*(f"--config={text}" for text in texts if text), *others]
 
 
-def _check_keys(path: Path):
-    """Raises UserError for a key that no configuration has; what is wrong otherwise, the parser says."""
-    import yaml
+def _configuration(path: Path) -> str:
+    """The YAML text of a file, "" if it sets nothing.
 
+    Raises UserError for a key that no configuration has; what is wrong with the values, the parser says.
+    """
     from neonext_ms.training.config import TrainConfig
 
-    try:
-        keys = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise UserError(f"cannot read the configuration {path}: {reason}") from None
+    text, keys = read_yaml(path)
     if not isinstance(keys, dict | None):
         raise UserError(f"{path} is not a configuration: expected lines such as 'epochs: 20'")
     known = {field.name for field in fields(TrainConfig)}
@@ -245,10 +243,11 @@ def _check_keys(path: Path):
         if key not in known:
             near = _did_you_mean(key, known)
             raise UserError(f"{path}: unknown key {key!r}: {near or 'see neonext train --help'}")
+    return text if keys else ""
 
 
 def _keywords(function: Callable, parsed) -> dict:
-    options = parsed.as_dict()
+    options = {key: _at_home(value) for key, value in parsed.as_dict().items()}
     if _configured(function):
         from neonext_ms.training.config import TrainConfig
 
@@ -256,6 +255,13 @@ def _keywords(function: Callable, parsed) -> dict:
         options = {key: value for key, value in options.items() if key not in of_the_run}
         options["config"] = TrainConfig.from_namespace(parsed)
     return options
+
+
+def _at_home(value):
+    """~ at the start of a path, which shells leave alone in --option=~/x; no other option begins so."""
+    if isinstance(value, list):
+        return [_at_home(part) for part in value]
+    return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def _plain(message: str) -> str:

@@ -16,7 +16,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from neonext_ms.data.image_files import formats
 from neonext_ms.data.preprocess import Box
-from neonext_ms.data.repair import repaired, significant_bits
+from neonext_ms.data.repair import exif_orientation, repaired, significant_bits
 from neonext_ms.errors import UserError
 from neonext_ms.files import open_regular
 
@@ -185,12 +185,18 @@ def _pixels(data: bytes) -> bytes | None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's number, 1 to 8, for how the image must be turned; 1, as it is, where EXIF says nothing of use."""
-    try:
-        value = _guarded(lambda: image.getexif().get(ExifTags.Base.Orientation))
-        return int(value) if value in _UPRIGHT else 1
-    except (_Unreadable, TypeError, AttributeError):  # as Pillow raises on values of another type than they have
-        return 1
+    """EXIF's number, 1 to 8, for how the image must be turned; 1, as it is, where nothing says so.
+
+    Pillow, which finds it in more places, gives up on EXIF data of which any part is damaged.
+    """
+    exif = image.info.get("exif")
+    value = exif_orientation(exif) if isinstance(exif, bytes) else None
+    if value is None:
+        try:
+            value = _guarded(lambda: image.getexif().get(ExifTags.Base.Orientation))
+        except (_Unreadable, TypeError, AttributeError):  # as it raises on values of another type than they should have
+            return 1
+    return int(value) if isinstance(value, int | float) and value in _UPRIGHT else 1
 
 
 def _upright_rgb(image: Image.Image, name: str) -> Image.Image:

@@ -67,7 +67,9 @@ def pack(data_dir: Path, output: Path, shard_images: int) -> dict:
             raise UserError(f"'{output}' holds other files, such as '{foreign[0]}': give a new or empty folder")
         splits, result = {}, {"written": 0, "kept": 0}
         for split, entries in found.items():
-            splits[split] = _pack_split(split, entries, data_dir, output, shard_images, result)
+            splits[split], kept = _pack_split(split, entries, data_dir, output, shard_images)
+            result["kept"] += kept
+            result["written"] += len(splits[split]) - kept
             result[split] = {key: sum(card[key] for card in splits[split]) for key in ("samples", "bytes")}
         shutil.rmtree(output / PARTIAL, ignore_errors=True)
         extra = sorted(path.name for path in output.glob("*.mindrecord") if not _is_listed(path.name, splits))
@@ -104,18 +106,18 @@ def _check_sizes(entries: list[Entry]):
 
 
 def _pack_split(
-    split: str, entries: list[Entry], data_dir: Path, output: Path, shard_images: int, result: dict
-) -> list[dict]:
-    """The cards of all shards; counts those written and kept in result."""
-    progress, cards = _Progress(split, len(entries)), []
+    split: str, entries: list[Entry], data_dir: Path, output: Path, shard_images: int
+) -> tuple[list[dict], int]:
+    """The cards of all shards, and how many were kept."""
+    progress, cards, count = _Progress(split, len(entries)), [], 0
     for first in range(0, len(entries), shard_images):
         name = f"{split}-{first // shard_images:05}.mindrecord"
         shard = entries[first : first + shard_images]
         card, kept = _shard(shard, data_dir, output / name)
         cards.append(card)
-        result["kept" if kept else "written"] += 1
+        count += kept
         progress.report(first + len(shard), kept)
-    return cards
+    return cards, count
 
 
 class _Progress:

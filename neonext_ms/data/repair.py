@@ -15,7 +15,9 @@ _END = b"\xff\xd9"
 _NOISE = b"\x55\xa6" * 64  # ends no JPEG, and decodes to something where pixels are missing
 _APP1, _SCAN, _COMMENT = 0xE1, 0xDA, 0xFE
 _NEEDED = {0xE0, _APP1, 0xEE}  # JFIF, EXIF, and Adobe's, which says what the colours are
-_TIFF_BITS, _TIFF_MOST = 258, (281, 341)  # BitsPerSample; MaxSampleValue, SMaxSampleValue
+_TIFF_BITS, _TIFF_MOST, _TIFF_SIGNED_MOST = 258, 281, 341  # BitsPerSample, MaxSampleValue, SMaxSampleValue
+_ORIENTATION = 0x0112
+_WHOLE = {1: "B", 3: "H", 4: "I"}  # types of EXIF that hold whole numbers, and how they lie in a file
 
 
 def repaired(stream: BinaryIO, pixels: Callable[[bytes], bytes | None]) -> Iterator[bytes]:
@@ -50,11 +52,10 @@ def significant_bits(image: Image.Image) -> int | None:
     if not image.mode.startswith("I"):
         return None
     if image.format == "TIFF":
-        tags = image.tag_v2
-        most = next((int(tags[tag]) for tag in _TIFF_MOST if _is_number(tags.get(tag))), 0)
-        bits = most.bit_length() if most & (most + 1) == 0 else 0  # else it is a statistic, and not a range
-        if not bits and _is_number(said := (tags.get(_TIFF_BITS) or (0,))[0]):
-            bits = int(said)
+        most, bits = (_number(image.tag_v2.get(tag)) for tag in (_TIFF_MOST, _TIFF_BITS))
+        most = most or _number(image.tag_v2.get(_TIFF_SIGNED_MOST))
+        if most & (most + 1) == 0:  # else it is a statistic, and not a range
+            bits = most.bit_length() or bits
     elif isinstance(image, PngImageFile):
         bits = _png_bits(image.fp)
     else:
@@ -62,8 +63,26 @@ def significant_bits(image: Image.Image) -> int | None:
     return bits if 8 <= bits < 16 else None
 
 
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and value == value and abs(value) < 1 << 32
+def _number(value) -> int:
+    """A tag's first value; 0 if it is none."""
+    value = value[0] if isinstance(value, tuple) and value else value
+    return int(value) if isinstance(value, int | float) and 0 <= value < 1 << 32 else 0
+
+
+def exif_orientation(exif: bytes) -> int | None:
+    """The orientation in a block of EXIF data, of which nothing else need be readable; None if there is none."""
+    data = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    try:
+        (at,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, at)
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            tag, kind, number = struct.unpack_from(f"{order}HHI", data, entry)
+            if tag == _ORIENTATION and number == 1 and kind in _WHOLE:
+                return struct.unpack_from(f"{order}{_WHOLE[kind]}", data, entry + 8)[0]
+    except struct.error:  # also of an order that is none
+        pass
+    return None
 
 
 def _plain_png(data: bytes) -> bytes:

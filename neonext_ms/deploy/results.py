@@ -9,6 +9,7 @@ from pathlib import Path
 from neonext_ms.deploy.classifier import Result
 from neonext_ms.errors import UserError
 from neonext_ms.files import rename, write_hidden
+from neonext_ms.terminal import printable
 
 
 def as_dict(result: Result) -> dict:
@@ -50,10 +51,10 @@ def _text(result: Result) -> str:
     classes = ", ".join(f"{p.name} {100 * p.probability:.1f} %" for p in result.classes)
     remarks = [f"label: {result.label}"] if result.label is not None else []
     remarks += [result.note] if result.note else []
-    return f"{result.image}: {result.error or classes}" + (f"  ({'; '.join(remarks)})" if remarks else "")
+    return printable(f"{result.image}: {result.error or classes}" + (f"  ({'; '.join(remarks)})" if remarks else ""))
 
 
 def _csv_line(values: list[str]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow(values)
-    return out.getvalue()
+    csv.writer(out, lineterminator="\r\n").writerow(values)  # both of which the writer then quotes within a value
+    return out.getvalue().removesuffix("\r\n")

@@ -4,6 +4,7 @@ All that there is to say about a key stands in one place: type, default, range, 
 `keys.key`), and below it the text that --help shows.
 """
 
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ from typing import Literal
 import yaml
 
 from neonext_ms.errors import UserError
+from neonext_ms.texts import read_yaml
 from neonext_ms.training import keys
 from neonext_ms.training.keys import FREE, Range, key
 
@@ -161,6 +163,9 @@ class TrainConfig:
     """a run folder or one of its checkpoints to go on from, or auto: the run in output_dir if there is one."""
 
     def __post_init__(self):
+        for name in ("data_dir", "output_dir", "pretrained", "resume"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, os.path.expanduser(getattr(self, name)))
         keys.check(self)
         if self.min_lr > self.lr:
             raise UserError(f"lr must not be below min_lr (={self.min_lr}), got {self.lr}")
@@ -216,7 +221,7 @@ class TrainConfig:
 
         parser = ArgumentParser(exit_on_error=False)
         cls.add_options(parser)
-        return cls.from_namespace(parser.parse_path(str(path)))
+        return cls.from_namespace(parser.parse_string(read_yaml(path)[0]))
 
     @classmethod
     def from_namespace(cls, namespace) -> "TrainConfig":

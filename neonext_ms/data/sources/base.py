@@ -17,7 +17,7 @@ Statistics = tuple[float, float, float]
 class Source:
     """Labelled images with random access; copies of it can be sent to other processes.
 
-    Attributes:
+    Args:
         name: data set and split, for messages: "digits/train".
         class_names: one name a class; their order is the order of the labels.
         labels: int32 (n,).
@@ -65,7 +65,7 @@ class Source:
 
     def listing(self) -> str:
         """SHA-256 of what this data set consists of: classes, labels, and which samples, in their order."""
-        digest = hashlib.sha256("\0".join(self.class_names).encode())
+        digest = hashlib.sha256("\0".join(self.class_names).encode(errors="surrogatepass"))
         digest.update(self.labels.tobytes())
         for name in self.sample_names():
             digest.update(name)
@@ -77,7 +77,11 @@ class Source:
 
 
 class ArraySource(Source):
-    """A data set held in memory. images: (n, H, W, 3) uint8, any strides."""
+    """A data set held in memory.
+
+    Args:
+        images: (n, H, W, 3) uint8, any strides; the others as of Source.
+    """
 
     def __init__(self, name, class_names, labels, images: np.ndarray, mean: Statistics, std: Statistics):
         super().__init__(name, class_names, labels, mean, std)

@@ -7,6 +7,7 @@ import numpy as np
 
 from neonext_ms.data.sources.base import ArraySource, Statistics
 from neonext_ms.errors import UserError
+from neonext_ms.texts import read_text
 
 IMAGE_BYTES = 3 * 32 * 32
 
@@ -55,7 +56,7 @@ def open_cifar(dataset: str, data_dir: Path, split: str) -> ArraySource:
             f"{dataset}: {', '.join(missing)} not found in '{folder}'; data_dir must be the unpacked "
             f"'binary version' of the data set ({layout.folder}) or the folder that holds it"
         )
-    class_names = [line for line in (folder / layout.names_file).read_text().splitlines() if line]
+    class_names = [line for line in read_text(folder / layout.names_file).splitlines() if line]
     if len(class_names) != layout.classes:
         raise UserError(
             f"'{folder / layout.names_file}' has {len(class_names)} class names instead of {layout.classes}"

@@ -18,6 +18,7 @@ from neonext_ms.deploy.convert.state_dict import FORMATS, state_dict_bytes
 from neonext_ms.deploy.convert.structure import model_name, structure
 from neonext_ms.errors import UserError
 from neonext_ms.files import write_atomically
+from neonext_ms.texts import read_text
 
 SUFFIXES = (".ckpt", *FORMATS)  # of outputs
 RELEASED_AT_384 = (1, 1, 1, 1)  # shifts
@@ -164,10 +165,7 @@ def released_preprocess(image_size: int) -> Preprocess:
 def _class_names(path: Path | None, count: int) -> list[str]:
     if path is None:
         return [str(i) for i in range(count)]
-    try:
-        names = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read class names from {path} ({error})") from None
+    names = [line.strip() for line in read_text(path).split("\n") if line.strip()]
     if len(names) != count:
         raise UserError(f"{path} has {len(names)} lines with class names, but the weights have {count} classes")
     return names

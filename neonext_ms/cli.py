@@ -63,7 +63,9 @@ def _run(arguments: list[str]) -> int:
     stdout = sys.stdout
     if options.pop("json"):
         sys.stdout = sys.stderr
-    handler = TerminalHandler(sys.stdout, followed=heartbeat.VARIABLE in os.environ)
+    # What infer prints are rows, which other programs read.
+    messages = sys.stderr if function is COMMANDS["infer"] else sys.stdout
+    handler = TerminalHandler(messages, followed=heartbeat.VARIABLE in os.environ)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[handler])
     logging.getLogger("neonext_ms").setLevel(logging.INFO)
     code = 0

@@ -1,11 +1,14 @@
-"""Folders that another user could have made first."""
+"""Files on any file system, and folders that another user could have made first."""
 
+import errno
+import fcntl
 import os
 import tempfile
 
 import pytest
 
-from neonext_ms.files import folder_for_leftovers
+from neonext_ms.errors import UserError
+from neonext_ms.files import folder_for_leftovers, locked, open_regular, publish, write_atomically
 
 
 @pytest.fixture
@@ -35,3 +38,59 @@ def test_leftovers_keep_off_what_another_user_could_have_made(kind, place, tmp_p
             os.chown(place, 54321, 54321)
     folder = folder_for_leftovers()
     assert folder != place and folder.parent == tmp_path and folder.stat().st_mode & 0o777 == 0o700
+
+
+def unknown(number):
+    def call(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return call
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EPERM])
+@pytest.mark.parametrize("function", ["fsync", "chmod", "flock"])
+def test_a_network_file_system_that_does_not_know_a_request(function, number, tmp_path, monkeypatch):
+    """As SMB, gcsfuse and exFAT do not: files appear nevertheless."""
+    monkeypatch.setattr(fcntl if function == "flock" else os, function, unknown(number))
+    write_atomically(tmp_path / "a", "text")
+    (tmp_path / "part").write_bytes(b"network")
+    publish(tmp_path / "part", tmp_path / "b")
+    with locked(tmp_path, "writes into"):
+        pass
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"] and (tmp_path / "b").read_bytes() == b"network"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_fails_is_not_passed_over(number, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", unknown(number))
+    with pytest.raises(OSError) as error:
+        write_atomically(tmp_path / "a", "text")
+    assert error.value.errno == number and os.listdir(tmp_path) == []
+
+
+def test_what_is_published_is_on_disk_first(tmp_path, monkeypatch):
+    """The bytes are synchronised before they get their name, and the folder after."""
+    calls = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: calls.append(os.readlink(f"/proc/self/fd/{fd}")) or fsync(fd))
+    monkeypatch.setattr(os, "replace", lambda a, b: calls.append("rename") or replace(a, b))
+    (tmp_path / "part").write_bytes(b"x")
+    publish(tmp_path / "part", tmp_path / "b")
+    assert calls == [str(tmp_path / "part"), "rename", str(tmp_path)]
+
+
+def test_a_folder_is_held_by_one_process(tmp_path):
+    with locked(tmp_path, "writes into"):
+        with pytest.raises(UserError, match=f"another process writes into '{tmp_path}': wait for it"):
+            with locked(tmp_path, "writes into"):
+                raise AssertionError
+    with locked(tmp_path, "writes into"):
+        assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["fifo", "/dev/zero", "a\0b", "gone"])
+def test_what_is_no_file_is_an_error_and_not_a_hang(name, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError) as error:
+        open_regular(tmp_path / name)
+    assert error.value.strerror

@@ -1,6 +1,7 @@
 """Classify images with a trained model, with the preprocessing that it carries."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import numpy as np
 
 from neonext_ms.checkpoint.card import DatasetName, validation_source
 from neonext_ms.data import Preprocess
-from neonext_ms.deploy.image_files import read_with_note
+from neonext_ms.deploy.image_files import read_with_note, with_note
 from neonext_ms.deploy.opening import open_model, run_filled
 from neonext_ms.errors import UserError
 from neonext_ms.evaluation.scores import log_softmax, order
@@ -112,24 +113,14 @@ class Classifier:
 
     def predict_files(self, paths: Iterable[str | Path], top_k: int = 5) -> Iterator[Result]:
         """Classify image files, batch by batch in their order; one that cannot be read is reported in its place."""
-        _check_top_k(top_k)
-        batch, inputs = [], []
-        for path in paths:
-            try:
-                image, note = read_with_note(path)
-                inputs.append(self.preprocess(image))
-                batch.append(Result(str(path), [], note=note))
-            except UserError as error:
-                batch.append(Result(str(path), [], str(error)))
-            if len(inputs) == self.batch_size:
-                yield from self._classified(batch, inputs, top_k)
-                batch, inputs = [], []
-        yield from self._classified(batch, inputs, top_k)
+        yield from self._report(((Result(str(path), []), partial(read_with_note, path)) for path in paths), top_k)
 
     def predict_validation(
         self, count: int, dataset: str | None = None, data_dir: str | None = None, top_k: int = 5
     ) -> Iterator[Result]:
         """Classify `count` images spread over a validation split, by default of the data set that was trained on.
+
+        One that cannot be read is reported in its place.
 
         Raises:
             UserError: the data set cannot be opened or has other classes, or the model does not say what it was
@@ -138,9 +129,11 @@ class Classifier:
         if count < 1:
             raise UserError(f"count must be at least 1, got {count}")
         source = validation_source(self.dataset, self.class_names, "the model", dataset, data_dir)
-        chosen = source.spread(count)
-        for i, classes in zip(chosen, self.predict((source.image(i) for i in chosen), top_k)):
-            yield Result(source.describe(i), classes, label=source.class_names[source.labels[i]])
+        images = (
+            (Result(source.describe(i), [], label=source.class_names[source.labels[i]]), partial(with_note, source, i))
+            for i in source.spread(count)
+        )
+        yield from self._report(images, top_k)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """(n, 3, S, S) float32 -> (n, K) float32, for any n: the network gets batches of the sizes that it takes.
@@ -153,6 +146,22 @@ class Classifier:
             size = self.fixed_batch or 1 << (len(batch) - 1).bit_length()
             results.append(run_filled(self.network, batch, size))
         return np.concatenate(results) if results else np.zeros((0, len(self.class_names)), np.float32)
+
+    def _report(self, images: Iterable[tuple[Result, Callable]], top_k: int) -> Iterator[Result]:
+        """Complete the results of images, each given with what reads its pixels and a note."""
+        _check_top_k(top_k)
+        batch, inputs = [], []
+        for result, read in images:
+            try:
+                image, note = read()
+                inputs.append(self.preprocess(image))
+                batch.append(result._replace(note=note))
+            except UserError as error:
+                batch.append(result._replace(error=str(error)))
+            if len(inputs) == self.batch_size:
+                yield from self._classified(batch, inputs, top_k)
+                batch, inputs = [], []
+        yield from self._classified(batch, inputs, top_k)
 
     def _classified(self, batch: list[Result], inputs: list[np.ndarray], top_k: int) -> Iterator[Result]:
         rows = iter(self.logits(np.stack(inputs)) if inputs else ())

@@ -3,13 +3,13 @@
 import glob
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from neonext_ms.data import read_image
+from neonext_ms.data import Source, read_image
 from neonext_ms.data.decode import JPEG_FORMATS, ImageWarning
 from neonext_ms.data.image_files import extensions, find_images, is_passed_over
 from neonext_ms.errors import UserError
@@ -89,13 +89,23 @@ def read_with_note(path: str | Path) -> tuple[np.ndarray, str | None]:
     Raises:
         UserError: it cannot be read as an image.
     """
-    notes = []
+    looked = []
+    pixels, notes = _noted(lambda: read_image(path, look=lambda image: looked.append(_note(image))), str(path))
+    return pixels, "; ".join(filter(None, [looked[-1], *notes])) or None
+
+
+def with_note(source: Source, index: int) -> tuple[np.ndarray, str | None]:
+    """`read_with_note` for a sample of a data set."""
+    pixels, notes = _noted(lambda: source.image(index), source.describe(index))
+    return pixels, "; ".join(notes) or None
+
+
+def _noted(read: Callable[[], np.ndarray], name: str) -> tuple[np.ndarray, list[str]]:
+    """What was read, and what it warned of, without the name, which stands before the note too."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ImageWarning)
-        pixels = read_image(path, look=lambda image: notes.append(_note(image)))
-    # Warnings begin with the file's name, which stands before the note too.
-    notes = [notes[-1], *(str(warning.message).removeprefix(f"'{path}' ") for warning in caught)]
-    return pixels, "; ".join(filter(None, notes)) or None
+        pixels = read()
+    return pixels, [str(warning.message).removeprefix(f"'{name}' ") for warning in caught]
 
 
 def _note(image: Image.Image) -> str | None:

@@ -179,3 +179,36 @@ def test_evaluation_leaves_bad_files_out(sources, caplog, world, num_workers):
             np.testing.assert_array_equal(image, PREPROCESS(source.image(index)))
     assert sorted(counted) == sorted(set(range(56)) - bad_indices(source))
     assert sum("it is left out" in record.getMessage() for record in caplog.records) == 16
+
+
+@pytest.mark.parametrize("count, share, stops", [(5, 0.1, False), (6, 0.1, True), (5, 0.09, True), (29, 0.29, False)])
+def test_the_share_that_is_allowed_is_allowed(tmp_path, count, share, stops):
+    """Of 50 images, and of 100 with 29 bad ones, whose share times 100 is a little less than 29 in floating point."""
+    total = 100 if count == 29 else 50
+    for i in range(total):
+        path = tmp_path / "val" / "a" / f"{i:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photo(i).save(path) if i >= count else path.touch()
+    each = Loader(open_source("folder", tmp_path, "val"), PREPROCESS, 10, training=False, max_bad_share=share)
+    if stops:
+        with pytest.raises(UserError, match=f"of the {total} samples of folder/val cannot be read, more than max_bad"):
+            list(each.epoch())
+    else:
+        assert sum(batch.valid.sum() for batch in each.epoch()) == total - count and len(each.bad) == count
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_images_that_come_out_dark_are_said_once(tmp_path, caplog, recwarn, training, num_workers):
+    for i in range(12):
+        path = tmp_path / "train" / "a" / f"{i:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.RandomState(i).randint(0, 4096, (9, 9)).astype(np.uint16)).save(path)
+    transform = TRAIN if training else PREPROCESS
+    source = open_source("folder", tmp_path, "train")
+    each = Loader(source, transform, 4, training=training, num_workers=num_workers)
+    list(each.epoch())
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "only the lower 12 bits are used" in warning and warning.endswith("(others like it are not named)")
+    assert len(recwarn) == 0
+    each.close()

@@ -143,3 +143,26 @@ def test_ranks_together_mix_as_one():
 def test_bad_values(values, message):
     with pytest.raises(UserError, match=f"^{message} must be"):
         Mixing(*values)
+
+
+def test_mixup_blends_and_cutmix_exchanges():
+    """Each by its own parameter: after mixup alone no pixel of a pair is what it was, after cutmix alone all are."""
+    for mixing, whole in ((Mixing(mixup=1.0), False), (Mixing(cutmix=1.0), True)):
+        images, labels = batch(40)
+        before = images.copy()
+        mixing(images, labels, K, rngs())
+        partner = before.reshape(20, 2, 3, 4, 4)[:, ::-1].reshape(before.shape)
+        kept = (images == before).all(1) | (images == partner).all(1)
+        assert kept.mean() == 1 if whole else kept.mean() < 0.1
+
+
+def test_the_parameters_of_mixup_and_cutmix_are_their_own():
+    """Beta(0.001, 0.001) is nearly always 0 or 1, Beta(500, 500) nearly always a half."""
+    for mixing, halves in (
+        (Mixing(500.0, 0.001, 0.0), True),
+        (Mixing(0.001, 500.0, 0.0), False),
+        (Mixing(0.001, 500.0, 1.0), True),
+    ):
+        labels, images = own_colours(200, 20)
+        largest = mixing(images, labels, K, rngs()).max(1)
+        assert (np.median(largest) < 0.8) == halves, mixing

@@ -232,3 +232,21 @@ def test_order_of_the_stages():
         plain, erased = (transform(image, np.random.default_rng(seed)) for transform in (moved, noisy))
         changed = plain != erased
         assert 0.01 < changed.mean() < 0.35 and np.abs(erased[changed]).mean() > 0.3
+
+
+def test_the_aspect_ratio_of_a_crop_is_width_by_height():
+    """Between 2 and 3: all boxes are wider than high, also those of the last resort."""
+    rng = np.random.default_rng(0)
+    for height, width in ((600, 600), (100, 1000), (1000, 100)):
+        for _ in range(50):
+            left, top, right, bottom = random_box(height, width, (0.05, 0.2), (2, 3), rng)
+            assert 1.9 < (right - left) / (bottom - top) < 3.1
+
+
+def test_the_aspect_ratio_of_erasing_is_height_by_width():
+    image = np.zeros((3, 200, 200), np.float32)
+    for seed in range(20):
+        erased = image.copy()
+        RandomErasing(1, (0.05, 0.1), (2, 3))(erased, np.random.default_rng(seed))
+        height, width = np.any(erased[0], 1).sum(), np.any(erased[0], 0).sum()
+        assert 1.9 < height / width < 3.1

@@ -171,6 +171,85 @@ def test_image_paths_are_files_folders_patterns_and_lists(tmp_path):
             image_paths([tmp_path / path])
 
 
+def test_a_folder_with_brackets_and_a_pattern(tmp_path):
+    for name in ("holiday [2024]/a.jpg", "holiday [2024]/b [1].jpg", "holiday [2024]/deep/c.jpg", "holiday 2/d.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    def found(pattern):
+        return [os.path.relpath(file, tmp_path / "holiday [2024]") for file in image_paths([tmp_path / pattern])]
+
+    assert found("holiday [2024]/*.jpg") == ["a.jpg", "b [1].jpg"]
+    assert found("holiday [2024]/**/*.jpg") == ["a.jpg", "b [1].jpg", "deep/c.jpg"]
+    assert found("holiday [2024]/b [1].jpg") == ["b [1].jpg"]
+    assert found("holiday [[]2024]/*.jpg") == ["a.jpg", "b [1].jpg"]
+    assert found("holiday [0-9]/*.jpg") == ["../holiday 2/d.jpg"]
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", os.fsdecode(b"\xef\xbb\xbf")])
+def test_a_byte_order_mark_before_a_list_is_no_part_of_the_first_name(mark):
+    assert list(image_paths(["-"], [f"{mark}a.jpg\r\n", "b.jpg\r\n"])) == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_list_in_utf_16_is_refused(encoding):
+    lines = "a.jpg\nb.jpg\n".encode(encoding).decode(errors="surrogateescape").splitlines(keepends=True)
+    with pytest.raises(UserError, match="give .* as UTF-8"):
+        list(image_paths(["-"], lines))
+
+
+FORGED = 'two\nlines\r\x1b[2Jmoved\u2028sep\u202eturned\x9b31m,=1+1"quoted.png'
+
+
+def test_names_forge_neither_lines_nor_cells_nor_colours(capsys, exported, folder, tmp_path):
+    for name in (FORGED, "=cmd()|x.png"):
+        (tmp_path / name).write_bytes((folder / "a.png").read_bytes())
+    (tmp_path / f"bad{FORGED}").write_text("no picture")
+    command = ["infer", "--model", exported[None][0], tmp_path]
+    code, out, _ = run(capsys, *command)
+    assert code == 3 and len(out.splitlines()) == 3 and out.count("\n") == 3
+    assert "two\\nlines\\r\\x1b[2Jmoved\\u2028sep\\u202eturned\\x9b31m" in out and out.isprintable() is False
+    assert all(character.isprintable() for character in out.replace("\n", ""))
+    _, out, _ = run(capsys, *command, "--format", "jsonl")
+    assert [json.loads(line)["image"] for line in out.split("\n") if line] == sorted(map(str, tmp_path.iterdir()))
+    _, out, _ = run(capsys, *command, "--format", "csv", "--output", tmp_path / "rows.csv")
+    with open(tmp_path / "rows.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == sorted(str(path) for path in tmp_path.iterdir() if path.suffix == ".png")
+    assert all(FORGED in row["error"] for row in rows if "bad" in row["image"])
+
+
+def test_files_passed_over_are_told_apart_from_the_results(capfd, exported, folder, tmp_path):
+    (tmp_path / "a.png").write_bytes((folder / "a.png").read_bytes())
+    (tmp_path / "notes.txt").touch()
+    command = [sys.executable, "-m", "neonext_ms", "infer", "--model", exported[None][0], tmp_path, "--format", "jsonl"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert [json.loads(line)["error"] for line in done.stdout.splitlines()] == [None]
+    assert "1 file passed over: 1 x .txt" in done.stderr
+
+
+def test_an_unreadable_validation_image_ends_neither_infer_nor_validate(capsys, exported, tmp_path):
+    source = open_source("digits", None, "val")
+    for split, name in ((split, str(number)) for split in ("train", "val") for number in range(10)):
+        (tmp_path / split / name).mkdir(parents=True)
+        for index in np.flatnonzero(source.labels == int(name))[:2]:
+            Image.fromarray(source.image(index)).save(tmp_path / split / name / f"{index}.png")
+    bad = next((tmp_path / "val" / "0").iterdir())
+    bad.write_text("no picture")
+    options = ["--model", exported[None][0], "--dataset", "folder", "--data_dir", tmp_path]
+    code, out, err = run(capsys, "infer", *options, "--count", 20, "--format", "jsonl")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 3 and err == "neonext: 1 of 20 images could not be classified\n"
+    assert [row["image"] for row in rows if row["error"]] == [str(bad)] and all(row["label"] for row in rows)
+    code, out, _ = run(capsys, "validate", *options, "--num_workers", 0, "--json")
+    assert code == 0 and json.loads(out)["images"] == 19
+    code, _, err = run(capsys, "validate", *options, "--num_workers", 0, "--max_bad_share", 0.04)
+    assert code == 2 and "1 of the 20 samples of folder/val cannot be read, more than max_bad_share=0.04" in err
+    opened = open_source("folder", tmp_path, "val")
+    indices = [index for index, _ in opened.readable(20)]
+    assert len(indices) == 20 and opened.paths.index(str(bad)) not in indices
+
+
 @pytest.fixture(scope="module")
 def by_the_checkpoint(checkpoint):
     """Of the network as it was trained: nothing folded, nothing exported."""

@@ -42,6 +42,23 @@ class Source:
         """Indices of `count` samples spread evenly over the data set, from the start again when it has fewer."""
         return [i * max(len(self), count) // count % len(self) for i in range(count)]
 
+    def readable(self, count: int) -> list[tuple[int, np.ndarray]]:
+        """Index and pixels of `count` samples spread as by `spread`; one that cannot be read gives way to the next.
+
+        Raises: UserError: as many in a row cannot be read as are asked for.
+        """
+        found = []
+        for index in self.spread(count):
+            for step in range(max(count, 1)):
+                try:
+                    found.append(((index + step) % len(self), self.image((index + step) % len(self))))
+                    break
+                except UserError as error:
+                    last = error
+            else:
+                raise UserError(f"{count} images in a row of {self.name} cannot be read, the last: {last}")
+        return found
+
     def check_classes(self, class_names: Sequence[str], model: str):
         """Raise UserError unless a model's classes are those of this data set, in the same order."""
         if list(class_names) != self.class_names:

@@ -130,10 +130,12 @@ def _real_images(card: ModelCard, count: int) -> tuple[str, np.ndarray]:
         if card.dataset is None:
             raise UserError(f"{card.source} does not say which data set it was trained on")
         source = open_source(card.dataset.name, card.dataset.data_dir, "val")
+        images = source.readable(count)
     except UserError as error:
         log.info("%s; the built-in digits are used to compare", error)
         source = open_source("digits", None, "val")
-    return source.name, np.stack([card.preprocess(source.image(i)) for i in source.spread(count)])
+        images = source.readable(count)
+    return source.name, np.stack([card.preprocess(image) for _, image in images])
 
 
 def _logits(network, images: np.ndarray, size: int) -> np.ndarray:

@@ -118,3 +118,12 @@ def test_damaged_image_is_named_when_read(root):
     source = open_source("folder", root, "val")
     with pytest.raises(UserError, match="b.png"):
         source.image(3)
+
+
+@pytest.mark.parametrize("names", [["cat", "Zebra", "dog"], ["Zebra", "cat"], ["Zebra", "cat", "dog", "x"]])
+def test_classes_in_another_order_are_other_classes(root, names):
+    """The labels would be wrong without a word."""
+    source = open_source("folder", root, "val")
+    source.check_classes(["Zebra", "cat", "dog"], "the model")
+    with pytest.raises(UserError, match="^the model knows the . classes .*, but folder/val has 3, Zebra, cat, dog"):
+        source.check_classes(names, "the model")

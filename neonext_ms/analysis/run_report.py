@@ -1,49 +1,49 @@
 """A training run as one HTML file that needs nothing else: no network, no other file."""
 
-import base64
-import html
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from neonext_ms.analysis.plots import draw_curves
+from neonext_ms.analysis import page
+from neonext_ms.analysis.pictures import to_png
+from neonext_ms.analysis.plots import Curves, draw_panels, training_label
 from neonext_ms.deploy.opening import open_model
 from neonext_ms.errors import UserError
 from neonext_ms.evaluation.loader import validation_loader
 from neonext_ms.evaluation.predictions import Predictions, predict_split
 from neonext_ms.files import write_atomically
 from neonext_ms.runtime.ranks import join_ranks
-from neonext_ms.terminal import printable
 from neonext_ms.texts import read_yaml
+from neonext_ms.training.run.progress import duration
 
 MISTAKES = 24  # shown
 PAIRS = 10  # of classes that are most often confused
-NUMBERED = 20  # classes up to which the confusion matrix has its numbers written into it
+LISTED = 20  # classes up to which all have their line, and the confusion matrix its numbers
 THUMBNAIL = 160  # pixels, longer side
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.15rem; margin-top: 2.2rem; border-bottom: 1px solid #ccc }}
-table {{ border-collapse: collapse; font-size: .88rem }} td, th {{ padding: .1rem .9rem .1rem 0; text-align: left }}
-.plot {{ max-width: 100% }} .columns {{ columns: 2 22rem }} .mistakes {{ display: flex; flex-wrap: wrap; gap: 1rem }}
-figure {{ margin: 0; width: 9.5rem; font-size: .8rem; overflow-wrap: anywhere }}
-figure img {{ width: 9rem; height: 9rem; object-fit: contain; image-rendering: pixelated; background: #eee }}
-</style></head><body>
-<h1>{title}</h1>
-{body}
-</body></html>
-"""
+
+@dataclass(frozen=True)
+class Tried:
+    """The best checkpoint on its validation split.
+
+    Attributes:
+        predictions: of the images that can be read.
+        folder: where the data set is; descriptions of images are shown relative to it.
+    """
+
+    predictions: Predictions
+    folder: str | None
 
 
 def write_report(run: Path, output: Path, data_dir: str | None, num_workers: int, device: str) -> dict:
-    """Write curves, summary, confusion matrix, most confident mistakes with their pictures, and configuration of a run.
+    """Write a run's result, curves, accuracy by class, confusion matrix, most confident mistakes and configuration.
 
-    The matrix and the mistakes are those of the best checkpoint, which is run on its validation data here. Where these
-    are missing, as after a run on another machine, the report says why it has neither.
+    Matrix and mistakes are those of the best checkpoint, which is run on its validation data here. Where these are
+    missing, as after a run on another machine, the report says why it has neither.
 
     Args:
         run: folder of the run.
@@ -54,6 +54,36 @@ def write_report(run: Path, output: Path, data_dir: str | None, num_workers: int
     Returns: output, mistakes (all of them, null without the data), accuracy (likewise), and missing (why, or null).
     Raises: UserError when the folder holds no run, or the output exists.
     """
+    config = _check(run, output)
+    training = training_label(config.get("label_smoothing", 0), bool(config.get("mixup") or config.get("cutmix")))
+    curves = Curves(run / "metrics.jsonl", training)
+    summary_file = run / "summary.json"
+    summary = json.loads(summary_file.read_text(encoding="utf-8")) if summary_file.is_file() else None
+    pictures = "".join(page.picture(png, "panel", title) for title, png in draw_panels(curves))
+    sections = [page.section("Curves", f'<div class="panels">{pictures}</div>')]
+    tried, missing = None, None
+    try:
+        checkpoint = run / "checkpoints" / f"{config['model']}_best.ckpt"
+        tried = _predictions(checkpoint, data_dir, num_workers, device)
+    except UserError as error:
+        missing = str(error)
+        text = f"<p>Not shown, because the best checkpoint was not run: {page.text(missing)}</p>"
+        sections.append(page.section("Mistakes", text))
+    else:
+        sections += [_classes(tried.predictions), _confusion(tried.predictions), _mistakes(tried)]
+    sections.append(page.section("Summary", _summary(summary)))
+    sections.append(page.section("Configuration", page.facts(config.items())))
+    predictions = tried and tried.predictions
+    headline = _headline(config, summary, predictions)
+    title = f"{config['model']} on {config['dataset']}: {run.resolve().name}"
+    write_atomically(output, page.page(title, headline, sections))
+    mistakes = predictions and int((predictions.labels != predictions.predicted).sum())
+    accuracy = predictions and predictions.accuracy
+    return {"output": str(output), "mistakes": mistakes, "accuracy": accuracy, "missing": missing}
+
+
+def _check(run: Path, output: Path) -> dict:
+    """The run's configuration, after a look at what was asked for."""
     config_file = run / "config.yaml"
     if not config_file.is_file() or not (run / "metrics.jsonl").is_file():
         raise UserError(f"{run} is not the folder of a training run (config.yaml, metrics.jsonl): give one")
@@ -61,42 +91,36 @@ def write_report(run: Path, output: Path, data_dir: str | None, num_workers: int
         raise UserError(f"{output} exists: give another --output, or remove it")
     if not output.parent.is_dir():
         raise UserError(f"the folder {output.parent} does not exist: make it, or give another --output")
-    config = read_yaml(config_file)[1]
-    sections = [f"<h2>Curves</h2>{_picture(draw_curves(run / 'metrics.jsonl'), 'plot', 'curves')}"]
-    sections.append(f"<h2>Summary</h2>{_summary(run / 'summary.json')}")
-    predictions, missing = None, None
-    try:
-        predictions = _predictions(run / "checkpoints" / f"{config['model']}_best.ckpt", data_dir, num_workers, device)
-    except UserError as error:
-        missing = str(error)
-        sections.append(
-            f"<h2>Mistakes</h2><p>Not shown, because the best checkpoint was not run: {escape(missing)}</p>"
-        )
-    else:
-        sections += [_confusion(predictions), _mistakes(predictions)]
-    sections.append(f'<h2>Configuration</h2><div class="columns">{_table(config.items())}</div>')
-    title = escape(f"{config['model']} on {config['dataset']}: {run.resolve().name}")
-    write_atomically(output, _PAGE.format(title=title, body="\n".join(sections)))
-    mistakes = predictions and int((predictions.labels != predictions.predicted).sum())
-    accuracy = predictions and predictions.accuracy
-    return {"output": str(output), "mistakes": mistakes, "accuracy": accuracy, "missing": missing}
+    return read_yaml(config_file)[1]
 
 
-def _predictions(checkpoint: Path, data_dir: str | None, num_workers: int, device: str) -> Predictions:
+def _predictions(checkpoint: Path, data_dir: str | None, num_workers: int, device: str) -> Tried:
     ranks = join_ranks(device)
     model = open_model(checkpoint)
-    return predict_split(model, validation_loader(model.card, ranks, data_dir=data_dir, num_workers=num_workers))
+    loader = validation_loader(model.card, ranks, data_dir=data_dir, num_workers=num_workers)
+    return Tried(predict_split(model, loader), data_dir or (model.card.dataset and model.card.dataset.data_dir))
 
 
-def escape(text: str) -> str:
-    """Text of others, such as names of classes and files, as HTML that shows it literally."""
-    return html.escape(printable(text, keep_bytes=False))
+def _headline(config: dict, summary: dict | None, predictions: Predictions | None) -> str:
+    """The result in large letters, and in one line what was run."""
+    facts = [f"{config['image_size']} x {config['image_size']} pixels", f"{config['epochs']} epochs"]
+    if summary:
+        best, final = summary["best"], summary["final"]
+        facts += [f"{summary['parameters'] / 1e6:.2f} M parameters", f"best in epoch {best['epoch']}"]
+        facts += [f"last epoch {100 * final['accuracy']:.2f} %", duration(summary["total_seconds"])]
+    if predictions:
+        right = f"{100 * predictions.accuracy:.2f} % of {len(predictions.labels)} validation images are right"
+    elif summary:
+        right = f"{100 * summary['best']['accuracy']:.2f} % of {summary['best']['images']} validation images were right"
+    else:
+        right = "The run has not ended"
+    return f'<p class="headline">{right}</p><p>{", ".join(facts)}.</p>'
 
 
-def _summary(path: Path) -> str:
-    if not path.is_file():
+def _summary(summary: dict | None) -> str:
+    if summary is None:
         return "<p>The run has not ended: there is no summary.json.</p>"
-    return _table(_flat(json.loads(path.read_text(encoding="utf-8"))))
+    return page.facts(_flat(summary))
 
 
 def _flat(values: dict, prefix: str = ""):
@@ -107,42 +131,44 @@ def _flat(values: dict, prefix: str = ""):
             yield prefix + key, value
 
 
+def _classes(predictions: Predictions) -> str:
+    """Accuracy by class, the worst first."""
+    matrix, names = predictions.confusion(), predictions.source.class_names
+    counts, right = matrix.sum(1), matrix.diagonal()
+    order = [i for i in np.argsort(right / np.maximum(counts, 1), kind="stable") if counts[i]]
+    rows = [(names[i], str(counts[i]), f"{100 * right[i] / counts[i]:.1f} %") for i in order[:LISTED]]
+    left = f"<p>The worst {LISTED} of {len(order)} classes.</p>" if len(order) > LISTED else ""
+    return page.section("Accuracy by class", left + page.table(rows, ("class", "images", "right")))
+
+
 def _confusion(predictions: Predictions) -> str:
     names, matrix = predictions.source.class_names, predictions.confusion()
     wrong = matrix * (1 - np.eye(len(matrix), dtype=int))
     order = [at for at in np.argsort(-wrong, axis=None, kind="stable")[:PAIRS] if wrong.flat[at]]
     pairs = [(names[at // len(names)], names[at % len(names)], str(wrong.flat[at])) for at in order]
-    rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in pair)}</tr>" for pair in pairs)
-    table = f"<table><tr><th>class</th><th>taken for</th><th>images</th></tr>{rows}</table>" if pairs else ""
-    return (
-        f"<h2>Confusion matrix</h2><p>Best checkpoint: {100 * predictions.accuracy:.2f} % of "
-        f"{len(predictions.labels)} images of {escape(predictions.source.name)} are right.</p>"
-        f"{_picture(_draw_confusion(matrix, names), 'plot', 'confusion matrix')}{table}"
+    table = page.table(pairs, ("class", "taken for", "images")) if pairs else ""
+    drawn = (
+        page.heat_table(matrix, names)
+        if len(names) <= LISTED
+        else page.picture(_draw_confusion(matrix), "plot", "confusion matrix")
     )
+    about = "<p>Rows are true classes, columns what they were taken for.</p>"
+    return page.section("Confusion matrix", about + drawn + table)
 
 
-def _draw_confusion(matrix: np.ndarray, names: list[str]) -> bytes:
+def _draw_confusion(matrix: np.ndarray) -> bytes:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.5, 6), layout="constrained")
+    figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     figure.colorbar(axes.imshow(shares, cmap="Blues", vmin=0, vmax=1), shrink=0.7, label="share of the true class")
     axes.set(xlabel="predicted class", ylabel="true class")
-    if len(names) <= NUMBERED:
-        shown = [printable(name, keep_bytes=False) for name in names]
-        axes.set_xticks(range(len(names)), shown, rotation=90, parse_math=False)  # a $ is a dollar
-        axes.set_yticks(range(len(names)), shown, parse_math=False)
-        for (row, column), count in np.ndenumerate(matrix):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            if count:
-                axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=colour)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
-    return picture.getvalue()
+    return to_png(figure, 150)
 
 
-def _mistakes(predictions: Predictions) -> str:
+def _mistakes(tried: Tried) -> str:
+    predictions = tried.predictions
     source, chosen = predictions.source, predictions.mistakes(MISTAKES)
     names = source.class_names
     figures = []
@@ -153,18 +179,20 @@ def _mistakes(predictions: Predictions) -> str:
         data = io.BytesIO()
         image.save(data, "PNG")
         caption = (
-            f"taken for <b>{escape(names[predictions.predicted[at]])}</b> ({100 * predictions.probability[at]:.1f} %), "
-            f"is <b>{escape(names[predictions.labels[at]])}</b><br>{escape(source.describe(index))}"
+            f"taken for <b>{page.text(names[predictions.predicted[at]])}</b> "
+            f"({100 * predictions.probability[at]:.1f} %), is <b>{page.text(names[predictions.labels[at]])}</b><br>"
+            f"{page.text(_relative(source.describe(index), tried.folder))}"
         )
-        figures.append(f"<figure>{_picture(data.getvalue(), '', 'mistake')}<figcaption>{caption}</figcaption></figure>")
+        figures.append(
+            f"<figure>{page.picture(data.getvalue(), '', 'mistake')}<figcaption>{caption}</figcaption></figure>"
+        )
     shown = f'<div class="mistakes">{"".join(figures)}</div>' if figures else "<p>None.</p>"
-    return f"<h2>Most confident mistakes</h2>{shown}"
+    return page.section("Most confident mistakes", shown)
 
 
-def _table(rows) -> str:
-    cells = (f"<tr><td>{escape(str(key))}</td><td>{escape(json.dumps(value))}</td></tr>" for key, value in rows)
-    return f"<table>{''.join(cells)}</table>"
-
-
-def _picture(png: bytes, css: str, what: str) -> str:
-    return f'<img class="{css}" alt="{what}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+def _relative(description: str, folder: str | None) -> str:
+    """A path below the data set's folder without that folder."""
+    try:
+        return str(Path(description).relative_to(Path(folder or "").expanduser()))
+    except ValueError:
+        return description

@@ -6,13 +6,14 @@ from typing import Literal
 
 def train_command(config):
     """Train a model, evaluate it and write a run folder: configuration, metrics, curves, checkpoints, summary."""
-    from neonext_ms.analysis.plots import plot_curves
+    from neonext_ms.analysis.plots import Curves, plot_curves, training_label
     from neonext_ms.training.trainer import train
 
     summary = train(config)
     if summary["run"]:
         run = Path(summary["run"])
-        plot_curves(run / "metrics.jsonl", run / "curves.png")
+        label = training_label(config.label_smoothing, bool(config.mixup or config.cutmix))
+        plot_curves(Curves(run / "metrics.jsonl", label), run / "curves.png")
     return summary
 
 

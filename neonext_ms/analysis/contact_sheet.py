@@ -16,14 +16,15 @@ from neonext_ms.terminal import printable
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.inputs import open_sources, train_loader, train_transform
 
-LEAST_CELL, CAPTION = 96, 14  # pixels
+LEAST_CELL, LINE = 96, 14  # pixels
 
 
 def contact_sheet(config: TrainConfig, output: Path, samples: int, versions: int) -> dict:
     """Draw samples of the first training batch, a row each: as evaluation sees them, augmented, and mixed.
 
-    Column "epoch e" is, to the pixel, what training with this configuration sees in that epoch before mixing, "mixed"
-    what it sees in the first step. The target's two largest classes stand below.
+    Column "epoch e" is, to the pixel, what training with this configuration sees in that epoch, of which 1 is the first
+    as in the log, before mixing; "mixed" is what it sees in the first step, with the two largest classes of the target
+    below, and is left out where nothing is mixed.
 
     Args:
         config: of the training run; its batch_size is taken as the global batch.
@@ -42,30 +43,60 @@ def contact_sheet(config: TrainConfig, output: Path, samples: int, versions: int
     batches = loader.epoch(0)
     batch = next(batches)
     batches.close()
+    is_mixed = bool(config.mixup or config.cutmix)
     rows = min(samples, len(batch.images))
-    cell = max(LEAST_CELL, config.image_size)
-    sheet = Image.new("RGB", ((2 + versions) * cell, rows * (cell + CAPTION) + CAPTION), "white")
-    draw = ImageDraw.Draw(sheet)
-    for column, title in enumerate(["evaluation", *(f"epoch {epoch}" for epoch in range(versions)), "mixed"]):
-        draw.text((column * cell + 2, 1), title, fill="black")
+    titles = ["evaluation", *(f"epoch {epoch}" for epoch in range(1, versions + 1)), *(["mixed"] * is_mixed)]
+    sheet = _Sheet(titles, rows, max(LEAST_CELL, config.image_size), 1 + is_mixed)
     names = [printable(name, keep_bytes=False) for name in source.class_names]
     for row, index in enumerate(batch.indices[:rows].tolist()):
-        cells = [transform.preprocess(source.image(index))]
+        label = [(names[int(source.labels[index])], "")]
+        sheet.put(row, 0, _picture(transform.preprocess(source.image(index)), transform.preprocess), label)
         for epoch in range(versions):
             rng = generator(config.seed, SAMPLE, epoch, index)
             region = source.region(index, partial(transform.box, rng=rng), config.image_size)
-            cells.append(transform.augment(*region, rng))
-        cells.append(batch.images[row])
-        top = CAPTION + row * (cell + CAPTION)
-        for column, values in enumerate(cells):
-            picture = _picture(values, transform.preprocess).resize((cell, cell), Image.Resampling.NEAREST)
-            sheet.paste(picture, (column * cell, top))
-        draw.text((2, top + cell), names[int(source.labels[index])], fill="black")
-        draw.text(((1 + versions) * cell + 2, top + cell), _largest(batch.targets[row], names), fill="black")
-    data = io.BytesIO()
-    sheet.save(data, "PNG")
-    write_atomically(output, data.getvalue())
+            sheet.put(row, 1 + epoch, _picture(transform.augment(*region, rng), transform.preprocess))
+        if is_mixed:
+            largest = _largest(batch.targets[row], names)
+            sheet.put(row, 1 + versions, _picture(batch.images[row], transform.preprocess), largest)
+    write_atomically(output, sheet.to_png())
     return {"output": str(output), "samples": batch.indices[:rows].tolist()}
+
+
+class _Sheet:
+    """Pictures in rows and columns, with titles above and captions below them.
+
+    Args:
+        titles: of the columns.
+        rows: how many.
+        cell: side of a picture in pixels.
+        lines: of a caption.
+    """
+
+    def __init__(self, titles: list[str], rows: int, cell: int, lines: int):
+        self._cell, self._row = cell, cell + lines * LINE
+        self._image = Image.new("RGB", (len(titles) * cell, LINE + rows * self._row), "white")
+        self._draw = ImageDraw.Draw(self._image)
+        for column, title in enumerate(titles):
+            self._draw.text((column * cell + 2, 1), title, fill="black")
+
+    def put(self, row: int, column: int, picture: Image.Image, caption=()):
+        """Place a picture, and a caption of lines (name, figure), whose names are cut to what fits."""
+        left, top = column * self._cell, LINE + row * self._row
+        self._image.paste(picture.resize((self._cell, self._cell), Image.Resampling.NEAREST), (left, top))
+        for i, (name, figure) in enumerate(caption):
+            self._draw.text((left + 2, top + self._cell + i * LINE), self._fitting(name, figure), fill="black")
+
+    def _fitting(self, name: str, figure: str) -> str:
+        for length in range(len(name), 0, -1):
+            text = name[:length] + "..." * (length < len(name)) + figure
+            if self._draw.textlength(text) <= self._cell - 4:
+                break
+        return text
+
+    def to_png(self) -> bytes:
+        data = io.BytesIO()
+        self._image.save(data, "PNG")
+        return data.getvalue()
 
 
 def _picture(values: np.ndarray, preprocess: Preprocess) -> Image.Image:
@@ -74,6 +105,6 @@ def _picture(values: np.ndarray, preprocess: Preprocess) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
 
 
-def _largest(target: np.ndarray, class_names: list[str]) -> str:
+def _largest(target: np.ndarray, class_names: list[str]) -> list[tuple[str, str]]:
     best = np.argsort(-target, kind="stable")[:2]
-    return ", ".join(f"{class_names[k]} {target[k]:.2f}" for k in best)
+    return [(class_names[k], f" {target[k]:.2f}") for k in best if target[k] > 0]

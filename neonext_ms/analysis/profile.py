@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from neonext_ms.errors import UserError
+from neonext_ms.markdown import table
 from neonext_ms.models.layers import Stem, check_input_size
 from neonext_ms.models.neonext import NeoNeXtSpec
 from neonext_ms.models.registry import model_spec
@@ -109,33 +110,29 @@ def profile_rows(models: Iterable[str], image_size: int, num_classes: int = 1000
 
 def profile_table(rows: Sequence[dict]) -> str:
     """Rows of `profile_rows`, of any sizes, as a Markdown table, and what its columns mean."""
-    header = ("model", "image", "params (M)", "paper", "GMACs patch-wise", "GMACs dense", "paper")
+    # Of small networks on small images 10^9 of them would be 0.003.
+    power, unit = (6, "MMACs") if min(row["macs_patchwise"] for row in rows) < 1e8 else (9, "GMACs")
+    header = ("model", "image", "params (M)", "paper", f"{unit} patch-wise", f"{unit} dense", "paper")
     body = [
         (
             row["model"],
             str(row["image_size"]),
             f"{row['parameters'] / 1e6:.3f}",
             _paper(row["paper_parameters_m"], 1),
-            f"{row['macs_patchwise'] / 1e9:.3f}",
-            f"{row['macs_dense'] / 1e9:.3f}",
-            _paper(row["paper_gmacs"], 2),
+            f"{row['macs_patchwise'] / 10**power:.3f}",
+            f"{row['macs_dense'] / 10**power:.3f}",
+            _paper(row["paper_gmacs"] and row["paper_gmacs"] * 10 ** (9 - power), 2),
         )
         for row in rows
     ]
-    widths = [max(map(len, column)) for column in zip(header, *body)]
-    rule = [f":{'-' * (widths[0] - 1)}", *(f"{'-' * (width - 1)}:" for width in widths[1:])]
-    lines = [
-        [cell.ljust(widths[0]) if i == 0 else cell.rjust(widths[i]) for i, cell in enumerate(line)]
-        for line in (header, rule, *body)
-    ]
     notes = [
-        "GMACs: 10^9 multiply-accumulates of one image in pointwise layers, NeoCells and the classifier.",
+        f"{unit}: 10^{power} multiply-accumulates of one image in pointwise layers, NeoCells and the classifier.",
         "patch-wise: the NeoCells' blocks only; dense: their whole block-diagonal matrices, zeros included.",
         "paper: Table 1, whose GFLOPs are multiply-accumulates; - where it has no such row.",
     ]
     if any(row["image_size"] == 384 and row["paper_gmacs"] for row in rows):
         notes.append("The paper's figures at 384 agree with neither count.")
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n\n" + "\n".join(notes)
+    return table((header, *body), right=True) + "\n\n" + "\n".join(notes)
 
 
 def _paper(value: float | None, digits: int) -> str:

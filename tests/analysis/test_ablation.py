@@ -117,9 +117,11 @@ def test_the_picture_shows_mean_spread_and_diverged_runs(begun, monkeypatch):
     assert list(drawn) == ["Validation accuracy (%)", "Validation loss"]
     lines, bands = drawn["Validation accuracy (%)"]
     means = {line.get_label(): line.get_data() for line in lines if not line.get_label().startswith("_")}
-    assert means.keys() == {"NeoInit, 2 runs", "random normal, 1 run"}
+    assert means.keys() == {"NeoInit, 2 runs", "random normal, 2 runs, 1 diverged"}
     np.testing.assert_allclose(means["NeoInit, 2 runs"], [[1, 2], [60, 75]])
-    np.testing.assert_allclose(means["random normal, 1 run"], [[1, 2], [20, 40]])
+    np.testing.assert_allclose(means["random normal, 2 runs, 1 diverged"], [[1, 2], [20, 40]])
+    ticks = lines[0].axes.get_xticks()
+    assert (ticks == ticks.round()).all(), "there is no epoch 1.25"
     assert sum(line.get_linestyle() == ":" for line in lines) == 1 and len(lines) == 6
     band = bands[0].get_paths()[0].vertices
     assert np.abs(band - [2, 75 + 15 * math.sqrt(2)]).sum(1).min() < 1e-6

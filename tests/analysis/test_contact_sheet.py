@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neonext_ms.analysis.contact_sheet import CAPTION, contact_sheet
+from neonext_ms.analysis.contact_sheet import LINE, _Sheet, contact_sheet
 from neonext_ms.data import Preprocess
 from neonext_ms.errors import UserError
 from neonext_ms.runtime.ranks import Ranks
@@ -14,10 +14,10 @@ from neonext_ms.training.inputs import open_sources, train_loader
 OPTIONS = {"auto_augment": "rand-m9-mstd0.5-inc1", "random_crop": "pad", "hflip": 0.5, "batch_size": 8}
 
 
-def cells(path, rows, columns, side=96):
+def cells(path, rows, columns, lines, side=96):
     sheet = np.asarray(Image.open(path))
-    assert sheet.shape == (CAPTION + rows * (side + CAPTION), columns * side, 3)
-    tops = [CAPTION + row * (side + CAPTION) for row in range(rows)]
+    assert sheet.shape == (LINE + rows * (side + lines * LINE), columns * side, 3)
+    tops = [LINE + row * (side + lines * LINE) for row in range(rows)]
     grid = [[sheet[top : top + side, c * side : (c + 1) * side][1::3, 1::3] for c in range(columns)] for top in tops]
     return np.array(grid).astype(int)
 
@@ -25,7 +25,7 @@ def cells(path, rows, columns, side=96):
 def test_cells(tmp_path):
     config = TrainConfig(**OPTIONS, mixup=0.8, cutmix=1.0)
     result = contact_sheet(config, tmp_path / "a.png", 3, 2)
-    shown = cells(tmp_path / "a.png", 3, 4)
+    shown = cells(tmp_path / "a.png", 3, 4, lines=2)
     source, _ = open_sources(config)
     preprocess = Preprocess(32, source.mean, source.std)
     plain = {}
@@ -41,9 +41,21 @@ def test_cells(tmp_path):
             assert np.abs(shown[row, column] - np.clip(pixels, 0, 255)).max() <= 1
 
 
-def test_fewer_samples_than_asked_for(tmp_path):
+def test_fewer_samples_than_asked_for_and_nothing_mixed(tmp_path):
     result = contact_sheet(TrainConfig(batch_size=2), tmp_path / "a.png", 8, 1)
-    assert len(result["samples"]) == 2 and cells(tmp_path / "a.png", 2, 3).shape[0] == 2
+    assert len(result["samples"]) == 2
+    assert cells(tmp_path / "a.png", 2, 2, lines=1).shape[:2] == (2, 2), "evaluation and epoch 1, nothing else"
+
+
+def test_captions_fit():
+    sheet = _Sheet(["one", "two"], 1, 96, 2)
+    white = Image.new("RGB", (96, 96), "white")
+    sheet.put(0, 0, white, [("Labrador retriever, a long name", " 0.63"), ("cat", " 0.37")])
+    below = np.asarray(sheet._image)[LINE + 96 :]
+    assert below[:, :96].min() < 99 and (below[:, 94:] == 255).all(), "nothing reaches into the next column"
+    assert sheet._fitting("cat", " 0.37") == "cat 0.37"
+    cut = sheet._fitting("Labrador retriever, a long name", " 0.63")
+    assert cut.startswith("Labra") and cut.endswith("... 0.63")
 
 
 def test_nothing_is_overwritten(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from neonext_ms.analysis.plots import plot_curves, read_series
+from neonext_ms.analysis.plots import Curves, draw_panels, plot_curves, read_series, training_label
 from neonext_ms.errors import UserError
 
 TRAIN = [
@@ -40,20 +40,57 @@ def drawn(monkeypatch):
 
 def test_every_event_is_drawn_in_its_panel(tmp_path, drawn):
     metrics = write(tmp_path / "metrics.jsonl", [{"event": "compile", "seconds": 3}, *TRAIN, *EVAL])
-    plot_curves(metrics, tmp_path / "curves.png")
+    plot_curves(Curves(metrics, "training (mixed images)"), tmp_path / "curves.png")
     assert list(drawn) == ["Loss", "Accuracy (%)", "Learning rate", "Training speed (images/s)"]
-    np.testing.assert_allclose(drawn["Loss"]["training"], [[1, 2, 3, 4], [2.0, 1.0, 2 / 3, 0.5]])
-    np.testing.assert_allclose(drawn["Loss"]["validation"], [[2, 4], [0.5, 0.25]])
-    np.testing.assert_allclose(drawn["Accuracy (%)"]["training"], [[1, 2, 3, 4], [10, 20, 30, 40]])
-    np.testing.assert_allclose(drawn["Accuracy (%)"]["validation"], [[2, 4], [20, 20]])
+    epochs = [0.5, 1, 1.5, 2]
+    np.testing.assert_allclose(drawn["Loss"]["training (mixed images)"], [epochs, [2.0, 1.0, 2 / 3, 0.5]])
+    np.testing.assert_allclose(drawn["Loss"]["validation"], [[1, 2], [0.5, 0.25]])
+    np.testing.assert_allclose(drawn["Accuracy (%)"]["training (mixed images)"], [epochs, [10, 20, 30, 40]])
+    np.testing.assert_allclose(drawn["Accuracy (%)"]["validation"], [[1, 2], [20, 20]])
     assert list(drawn["Learning rate"]) == list(drawn["Training speed (images/s)"]) == ["training"]
+
+
+def test_before_the_first_evaluation_the_axis_has_steps(tmp_path):
+    curves = Curves(write(tmp_path / "m.jsonl", TRAIN))
+    assert curves.axis == "step" and curves.line("train", "loss", 1)[0] == [1, 2, 3, 4]
+
+
+def test_a_report_over_few_steps_at_an_epochs_end_is_joined_with_the_one_before(tmp_path):
+    """Reports after 10, 20 and 22 steps: two steps alone would be drawn as a spike."""
+    spans = ((1, 10, 1.0, 100), (1, 20, 1.0, 100), (1, 22, 4.0, 25), (2, 32, 1.0, 100), (2, 42, 1.0, 100))
+    entries = [
+        {"event": "train", "epoch": epoch, "step": step, "loss": loss, "images_per_second": rate}
+        for epoch, step, loss, rate in spans
+    ]
+    curves = Curves(write(tmp_path / "m.jsonl", [*entries, {"event": "eval", "epoch": 2, "step": 44, "loss": 1.0}]))
+    epochs, losses = curves.line("train", "loss", 1)
+    np.testing.assert_allclose(epochs, [10 / 22, 1, 32 / 22, 42 / 22])
+    np.testing.assert_allclose(losses, [1, (10 * 1 + 2 * 4) / 12, 1, 1])
+    _, rates = curves.line("train", "images_per_second", 1)
+    np.testing.assert_allclose(rates, [100, 12 / (10 / 100 + 2 / 25), 100, 100])
+
+
+def test_a_mark_stands_where_a_run_was_resumed(tmp_path, drawn):
+    """Also at its beginning, and once however often that was tried."""
+    resume = {"event": "resume", "checkpoint": "x.ckpt"}
+    metrics = write(tmp_path / "m.jsonl", [resume, *TRAIN[:2], EVAL[0], TRAIN[2], resume, resume, TRAIN[3], EVAL[1]])
+    curves = Curves(metrics)
+    assert curves.resumed == [0, 1.5]
+    assert [title for title, _ in draw_panels(curves)] == list(drawn)
+    np.testing.assert_allclose(drawn["Loss"]["resumed"][0], [0, 0])
+
+
+def test_the_training_is_called_what_it_is():
+    assert training_label(0, False) == "training"
+    assert training_label(0.1, False) == "training (smoothed labels)"
+    assert training_label(0.1, True) == "training (smoothed labels, mixed images)"
 
 
 def test_the_picture_replaces_an_older_one_and_leaves_nothing_else(tmp_path):
     metrics = write(tmp_path / "metrics.jsonl", TRAIN)
     output = tmp_path / "curves.png"
     output.write_text("old")
-    plot_curves(metrics, output)
+    plot_curves(Curves(metrics), output)
     with Image.open(output) as image:
         pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
     assert len(pixels) > 500_000
@@ -85,11 +122,11 @@ def test_a_last_line_that_was_cut_off_is_passed_over(tmp_path):
 def test_other_files_are_refused_in_one_line(tmp_path, text, message):
     (tmp_path / "m.jsonl").write_text(text)
     with pytest.raises(UserError, match=message) as error:
-        plot_curves(tmp_path / "m.jsonl", tmp_path / "curves.png")
+        plot_curves(Curves(tmp_path / "m.jsonl"), tmp_path / "curves.png")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "curves.png").exists()
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match="cannot read .*m.jsonl .No such file"):
-        plot_curves(tmp_path / "m.jsonl", tmp_path / "curves.png")
+        plot_curves(Curves(tmp_path / "m.jsonl"), tmp_path / "curves.png")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-import neonext_ms.models.layers
+import neonext_ms.models.pointwise
 import neonext_ms.ops.dense
 import neonext_ms.ops.matmul
 import neonext_ms.ops.patchwise
@@ -49,7 +49,7 @@ def test_macs_are_those_of_the_matrix_products_that_run(backend, count, monkeypa
         products.append(y.size * a.shape[-1])
         return y
 
-    for module in (neonext_ms.ops.dense, neonext_ms.ops.patchwise, neonext_ms.models.layers):
+    for module in (neonext_ms.ops.dense, neonext_ms.ops.patchwise, neonext_ms.models.pointwise):
         monkeypatch.setattr(module, "matmul", counting)
     ms.set_context(mode=ms.PYNATIVE_MODE)
     try:
@@ -113,6 +113,13 @@ def test_table_has_a_line_for_each_row_and_names_the_mismatch_only_where_it_is_s
     assert len({len(line) for line in lines[: 2 + len(rows)]}) == 1
     assert "neither" not in profile_table(rows)
     assert "neither" in profile_table(profile_rows(["neonext_t"], 384))
+
+
+def test_small_networks_are_told_in_millions():
+    lines = profile_table(profile_rows(["neonext_pico"], 32, 10)).splitlines()
+    assert [cell.strip() for cell in lines[0].split("|")[5:7]] == ["MMACs patch-wise", "MMACs dense"]
+    assert [cell.strip() for cell in lines[2].split("|")[5:7]] == ["3.178", "3.193"]
+    assert "MMACs: 10^6" in lines[4]
 
 
 @pytest.mark.parametrize(

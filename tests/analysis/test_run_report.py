@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neonext_ms.analysis.run_report import MISTAKES, _confusion, _mistakes, _predictions, write_report
+from neonext_ms.analysis.run_report import MISTAKES, Tried, _classes, _confusion, _mistakes, _predictions, write_report
 from neonext_ms.data.sources import ArraySource
 from neonext_ms.deploy import Classifier
 from neonext_ms.errors import UserError
@@ -65,7 +65,7 @@ def test_report_of_a_run(run, tmp_path):
     page = Page(text)
     assert page.headings == [
         "neonext_pico on digits: a <b> run",
-        *("Curves", "Summary", "Confusion matrix", "Most confident mistakes", "Configuration"),
+        *("Curves", "Accuracy by class", "Confusion matrix", "Most confident mistakes", "Summary", "Configuration"),
     ]
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses), "nothing from elsewhere"
     assert "http" not in text and "<script" not in text and "url(" not in text and "@import" not in text
@@ -73,7 +73,10 @@ def test_report_of_a_run(run, tmp_path):
     assert result["accuracy"] == pytest.approx(summary["best"]["accuracy"])
     assert result["mistakes"] == round(360 * (1 - result["accuracy"])) > 0 and result["missing"] is None
     kinds = [kind for kind, _ in page.pictures]
-    assert kinds == ["curves", "confusion matrix"] + ["mistake"] * min(MISTAKES, result["mistakes"])
+    panels = ["Loss", "Accuracy (%)", "Learning rate", "Training speed (images/s)"]
+    assert kinds == panels + ["mistake"] * min(MISTAKES, result["mistakes"])
+    assert f"{100 * result['accuracy']:.2f} % of 360 validation images are right32 x 32 pixels, 1 epochs" in page.text
+    assert '<meta name="viewport" content="width=device-width' in text
     for words in (
         "versions.mindspore",
         "images_per_second",
@@ -89,7 +92,7 @@ def test_report_of_a_run(run, tmp_path):
 
 def test_predictions_are_those_of_inference(run):
     """The probabilities and classes that `infer` gives for the same images, in the order of the split."""
-    predictions = _predictions(run / "checkpoints" / "neonext_pico_best.ckpt", None, 0, "CPU")
+    predictions = _predictions(run / "checkpoints" / "neonext_pico_best.ckpt", None, 0, "CPU").predictions
     np.testing.assert_array_equal(predictions.indices, np.arange(360))
     np.testing.assert_array_equal(predictions.labels, predictions.source.labels)
     classifier = Classifier.open(run / "checkpoints" / "neonext_pico_best.ckpt")
@@ -109,7 +112,7 @@ def test_without_the_data_the_rest_is_there(run, tmp_path):
     page = Page((moved / "report.html").read_text(encoding="utf-8"))
     assert result["mistakes"] is None and "there is no checkpoint" in result["missing"]
     assert result["missing"] in page.text and "The run has not ended" in page.text
-    assert page.headings[1:] == ["Curves", "Summary", "Mistakes", "Configuration"]
+    assert page.headings[1:] == ["Curves", "Mistakes", "Summary", "Configuration"]
 
 
 def test_other_folders_are_refused(run, tmp_path):
@@ -134,21 +137,38 @@ def test_confusion_and_mistakes(predictions):
     assert predictions.accuracy == 0.5
     np.testing.assert_array_equal(predictions.confusion(), [[1, 2, 0], [0, 1, 1], [0, 0, 1]])
     assert predictions.mistakes(10).tolist() == [4, 5, 3] and predictions.mistakes(1).tolist() == [4]
-    page = Page(f"<div>{_mistakes(predictions)}</div>")
+    page = Page(f"<div>{_mistakes(Tried(predictions, None))}</div>")
     assert [np.asarray(picture)[0, 0, 0] for _, picture in page.pictures] == [80, 100, 60]
     assert "taken for <dog> (80.0 %), is catmade/val[4]" in page.text
     table = Page(f"<div>{_confusion(predictions)}</div>").text
-    assert table.endswith("classtaken forimagescat<dog>2<dog>owl1") and "50.00 %" in table
+    assert table.endswith("classtaken forimagescat<dog>2<dog>owl1")
+    assert "cat<dog>owlcat12<dog>11owl1class" in table, "counts under their names, nothing where there is none"
+    classes = Page(f"<div>{_classes(predictions)}</div>").text
+    assert classes.endswith("classimagesrightcat333.3 %<dog>250.0 %owl1100.0 %"), "the worst first"
+
+
+def test_names_are_shown_literally(predictions):
+    """A dollar is no formula, a line's end is no line, a byte that is no text is shown as one."""
+    names = ["US$ x_$", "two\nlines\x1b[2J", "caf\udce9"]
+    predictions.source.class_names = names
+    predictions.source.describe = lambda index: f"/data/val/two\nlines/{index}.png"
+    text = _classes(predictions) + _confusion(predictions) + _mistakes(Tried(predictions, "/data"))
+    text.encode("utf-8")
+    shown = Page(f"<div>{text}</div>").text
+    assert all(name in shown for name in ("US$ x_$", r"two\nlines\x1b[2J", r"caf\udce9"))
+    assert r"val/two\nlines/4.png" in shown and "/data" not in shown, "paths are relative to the data"
 
 
 def test_no_mistakes(predictions):
     right = replace(predictions, predicted=predictions.labels)
-    assert "None." in _mistakes(right) and "<table>" not in _confusion(right)
+    assert "None." in _mistakes(Tried(right, None)) and "taken for</th>" not in _confusion(right)
 
 
 def test_many_classes_are_drawn_without_numbers():
     classes = 300
     labels = np.arange(classes)
     source = SimpleNamespace(class_names=[f"class {i}" for i in labels], name="made/val")
-    page = Page(f"<div>{_confusion(Predictions(source, labels, labels, labels, labels / classes))}</div>")
-    assert len(page.pictures) == 1
+    predictions = Predictions(source, labels, labels, labels, labels / classes)
+    page = Page(f"<div>{_confusion(predictions)}{_classes(predictions)}</div>")
+    assert [kind for kind, _ in page.pictures] == ["confusion matrix"]
+    assert "The worst 20 of 300 classes." in page.text and page.text.count("100.0 %") == 20

@@ -48,7 +48,7 @@ class Preprocess:
         if not 0 < self.crop_pct <= 1:
             raise UserError(f"crop_pct must be in (0, 1], got {self.crop_pct}")
         if self.interpolation not in INTERPOLATIONS:
-            raise UserError(f"unknown interpolation {self.interpolation!r}; known: {', '.join(INTERPOLATIONS)}")
+            raise UserError(f"unknown interpolation {self.interpolation!r:.60}; known: {', '.join(INTERPOLATIONS)}")
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """image: (H, W, 3) uint8 -> (3, S, S) float32."""

@@ -1,5 +1,7 @@
 """How much a file from others may become in memory: a small one can describe as many values as it likes."""
 
+import struct
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ TIMES = 4  # of the file's own size: bfloat16 doubles, and some programs compres
 BESIDE = 1 << 24  # bytes, so that small files of zeros are read too
 # What zipfile, pickletools and NumPy raise for damaged files; RuntimeError stands for a zip that takes a password.
 DAMAGED = (ValueError, LookupError, TypeError, ArithmeticError, EOFError, NotImplementedError, RuntimeError)
+DAMAGED += (SyntaxError, MemoryError, struct.error, zlib.error)
 MOST_DIMS = 32  # of a NumPy array
 
 
@@ -31,8 +34,8 @@ def array(data: bytes | memoryview, dtype: np.dtype, shape: tuple, order: str = 
     Raises:
         ValueError: they do not have this shape.
     """
-    if len(shape) > MOST_DIMS:
-        raise ValueError(f"an array of {len(shape)} dimensions")
+    if len(shape) > MOST_DIMS or not all(isinstance(size, int) and size >= 0 for size in shape):
+        raise ValueError("an array of a shape that there is not")
     try:
         values = np.frombuffer(data, dtype) if len(data) else np.zeros(0, dtype)
         return values.reshape(shape, order=order)

@@ -3,16 +3,17 @@
 What a file is, its first bytes say: people name PyTorch's files .pt, .pth, .pth.tar, .bin and .ckpt.
 """
 
+import ast
 import io
 import json
+import re
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from neonext_ms.checkpoint.fields import parse_json, readable
+from neonext_ms.checkpoint.fields import parse_json, readable, shown
 from neonext_ms.deploy.convert import bounds
 from neonext_ms.deploy.convert.torch_file import bfloat16_to_float32, read_torch, torch_bytes
 from neonext_ms.errors import UserError
@@ -26,7 +27,7 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "_backbone.")
 AVERAGES = "n_averaged"  # how many models PyTorch's AveragedModel has averaged
 SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
 SAFETENSORS |= {"I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
-_NPY_HEADER = 10_000  # characters; NumPy's own limit
+MOST_HEADER = 10_000  # bytes of an array's header in an .npz; NumPy's own limit
 
 
 def read_state_dict(path: Path, ema: bool = False) -> dict[str, np.ndarray]:
@@ -159,16 +160,19 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             return {name.removesuffix(".npy"): _npy(archive.read(name)) for name in archive.namelist()}
     except UserError:
         raise
-    except (zipfile.BadZipFile, zlib.error, OSError, *bounds.DAMAGED) as error:
+    except (zipfile.BadZipFile, OSError, *bounds.DAMAGED) as error:
         raise UserError(f"{path} is not an .npz file of plain arrays, or a damaged one ({error})") from None
 
 
 def _npy(data: bytes) -> np.ndarray:
     """The array in an .npy file. NumPy's own reader makes room for what the header says before it looks further."""
-    file = io.BytesIO(data)
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, by_columns, dtype = read(file, max_header_size=_NPY_HEADER)
-    if dtype.kind not in "biuf":
-        raise ValueError(f"an array of {dtype}")
-    return bounds.array(data[file.tell() :], dtype, shape, "F" if by_columns else "C")
+    if not data.startswith(b"\x93NUMPY") or data[6] not in (1, 2, 3):
+        raise ValueError("an entry that is no .npy file")
+    size = struct.Struct("<H" if data[6] == 1 else "<I")
+    start = 8 + size.size
+    end = start + min(size.unpack_from(data, 8)[0], MOST_HEADER)
+    header = ast.literal_eval(data[start:end].decode("latin-1").strip())
+    if not isinstance(header["descr"], str) or not re.fullmatch(r"[<|=][biuf]\d\d?", header["descr"]):
+        raise ValueError(f"an array of {shown(header['descr'])}")
+    order = "F" if header["fortran_order"] is True else "C"
+    return bounds.array(memoryview(data)[end:], np.dtype(header["descr"]), header["shape"], order)

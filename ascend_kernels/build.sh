@@ -40,7 +40,7 @@ cp -r "$template/cmake" "$template/scripts" "$template/CMakeLists.txt" "$templat
 mkdir "$stage/op_host" "$stage/op_kernel"
 cp "$template/op_host/CMakeLists.txt" "$here"/op_host/* "$stage/op_host"
 cp "$template/op_kernel/CMakeLists.txt" "$here"/op_kernel/* "$stage/op_kernel"
-cp "$here"/common/neo_cell_tiling.h "$stage/op_kernel"  # the template's only include folder for host and kernel
+cp "$here"/common/*.h "$stage/op_kernel"  # the template's only include folder for host and kernel
 cp "$here/CMakePresets.json" "$stage"
 
 (cd "$stage" && bash build.sh)

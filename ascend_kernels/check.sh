@@ -15,7 +15,7 @@ python=${PYTHON:-python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-model_sources="machine instructions timeline host library"
+model_sources="device formats global_memory instructions machine plans timeline vector host library"
 own_includes="-I$here/common -I$here/op_kernel"
 cpu_debug="-D__CCE_AICORE__=220 -D__DAV_C220__ -D__CCE_KT_TEST__=1 -DASCENDC_CPU_DEBUG=1 -DASCENDC_DEBUG=1"
 

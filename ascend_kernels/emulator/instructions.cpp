@@ -1,5 +1,5 @@
-// The instruction model: what every instruction moves or computes, and the rules that it checks.
-#include "machine.h"
+// The instructions of a cube core: what each moves or computes, and the rules that it checks.
+#include "device.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,7 +11,6 @@ namespace {
 
 constexpr uint32_t C0 = 16;                 // 16-bit elements in 32 B
 constexpr uint32_t FRACTAL_ELEMENTS = 256;  // 16 x 16
-constexpr uint16_t NOT_A_NUMBER = 0x7FC0;   // in fp16 and in bf16
 
 uint32_t Up(uint32_t value, uint32_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -37,47 +36,6 @@ void AddProducts(float* row, const float* left, const float* right, uint32_t k, 
 
 }  // namespace
 
-// ------------------------------------------------------------------------------------------------ number formats
-float Widen(uint16_t bits, Format format) {
-  uint32_t word;
-  if (format == Format::BF16) {
-    word = static_cast<uint32_t>(bits) << 16;
-  } else {
-    uint32_t sign = (bits & 0x8000u) << 16, exponent = bits >> 10 & 31, mantissa = bits & 1023;
-    if (exponent == 0) {
-      float tiny = std::ldexp(static_cast<float>(mantissa), -24);
-      return sign ? -tiny : tiny;
-    }
-    word = sign | (exponent == 31 ? 0x7F800000u : (exponent + 112) << 23) | mantissa << 13;
-  }
-  float value;
-  std::memcpy(&value, &word, 4);
-  return value;
-}
-
-uint16_t Narrow(float value, Format format) {
-  uint32_t word;
-  std::memcpy(&word, &value, 4);
-  if (std::isnan(value)) {
-    return NOT_A_NUMBER;
-  }
-  if (format == Format::BF16) {
-    return static_cast<uint16_t>((word + 0x7FFF + (word >> 16 & 1)) >> 16);
-  }
-  uint16_t sign = static_cast<uint16_t>(word >> 16 & 0x8000);
-  float magnitude = std::fabs(value);
-  // CTRL[48] = 0: the hardware saturates instead of producing infinities
-  if (magnitude >= 65520.0f) {
-    return sign | 0x7BFF;
-  }
-  if (magnitude < 6.103515625e-5f) {
-    return sign | static_cast<uint16_t>(std::nearbyint(std::ldexp(magnitude, 24)));
-  }
-  word &= 0x7FFFFFFF;
-  word += 0xFFF + (word >> 13 & 1);
-  return sign | static_cast<uint16_t>((word >> 13) - (112u << 10));
-}
-
 // ---------------------------------------------------------------------------------------------------------- MTE2
 void Machine::CopyNd2Nz(uint16_t* l1, const uint16_t* gm, const Nd2Nz& p) {
   const char* call = "DataCopy(Nd2Nz)";
@@ -90,11 +48,13 @@ void Machine::CopyNd2Nz(uint16_t* l1, const uint16_t* gm, const Nd2Nz& p) {
   Expect(p.dstNzC0Stride >= 1 && p.dstNzC0Stride <= 16384, call, "dstNzC0Stride must be 1..16384", p.dstNzC0Stride);
   Expect(p.dstNzNStride >= 1 && p.dstNzNStride <= 16384, call, "dstNzNStride must be 1..16384", p.dstNzNStride);
   Expect(p.dstNzMatrixStride % C0 == 0, call, "dstNzMatrixStride must be a multiple of 16", p.dstNzMatrixStride);
-  Work(PIPE_GM_L1, 0, static_cast<uint64_t>(p.ndNum) * p.nValue * p.dValue * 2);
+  double gmBytes = 0;
   for (uint32_t matrix = 0; matrix < p.ndNum; ++matrix) {
     const uint16_t* source = gm + static_cast<uint64_t>(matrix) * p.srcNdMatrixStride;
-    FindTensor(call, source, ((p.nValue - 1) * static_cast<uint64_t>(p.srcDValue) + p.dValue) * 2);
-    counters.gmRead += static_cast<uint64_t>(p.nValue) * p.dValue * 2;
+    TheDevice().Find(*this, call, source, ((p.nValue - 1) * static_cast<uint64_t>(p.srcDValue) + p.dValue) * 2);
+    for (uint32_t row = 0; row < p.nValue; ++row) {
+      gmBytes += ReadGm(PIPE_GM_L1, call, source + static_cast<uint64_t>(row) * p.srcDValue, p.dValue * 2);
+    }
     for (uint32_t column = 0; column < p.dValue; column += C0) {
       uint16_t* block = l1 + static_cast<uint64_t>(matrix) * p.dstNzMatrixStride +
                         static_cast<uint64_t>(column / C0) * p.dstNzC0Stride * C0;
@@ -107,7 +67,7 @@ void Machine::CopyNd2Nz(uint16_t* l1, const uint16_t* gm, const Nd2Nz& p) {
         if (p.dstNzNStride != 1) {
           Write(PIPE_GM_L1, call, out, 32);
         }
-        if (dry_) {
+        if (TheDevice().Dry()) {
           continue;
         }
         const uint16_t* in = source + static_cast<uint64_t>(row) * p.srcDValue + column;
@@ -116,6 +76,7 @@ void Machine::CopyNd2Nz(uint16_t* l1, const uint16_t* gm, const Nd2Nz& p) {
       }
     }
   }
+  Work(PIPE_GM_L1, 0, static_cast<uint64_t>(p.ndNum) * p.nValue * p.dValue * 2, gmBytes);
 }
 
 void Machine::FillL1(uint16_t* l1, uint32_t repeat, uint32_t blocks, uint32_t gap, uint16_t value) {
@@ -124,7 +85,7 @@ void Machine::FillL1(uint16_t* l1, uint32_t repeat, uint32_t blocks, uint32_t ga
   Align(call, l1, 32);
   Expect(repeat >= 1 && repeat <= 32767, call, "repeatTimes must be 1..32767", repeat);
   Expect(blocks >= 1 && blocks <= 32767, call, "blockNum must be 1..32767", blocks);
-  Work(PIPE_GM_L1, static_cast<uint64_t>(repeat) * blocks * 32 / 256, 0);
+  Work(PIPE_GM_L1, static_cast<uint64_t>(repeat) * blocks * 32 / 256);
   for (uint32_t r = 0; r < repeat; ++r) {
     uint16_t* out = l1 + static_cast<uint64_t>(r) * (blocks + gap) * C0;
     Write(PIPE_GM_L1, call, out, blocks * 32);
@@ -142,14 +103,14 @@ void Machine::CopyFractals(uint16_t* l0, const uint16_t* l1, const LoadFractals&
   Expect(p.repeatTimes >= 1 && p.repeatTimes <= 255, call, "repeatTimes must be 1..255", p.repeatTimes);
   uint32_t cycles = p.repeatTimes * (destination == MEM_L0A ? 1 : 2);  // 512 and 256 B a cycle
   counters.l0Cycles += cycles;
-  Work(PIPE_L1_L0, cycles, 0);
+  Work(PIPE_L1_L0, cycles);
   for (uint32_t r = 0; r < p.repeatTimes; ++r) {
     const uint16_t* in = l1 + (p.startIndex + static_cast<uint64_t>(r) * p.srcStride) * FRACTAL_ELEMENTS;
     uint16_t* out = l0 + static_cast<uint64_t>(r) * (p.dstGap + 1) * FRACTAL_ELEMENTS;
     // the rows that pad a fractal may be unwritten: their NaN shows whether they reach a result
     Read(PIPE_L1_L0, call, in, 512, false);
     Write(PIPE_L1_L0, call, out, 512);
-    if (dry_) {
+    if (TheDevice().Dry()) {
       continue;
     }
     if (!p.transpose) {
@@ -180,7 +141,7 @@ void Machine::Multiply(float* c, const uint16_t* a, const uint16_t* b, uint32_t 
   uint32_t mBlocks = Up(m, 16) / 16, kBlocks = Up(k, 16) / 16, nBlocks = Up(n, 16) / 16;
   uint64_t resultBytes = static_cast<uint64_t>(mBlocks) * nBlocks * 1024;
   counters.cubeCycles += static_cast<uint64_t>(mBlocks) * kBlocks * nBlocks;
-  Work(PIPE_CUBE, static_cast<uint64_t>(mBlocks) * kBlocks * nBlocks, 0);
+  Work(PIPE_CUBE, static_cast<uint64_t>(mBlocks) * kBlocks * nBlocks);
   Read(PIPE_CUBE, call, a, static_cast<uint64_t>(mBlocks) * kBlocks * 512);
   Read(PIPE_CUBE, call, b, static_cast<uint64_t>(kBlocks) * nBlocks * 512);
   if (!fresh) {
@@ -193,7 +154,7 @@ void Machine::Multiply(float* c, const uint16_t* a, const uint16_t* b, uint32_t 
     }
   }
   Write(PIPE_CUBE, call, c, resultBytes);
-  if (dry_) {
+  if (TheDevice().Dry()) {
     return;
   }
 
@@ -250,13 +211,13 @@ void Machine::FixToL1(uint16_t* l1, const float* l0c, const FixPipe& p) {
   Expect(p.dstStride >= p.mSize, call, "dstStride must be at least mSize", p.dstStride);
   uint32_t blocks = p.nSize / 16, cycles = blocks * Up(p.mSize, 4) / 4;  // 256 B of L0C a cycle
   counters.fixCycles += cycles;
-  Work(PIPE_FIXPIPE, cycles, 0);
+  Work(PIPE_FIXPIPE, cycles);
   for (uint32_t j = 0; j < blocks; ++j) {
     const float* in = l0c + static_cast<uint64_t>(j) * p.srcStride * C0;
     uint16_t* out = l1 + static_cast<uint64_t>(j) * p.dstStride * C0;
     Read(PIPE_FIXPIPE, call, in, p.mSize * 64);
     Write(PIPE_FIXPIPE, call, out, p.mSize * 32);
-    for (uint32_t e = 0; !dry_ && e < p.mSize * C0; ++e) {
+    for (uint32_t e = 0; !TheDevice().Dry() && e < p.mSize * C0; ++e) {
       out[e] = Narrow(in[e], p.format);
     }
   }
@@ -279,7 +240,7 @@ void Machine::FixToGm(void* gm, const float* l0c, const FixPipe& p) {
   uint32_t element = p.format == Format::F32 ? 4 : 2, blocks = Up(p.nSize, 16) / 16;
   uint32_t cycles = p.ndNum * blocks * Up(p.mSize, 4) / 4;
   counters.fixCycles += cycles;
-  Work(PIPE_FIXPIPE, cycles, static_cast<uint64_t>(p.ndNum) * p.mSize * p.nSize * element);
+  double gmBytes = 0;
   for (uint32_t matrix = 0; matrix < p.ndNum; ++matrix) {
     const float* source = l0c + static_cast<uint64_t>(matrix) * p.srcNdStride * FRACTAL_ELEMENTS;
     uint8_t* target = static_cast<uint8_t*>(gm) + static_cast<uint64_t>(matrix) * p.dstNdStride * element;
@@ -288,8 +249,8 @@ void Machine::FixToGm(void* gm, const float* l0c, const FixPipe& p) {
     }
     for (uint32_t row = 0; row < p.mSize; ++row) {
       uint8_t* out = target + static_cast<uint64_t>(row) * p.dstStride * element;
-      WriteGm(call, out, p.nSize * element);
-      for (uint32_t column = 0; !dry_ && column < p.nSize; ++column) {
+      gmBytes += WriteGm(PIPE_FIXPIPE, call, out, p.nSize * element);
+      for (uint32_t column = 0; !TheDevice().Dry() && column < p.nSize; ++column) {
         float value = source[(static_cast<uint64_t>(column / 16) * p.srcStride + row) * C0 + column % 16];
         if (element == 4) {
           std::memcpy(out + column * 4, &value, 4);
@@ -300,46 +261,7 @@ void Machine::FixToGm(void* gm, const float* l0c, const FixPipe& p) {
       }
     }
   }
-}
-
-// ---------------------------------------------------------------------------------------------------- vector core
-void Machine::CopyToUb(void* ub, const void* gm, uint32_t bytes) {
-  const char* call = "DataCopy(GM to UB)";
-  ExpectMemory(call, "destination", ub, {MEM_UB});
-  Align(call, ub, 32);
-  Expect(bytes >= 1, call, "the length must be at least 1 B", bytes);
-  Work(PIPE_GM_L1, 0, bytes);
-  ReadGm(call, gm, bytes);
-  Write(PIPE_GM_L1, call, ub, bytes);
-  if (!dry_) {
-    std::memcpy(ub, gm, bytes);
-  }
-}
-
-void Machine::CopyFromUb(void* gm, const void* ub, uint32_t bytes) {
-  const char* call = "DataCopy(UB to GM)";
-  ExpectMemory(call, "source", ub, {MEM_UB});
-  Align(call, ub, 32);
-  Expect(bytes >= 1, call, "the length must be at least 1 B", bytes);
-  Work(PIPE_UB_GM, 0, bytes);
-  Read(PIPE_UB_GM, call, ub, bytes);
-  WriteGm(call, gm, bytes);
-  if (!dry_) {
-    std::memcpy(gm, ub, bytes);
-  }
-}
-
-void Machine::VectorAccess(const char* call, const void* destination, uint32_t destinationBytes,
-                           const std::vector<std::pair<const void*, uint32_t>>& sources) {
-  Work(PIPE_VECTOR, (destinationBytes + 255) / 256, 0);
-  for (const auto& source : sources) {
-    ExpectMemory(call, "source", source.first, {MEM_UB});
-    Align(call, source.first, 32);
-    Read(PIPE_VECTOR, call, source.first, source.second);
-  }
-  ExpectMemory(call, "destination", destination, {MEM_UB});
-  Align(call, destination, 32);
-  Write(PIPE_VECTOR, call, destination, destinationBytes);
+  Work(PIPE_FIXPIPE, cycles, static_cast<uint64_t>(p.ndNum) * p.mSize * p.nSize * element, gmBytes);
 }
 
 }  // namespace emulator

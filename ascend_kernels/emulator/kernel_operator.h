@@ -8,7 +8,7 @@
 #include <limits>
 #include <utility>
 
-#include "machine.h"
+#include "device.h"
 
 #define __aicore__
 #define __global__
@@ -19,7 +19,8 @@
       emulator::TheMachine().Die("ASCENDC_ASSERT: " #condition " does not hold"); \
     }                                                                             \
   } while (0)
-#define KERNEL_TASK_TYPE_DEFAULT(type)
+// which cores a kernel runs on; the host must have started the same ones
+#define KERNEL_TASK_TYPE_DEFAULT(type) AscendC::ExpectCores(AscendC::KernelType::type)
 #define REGISTER_TILING_DEFAULT(type)
 #define GET_TILING_DATA_WITH_STRUCT(type, name, address) \
   type name;                                             \
@@ -40,12 +41,21 @@ using bfloat16_t = Float16<emulator::Format::BF16>;
 enum pipe_t { PIPE_S, PIPE_V, PIPE_M, PIPE_MTE1, PIPE_MTE2, PIPE_MTE3, PIPE_ALL, PIPE_FIX = 10 };
 enum QuantMode_t { NoQuant = 0, F322F16 = 1, F322BF16 = 16 };
 
-inline int64_t block_idx = 0;  // set by the host before it runs a core
+#define ASCEND_IS_AIC (!emulator::TheMachine().IsVector())
+#define ASCEND_IS_AIV (emulator::TheMachine().IsVector())
 
 namespace AscendC {
 
 using emulator::TheMachine;
 using TEventID = int8_t;
+
+enum class KernelType { KERNEL_TYPE_AIC_ONLY, KERNEL_TYPE_MIX_AIC_1_2 };
+
+inline void ExpectCores(KernelType type) {
+  if ((type == KernelType::KERNEL_TYPE_MIX_AIC_1_2) != emulator::TheDevice().Mixed()) {
+    TheMachine().Die("KERNEL_TASK_TYPE_DEFAULT: the operator was launched on other kinds of cores");
+  }
+}
 
 enum class TPosition : uint8_t { GM, A1, A2, B1, B2, C1, C2, CO1, CO2, VECIN, VECOUT, VECCALC };
 
@@ -83,16 +93,35 @@ void WaitFlag(int id) {
   WaitFlagOf(event, id);
 }
 
+constexpr emulator::Pipe PipeOf(pipe_t pipe) {
+  return pipe == PIPE_FIX ? emulator::PIPE_FIXPIPE : static_cast<emulator::Pipe>(pipe);
+}
+
 template <pipe_t pipe>
 void PipeBarrier() {
   if (pipe == PIPE_ALL) {
     TheMachine().BarrierAll();
   } else {
-    TheMachine().Barrier(pipe == PIPE_FIX ? emulator::PIPE_FIXPIPE : static_cast<emulator::Pipe>(pipe));
+    TheMachine().Barrier(PipeOf(pipe));
   }
 }
 
-inline int64_t GetBlockIdx() { return block_idx; }
+inline int64_t GetSubBlockIdx() { return ASCEND_IS_AIV ? TheMachine().Which() - emulator::VECTOR_CORE_0 : 0; }
+inline int64_t GetBlockIdx() {
+  int64_t block = emulator::TheDevice().Block();
+  return ASCEND_IS_AIV ? 2 * block + GetSubBlockIdx() : block;
+}
+inline GM_ADDR GetUserWorkspace(GM_ADDR workspace) { return workspace; }
+
+template <uint8_t modeId, pipe_t pipe>
+void CrossCoreSetFlag(uint16_t id) {
+  static_assert(pipe != PIPE_S && pipe != PIPE_ALL, "CrossCoreSetFlag takes one pipe that is not S");
+  TheMachine().CrossCoreSet(modeId, PipeOf(pipe), id);
+}
+template <uint8_t modeId = 0, pipe_t pipe = PIPE_S>
+void CrossCoreWaitFlag(uint16_t id) {
+  TheMachine().CrossCoreWait(id);
+}
 
 // ------------------------------------------------------------------------------------------------------- tensors
 constexpr emulator::Memory MemoryOf(TPosition position) {
@@ -122,6 +151,10 @@ struct GlobalTensor {
     return part;
   }
   T* GetPhyAddr() const { return address; }
+  T GetValue(uint64_t offset) const {
+    TheMachine().ReadScalar(address + offset, sizeof(T));
+    return emulator::TheDevice().Dry() ? T() : address[offset];
+  }
 };
 
 template <typename T>

@@ -21,7 +21,7 @@ struct QueueBuffers {
 class TPipe {
  public:
   TPipe() {
-    current = this;
+    current[TheMachine().Which()] = this;
     for (int id = 0; id < 3; ++id) {
       SetFlag<HardEvent::M_MTE1>(AllocEventID<HardEvent::M_MTE1>());
     }  // as on 910B
@@ -69,10 +69,14 @@ class TPipe {
     }
     TheMachine().Die("AllocEventID: all 8 ids of an event are taken");
   }
-  static inline TPipe* current = nullptr;
+  static inline TPipe* current[emulator::UNITS] = {};
 
  private:
   uint8_t* Take(emulator::Memory memory, uint32_t bytes) {
+    if (!TheMachine().Has(memory)) {
+      TheMachine().Die(std::string("InitBuffer: ") + emulator::UNIT_NAME[TheMachine().Which()] + " has no " +
+                       emulator::MEMORY_NAME[memory]);
+    }
     uint32_t offset = used_[memory];
     bytes = (bytes + 31) / 32 * 32;
     if (bytes == 0 || offset + bytes > emulator::CAPACITY[memory]) {
@@ -94,7 +98,7 @@ class TPipe {
 
 }  // namespace AscendC
 
-inline AscendC::TPipe* GetTPipePtr() { return AscendC::TPipe::current; }
+inline AscendC::TPipe* GetTPipePtr() { return AscendC::TPipe::current[emulator::TheMachine().Which()]; }
 
 namespace AscendC {
 

@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "host.h"
+#include "pointwise_tiling.h"
 
 using emulator::Operator;
 
@@ -36,52 +37,53 @@ std::string ToJson(const emulator::Counters& counters) {
   Append(&json, "instructions", static_cast<double>(instructions));
   Append(&json, "flags", static_cast<double>(counters.flags));
   Append(&json, "barriers", static_cast<double>(counters.barriers));
-  Append(&json, "gm_read", static_cast<double>(counters.gmRead));
-  Append(&json, "gm_written", static_cast<double>(counters.gmWritten));
+  Append(&json, "gm_read", counters.gmRead);
+  Append(&json, "gm_written", counters.gmWritten);
+  Append(&json, "l2_read", static_cast<double>(counters.l2Read));
+  Append(&json, "l2_written", static_cast<double>(counters.l2Written));
   Append(&json, "cube_cycles", static_cast<double>(counters.cubeCycles));
   Append(&json, "l0_cycles", static_cast<double>(counters.l0Cycles));
   Append(&json, "fix_cycles", static_cast<double>(counters.fixCycles));
+  Append(&json, "vector_cycles", static_cast<double>(counters.vectorCycles));
   return json + "}";
 }
 
-std::string ToJson(const neocell::Tiling& t) {
+std::string ToJson(const emulator::Plan& plan) {
   std::string json = "{";
-  Append(&json, "channel_cores", t.channelCores);
-  Append(&json, "image_cores", t.imageCores);
-  Append(&json, "tile_channels", t.tileChannels);
-  Append(&json, "tile_images", t.tileImages);
-  Append(&json, "splits", t.splits);
-  Append(&json, "result_buffers", t.resultBuffers);
+  for (const auto& fact : plan.facts) {
+    Append(&json, fact.first, fact.second);
+  }
   return json + "}";
 }
 
 std::string ToJson(const emulator::Times& times) {
   std::string json = "{";
   Append(&json, "total", times.total);
-  Append(&json, "issue", times.issue);
+  Append(&json, "issue", times.issue[emulator::CUBE_CORE]);
   Append(&json, "gm", times.gm);
   for (int p = 0; p < emulator::PIPES; ++p) {
-    Append(&json, emulator::PIPE_NAME[p], times.busy[p]);
+    Append(&json, emulator::PIPE_NAME[p],
+           p == emulator::PIPE_VECTOR ? times.busy[emulator::VECTOR_CORE_0][p] : times.busy[emulator::CUBE_CORE][p]);
   }
   return json + "}";
 }
 
 std::string ToJson(const emulator::Report& report) {
-  std::string json = "{\"refusal\": " + Quote(report.refusal) + ", \"violations\": [";
+  std::string json = "{\"refusal\": " + Quote(report.plan.refusal) + ", \"violations\": [";
   for (size_t i = 0; i < report.violations.size(); ++i) {
     json += (i ? ", " : "") + Quote(report.violations[i]);
   }
   json += "]";
   Append(&json, "violation_count", static_cast<double>(report.violationCount));
   Append(&json, "races", static_cast<double>(report.races));
-  return json + ", \"tiling\": " + ToJson(report.tiling) + ", \"total\": " + ToJson(report.total) +
-         ", \"core\": " + ToJson(report.first) + ", \"cycles\": " + ToJson(report.times) + "}";
+  return json + ", \"tiling\": " + ToJson(report.plan) + ", \"total\": " + ToJson(report.total) +
+         ", \"core\": " + ToJson(report.core) + ", \"total_vector\": " + ToJson(report.totalVector) +
+         ", \"core_vector\": " + ToJson(report.coreVector) + ", \"cycles\": " + ToJson(report.times) + "}";
 }
 
 bool ParseOperator(const char* name, Operator* op) {
-  const char* const names[] = {"neo_cell", "neo_cell_kron", "neo_cell_grad"};
-  for (int i = 0; i < 3; ++i) {
-    if (std::strcmp(name, names[i]) == 0) {
+  for (int i = 0; i < emulator::OPERATORS; ++i) {
+    if (std::strcmp(name, emulator::OPERATOR_NAME[i]) == 0) {
       *op = static_cast<Operator>(i);
       return true;
     }
@@ -105,17 +107,17 @@ struct Call {
   const char** dtypes;
 };
 
-int RunAot(const char* name, Operator op, const Call& call, const neocell::Shape& shape) {
-  static std::mutex machine;  // there is one, and MindSpore runs independent operators in several threads
-  std::lock_guard<std::mutex> lock(machine);
+int RunAot(const char* name, Operator op, const Call& call, const std::vector<uint32_t>& shape) {
+  static std::mutex device;  // there is one, and MindSpore runs independent operators in several threads
+  std::lock_guard<std::mutex> lock(device);
   bool bf16 = std::strcmp(call.dtypes[0], "bfloat16") == 0;
   if (!bf16 && std::strcmp(call.dtypes[0], "float16") != 0) {
     return Refuse(name, std::string("expects float16 or bfloat16, given ") + call.dtypes[0]);
   }
   emulator::Report report =
-      emulator::Launch(op, bf16, shape, AOT_CORES, reinterpret_cast<uint8_t* const*>(call.params));
-  if (!report.refusal.empty()) {
-    return Refuse(name, report.refusal);
+      emulator::Launch(op, bf16, shape.data(), AOT_CORES, reinterpret_cast<uint8_t* const*>(call.params));
+  if (!report.plan.refusal.empty()) {
+    return Refuse(name, report.plan.refusal);
   }
   if (!report.violations.empty()) {
     return Refuse(name, report.violations[0]);
@@ -146,7 +148,7 @@ int RunPlanes(const char* name, Operator op, const Call& call, int expected) {
 
 extern "C" {
 
-// Runs `op` for a shape {N, C, H, W, H', W'}; `tensors` in the operator's order, or null for a dry run of core 0.
+// Runs `op` for a shape as MakePlan takes it; `tensors` in the operator's order, or null for a dry run of core 0.
 // Returns a JSON report.
 const char* neo_cell_emulate(const char* op, int bf16, const uint32_t* shape, uint32_t cores, void** tensors) {
   static std::string json;
@@ -155,8 +157,7 @@ const char* neo_cell_emulate(const char* op, int bf16, const uint32_t* shape, ui
     json = "{\"refusal\": \"unknown operator\"}";
     return json.c_str();
   }
-  neocell::Shape s = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]};
-  json = ToJson(emulator::Launch(which, bf16 != 0, s, cores, reinterpret_cast<uint8_t* const*>(tensors)));
+  json = ToJson(emulator::Launch(which, bf16 != 0, shape, cores, reinterpret_cast<uint8_t* const*>(tensors)));
   return json.c_str();
 }
 
@@ -168,7 +169,7 @@ uint32_t neo_cell_grad_splits(uint32_t images, uint32_t channels) { return neoce
 
 // x (N, C, H, W), a (C, H', H), b (C, W, W') -> y (N, C, H', W')
 int NeoCell(int count, void** params, int* ranks, int64_t** shapes, const char** dtypes, void*, void*) {
-  return RunPlanes("NeoCell", Operator::FORWARD, {count, params, ranks, shapes, dtypes}, 4);
+  return RunPlanes("NeoCell", Operator::NEO_CELL, {count, params, ranks, shapes, dtypes}, 4);
 }
 
 // x (N, C, H*W), k (C, H'*W', H*W) -> y (N, C, H'*W')
@@ -180,12 +181,12 @@ int NeoCellKron(int count, void** params, int* ranks, int64_t** shapes, const ch
   if (shapes[1][0] != shapes[0][1] || shapes[1][2] != shapes[0][2]) {
     return Refuse("NeoCellKron", "k needs a matrix for every channel of x, with as many columns as x");
   }
-  return RunAot("NeoCellKron", Operator::KRON, call,
+  return RunAot("NeoCellKron", Operator::NEO_CELL_KRON, call,
                 {Size(call, 0, 0), Size(call, 0, 1), 1, Size(call, 0, 2), 1, Size(call, 1, 1)});
 }
 
 // x, a, b, dy -> dx like x, da (S, C, H', H) and db (S, C, W, W') in float32
 int NeoCellGrad(int count, void** params, int* ranks, int64_t** shapes, const char** dtypes, void*, void*) {
-  return RunPlanes("NeoCellGrad", Operator::GRAD, {count, params, ranks, shapes, dtypes}, 7);
+  return RunPlanes("NeoCellGrad", Operator::NEO_CELL_GRAD, {count, params, ranks, shapes, dtypes}, 7);
 }
 }

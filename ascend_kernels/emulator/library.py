@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 KERNELS = Path(__file__).resolve().parents[1]
-SOURCES = ("machine", "instructions", "timeline", "host", "library")  # all but the kernels
-OPERATORS = ("neo_cell", "neo_cell_kron", "neo_cell_grad")
+CORE = ("device", "formats", "global_memory", "instructions", "machine", "vector")  # what any kernel needs
+SOURCES = (*CORE, "timeline", "plans", "host", "library")  # all but the kernels
 
 
 def compile_command(root: Path, source: Path, output: Path) -> list[str]:
@@ -85,7 +85,7 @@ class Emulator:
         if tensors is not None:
             pointers = (ctypes.c_void_p * len(tensors))(*(t.ctypes.data for t in tensors))
         text = self.library.neo_cell_emulate(
-            operator.encode(), int(dtype == "bfloat16"), (ctypes.c_uint32 * 6)(*shape), cores, pointers
+            operator.encode(), int(dtype == "bfloat16"), (ctypes.c_uint32 * len(shape))(*shape), cores, pointers
         )
         return json.loads(text)
 

@@ -1,15 +1,16 @@
-// The state of a core that instructions share: memories, race detector, flags, tensors in global memory, reports.
+// The state of a core that instructions share: memories, race detector, flags.
 #include "machine.h"
 
 #include <algorithm>
 #include <cstring>
+
+#include "device.h"
 
 namespace emulator {
 
 namespace {
 
 constexpr uint16_t POISON = 0x7FC0;  // NaN in fp16 and bf16, and twice in a row in fp32
-constexpr size_t KEPT_VIOLATIONS = 8;
 
 }  // namespace
 
@@ -22,27 +23,28 @@ void Counters::Add(const Counters& other) {
   barriers += other.barriers;
   gmRead += other.gmRead;
   gmWritten += other.gmWritten;
+  l2Read += other.l2Read;
+  l2Written += other.l2Written;
   cubeCycles += other.cubeCycles;
   l0Cycles += other.l0Cycles;
   fixCycles += other.fixCycles;
+  vectorCycles += other.vectorCycles;
 }
 
-Machine& TheMachine() {
-  static Machine machine;
-  return machine;
-}
-
-Machine::Machine() {
+Machine::Machine(Unit unit) : unit_(unit) {
   for (int m = 0; m < MEMORIES; ++m) {
-    own_[m].resize(CAPACITY[m] + 512);
-    base_[m] = own_[m].data() + (512 - reinterpret_cast<uintptr_t>(own_[m].data()) % 512) % 512;
-    cells_[m].resize(CAPACITY[m] / GRANULE);
+    base_[m] = nullptr;
+    if (Has(static_cast<Memory>(m))) {
+      own_[m].resize(CAPACITY[m] + 512);
+      base_[m] = own_[m].data() + (512 - reinterpret_cast<uintptr_t>(own_[m].data()) % 512) % 512;
+      cells_[m].resize(CAPACITY[m] / GRANULE);
+    }
   }
   Reset();
 }
 
 void Machine::BindMemory(Memory memory, uint8_t* base) {
-  if (base_[memory] == base) {
+  if (!Has(memory) || base_[memory] == base) {
     return;
   }
   base_[memory] = base;
@@ -51,23 +53,20 @@ void Machine::BindMemory(Memory memory, uint8_t* base) {
 
 void Machine::Reset() {
   for (int m = 0; m < MEMORIES; ++m) {
-    std::fill_n(reinterpret_cast<uint16_t*>(base_[m]), CAPACITY[m] / 2, POISON);
-    std::fill(cells_[m].begin(), cells_[m].end(), Cell{Clock{}, 0, -1, 0});
+    if (base_[m] != nullptr) {
+      std::fill_n(reinterpret_cast<uint16_t*>(base_[m]), CAPACITY[m] / 2, POISON);
+    }
+    std::fill(cells_[m].begin(), cells_[m].end(), Cell{{}, 0, -1, 0});
   }
   for (int p = 0; p < PIPES; ++p) {
     clock_[p].fill(0);
-    clock_[p][p] = 1;
+    Now(p) = 1;
   }
   std::memset(flags_, 0, sizeof(flags_));
   cubeEpoch_ = 1;
   held_ = 0;
   counters = Counters();
   steps.clear();
-}
-
-void Machine::AddTensor(const std::string& name, const void* base, uint64_t bytes, bool output) {
-  std::vector<uint8_t> written(output && !dry_ ? bytes / 2 : 0, 0);
-  tensors_.push_back({name, static_cast<const uint8_t*>(base), bytes, output, std::move(written)});
 }
 
 void Machine::Finish() {
@@ -87,12 +86,7 @@ void Machine::Finish() {
 }
 
 // ------------------------------------------------------------------------------------------------------- reports
-void Machine::Fail(const std::string& message) {
-  ++violationCount;
-  if (violations.size() < KEPT_VIOLATIONS) {
-    violations.push_back(message);
-  }
-}
+void Machine::Fail(const std::string& message) { TheDevice().Fail(message); }
 
 void Machine::Die(const std::string& message) {
   Fail(message);
@@ -107,6 +101,9 @@ void Machine::Expect(bool condition, const char* call, const char* rule, uint64_
 
 Memory Machine::Locate(const char* call, const void* address, uint64_t bytes, uint64_t* offset) {
   for (int m = 0; m < MEMORIES; ++m) {
+    if (base_[m] == nullptr) {
+      continue;
+    }
     ptrdiff_t o = static_cast<const uint8_t*>(address) - base_[m];
     if (o >= 0 && o < static_cast<ptrdiff_t>(CAPACITY[m])) {
       if (o + bytes > CAPACITY[m]) {
@@ -117,7 +114,7 @@ Memory Machine::Locate(const char* call, const void* address, uint64_t bytes, ui
       return static_cast<Memory>(m);
     }
   }
-  Die(std::string(call) + ": an operand lies in no on-chip memory");
+  Die(std::string(call) + ": an operand lies in no on-chip memory of " + UNIT_NAME[unit_]);
 }
 
 Memory Machine::ExpectMemory(const char* call, const char* operand, const void* address,
@@ -142,12 +139,9 @@ void Machine::Align(const char* call, const void* address, uint32_t alignment) {
 
 // ------------------------------------------------------------------------------------------------- race detector
 void Machine::Race(const char* kind, int first, Pipe second, const char* call, Memory memory, uint64_t offset) {
-  if (races++ < 3) {
-    Fail(std::string("race (") + kind + "): " + call + " on pipe " + PIPE_NAME[second] + " at " + MEMORY_NAME[memory] +
-         " offset " + std::to_string(offset) + " is not ordered after pipe " + PIPE_NAME[first]);
-  } else {
-    ++violationCount;
-  }
+  ++TheDevice().races;
+  Fail(std::string("race (") + kind + "): " + call + " on pipe " + PIPE_NAME[second] + " at " + MEMORY_NAME[memory] +
+       " offset " + std::to_string(offset) + " is not ordered after pipe " + PIPE_NAME[first]);
 }
 
 void Machine::Read(Pipe pipe, const char* call, const void* address, uint64_t bytes, bool written) {
@@ -161,10 +155,10 @@ void Machine::Read(Pipe pipe, const char* call, const void* address, uint64_t by
     Cell& cell = cells_[memory][g];
     if (cell.writer < 0) {
       unwritten = true;
-    } else if (cell.writer != pipe && clock_[pipe][cell.writer] < cell.written) {
+    } else if (cell.writer != pipe && Seen(pipe, cell.writer) < cell.written) {
       Race("read after write", cell.writer, pipe, call, memory, g * GRANULE);
     }
-    cell.read[pipe] = clock_[pipe][pipe];
+    cell.read[pipe] = Now(pipe);
   }
   if (written && unwritten) {
     Fail(std::string(call) + ": reads " + MEMORY_NAME[memory] + " at offset " + std::to_string(offset) +
@@ -180,17 +174,17 @@ void Machine::Write(Pipe pipe, const char* call, const void* address, uint64_t b
   Memory memory = Locate(call, address, bytes, &offset);
   for (uint64_t g = offset / GRANULE; g <= (offset + bytes - 1) / GRANULE; ++g) {
     Cell& cell = cells_[memory][g];
-    if (cell.writer >= 0 && cell.writer != pipe && clock_[pipe][cell.writer] < cell.written) {
+    if (cell.writer >= 0 && cell.writer != pipe && Seen(pipe, cell.writer) < cell.written) {
       Race("write after write", cell.writer, pipe, call, memory, g * GRANULE);
     }
     for (int p = 0; p < PIPES; ++p) {
-      if (p != pipe && cell.read[p] > clock_[pipe][p]) {
+      if (p != pipe && cell.read[p] > Seen(pipe, p)) {
         Race("write after read", p, pipe, call, memory, g * GRANULE);
         break;
       }
     }
     cell.writer = static_cast<int8_t>(pipe);
-    cell.written = clock_[pipe][pipe];
+    cell.written = Now(pipe);
     cell.cubeEpoch = pipe == PIPE_CUBE ? cubeEpoch_ : 0;
   }
 }
@@ -203,10 +197,10 @@ void Machine::SetFlag(Pipe source, Pipe destination, int id) {
     Fail(name + " " + std::to_string(id) + ": set twice without a wait between");
   }
   flag.clock = clock_[source];
-  ++clock_[source][source];
+  ++Now(source);
   ++counters.flags;
   steps.push_back({Step::SET, static_cast<uint8_t>(source),
-                   static_cast<uint16_t>((source * PIPES + destination) * EVENT_IDS + id), 0, 0});
+                   static_cast<uint16_t>((source * PIPES + destination) * EVENT_IDS + id), 0, 0, 0});
 }
 
 void Machine::WaitFlag(Pipe source, Pipe destination, int id) {
@@ -218,12 +212,10 @@ void Machine::WaitFlag(Pipe source, Pipe destination, int id) {
     return;
   }
   --flag.count;
-  for (int p = 0; p < PIPES; ++p) {
-    clock_[destination][p] = std::max(clock_[destination][p], flag.clock[p]);
-  }
+  Join(&clock_[destination], flag.clock);
   ++counters.flags;
   steps.push_back({Step::WAIT, static_cast<uint8_t>(destination),
-                   static_cast<uint16_t>((source * PIPES + destination) * EVENT_IDS + id), 0, 0});
+                   static_cast<uint16_t>((source * PIPES + destination) * EVENT_IDS + id), 0, 0, 0});
 }
 
 void Machine::Barrier(Pipe pipe) {
@@ -238,58 +230,47 @@ void Machine::BarrierAll() {
   ++cubeEpoch_;
   Clock joined{};
   for (const Clock& clock : clock_) {
-    for (int p = 0; p < PIPES; ++p) {
-      joined[p] = std::max(joined[p], clock[p]);
-    }
+    Join(&joined, clock);
   }
   for (int p = 0; p < PIPES; ++p) {
     clock_[p] = joined;
-    ++clock_[p][p];
+    ++Now(p);
   }
 }
 
-void Machine::Work(Pipe pipe, uint64_t cycles, uint64_t gmBytes) {
+void Machine::CrossCoreSet(int mode, Pipe pipe, int id) {
+  const char* call = "CrossCoreSetFlag";
+  Expect(mode == 2, call, "mode 2 joins the cube core and its vector cores; no other is modelled", mode);
+  Expect(id >= 0 && id < CROSS_IDS, call, "flag ids are 0..10", static_cast<uint64_t>(id));
+  Expect(TheDevice().Mixed(), call, "the kernel's type must have cube and vector cores (KERNEL_TYPE_MIX_AIC_1_2)", id);
+  bool own = IsVector() ? pipe == PIPE_VECTOR || pipe == PIPE_GM_L1 || pipe == PIPE_UB_GM
+                        : pipe == PIPE_CUBE || pipe == PIPE_L1_L0 || pipe == PIPE_GM_L1 || pipe == PIPE_FIXPIPE;
+  if (!own) {
+    Die(std::string(call) + ": a " + (IsVector() ? "vector" : "cube") + " core has no pipe " + PIPE_NAME[pipe] +
+        " that could set a flag");
+  }
+  TheDevice().CrossSet(*this, id, clock_[pipe]);
+  ++Now(pipe);
+  ++counters.flags;
+  steps.push_back({Step::CROSS_SET, static_cast<uint8_t>(pipe), static_cast<uint16_t>(id), 0, 0, 0});
+}
+
+void Machine::CrossCoreWait(int id) {
+  const char* call = "CrossCoreWaitFlag";
+  Expect(id >= 0 && id < CROSS_IDS, call, "flag ids are 0..10", static_cast<uint64_t>(id));
+  Expect(TheDevice().Mixed(), call, "the kernel's type must have cube and vector cores (KERNEL_TYPE_MIX_AIC_1_2)", id);
+  Clock published = TheDevice().CrossWait(*this, id);
+  for (Clock& clock : clock_) {
+    Join(&clock, published);
+  }
+  ++counters.flags;
+  steps.push_back({Step::CROSS_WAIT, PIPE_SCALAR, static_cast<uint16_t>(id), 0, 0, 0});
+}
+
+void Machine::Work(Pipe pipe, uint64_t cycles, uint64_t bytes, double gmBytes) {
   ++counters.instructions[pipe];
-  steps.push_back(
-      {Step::WORK, static_cast<uint8_t>(pipe), 0, static_cast<uint32_t>(cycles), static_cast<uint32_t>(gmBytes)});
-}
-
-// ------------------------------------------------------------------------------------------------- global memory
-Machine::Tensor& Machine::FindTensor(const char* call, const void* address, uint64_t bytes) {
-  const uint8_t* a = static_cast<const uint8_t*>(address);
-  for (Tensor& tensor : tensors_) {
-    if (a >= tensor.base && a < tensor.base + tensor.bytes) {
-      if (a + bytes > tensor.base + tensor.bytes) {
-        Die(std::string(call) + ": " + std::to_string(bytes) + " B at offset " + std::to_string(a - tensor.base) +
-            " pass the end of tensor " + tensor.name + " (" + std::to_string(tensor.bytes) + " B)");
-      }
-      return tensor;
-    }
-  }
-  Die(std::string(call) + ": the global address lies in no tensor of the kernel");
-}
-
-void Machine::ReadGm(const char* call, const void* address, uint64_t bytes) {
-  FindTensor(call, address, bytes);
-  counters.gmRead += bytes;
-}
-
-void Machine::WriteGm(const char* call, const void* address, uint64_t bytes) {
-  Tensor& tensor = FindTensor(call, address, bytes);
-  if (!tensor.output) {
-    Die(std::string(call) + ": writes the input tensor " + tensor.name);
-  }
-  counters.gmWritten += bytes;
-  if (dry_) {
-    return;
-  }
-  uint64_t first = (static_cast<const uint8_t*>(address) - tensor.base) / 2;
-  for (uint64_t i = first; i < first + bytes / 2; ++i) {
-    if (tensor.written[i]++) {
-      Die(std::string(call) + ": byte " + std::to_string(2 * i) + " of tensor " + tensor.name +
-          " is written twice; no two cores and no two tiles may share an output");
-    }
-  }
+  steps.push_back({Step::WORK, static_cast<uint8_t>(pipe), 0, static_cast<uint32_t>(cycles),
+                   static_cast<uint32_t>(bytes), static_cast<float>(gmBytes)});
 }
 
 }  // namespace emulator

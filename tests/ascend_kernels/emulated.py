@@ -40,7 +40,8 @@ def decode(bits: np.ndarray, dtype: str) -> np.ndarray:
         return bits.astype(np.float64)
     if dtype == "float16":
         return bits.view(np.float16).astype(np.float64)
-    return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
 
 
 def draw(shape, dtype: str, seed: int = 0, integers: bool = False) -> dict[str, np.ndarray]:

@@ -1,0 +1,133 @@
+// The tilings of the operators as the host sees them: arguments, cores, workspace.
+#include <cstring>
+
+#include "host.h"
+#include "pointwise_tiling.h"
+
+namespace emulator {
+
+namespace {
+
+using neocell::PointwiseTiling;
+using neocell::Tiling;
+
+template <typename T>
+void SetTiling(const T& tiling, Plan* plan) {
+  plan->tiling.resize(sizeof(tiling));
+  std::memcpy(plan->tiling.data(), &tiling, sizeof(tiling));
+}
+
+Argument Input(const char* name, uint64_t bytes, uint32_t sharers = 1) { return {name, bytes, Use::INPUT, sharers}; }
+Argument Output(const char* name, uint64_t bytes) { return {name, bytes, Use::OUTPUT, 1}; }
+
+Plan PlanNeoCell(Operator op, const neocell::Shape& s, uint32_t cores) {
+  Plan plan;
+  Tiling t{};
+  auto planner = op == Operator::NEO_CELL        ? neocell::PlanForward
+                 : op == Operator::NEO_CELL_KRON ? neocell::PlanKron
+                                                 : neocell::PlanGrad;
+  if (const char* reason = planner(s, cores, &t)) {
+    plan.refusal = reason;
+    return plan;
+  }
+  SetTiling(t, &plan);
+  plan.cores = neocell::UsedCores(t);
+  plan.facts = {{"channel_cores", t.channelCores}, {"image_cores", t.imageCores}, {"tile_channels", t.tileChannels},
+                {"tile_images", t.tileImages},     {"splits", t.splits},          {"result_buffers", t.resultBuffers}};
+  uint64_t planes = static_cast<uint64_t>(s.images) * s.channels, channels = s.channels;
+  uint64_t x = planes * s.height * s.width * 2, y = planes * s.outHeight * s.outWidth * 2;
+  uint64_t a = channels * s.outHeight * s.height, b = channels * s.width * s.outWidth;
+  if (op == Operator::NEO_CELL) {
+    plan.arguments = {Input("x", x), Input("a", 2 * a), Input("b", 2 * b), Output("y", y)};
+  } else if (op == Operator::NEO_CELL_KRON) {
+    plan.arguments = {Input("x", x), Input("k", 2 * b), Output("y", y)};
+  } else {
+    plan.arguments = {Input("x", x),
+                      Input("a", 2 * a),
+                      Input("b", 2 * b),
+                      Input("dy", y),
+                      Output("dx", x),
+                      Output("da", 4 * a * t.splits),
+                      Output("db", 4 * b * t.splits)};
+  }
+  return plan;
+}
+
+const char* PlanTiling(Operator op, const neocell::PointwiseShape& s, uint32_t cores, PointwiseTiling* t) {
+  switch (op) {
+    case Operator::POINTWISE_INPUT_GRAD:
+      return neocell::PlanPointwiseInputGrad(s, cores, t);
+    case Operator::POINTWISE_GELU_GRAD:
+      return neocell::PlanPointwiseGeluGrad(s, cores, t);
+    case Operator::POINTWISE_WEIGHT_GRAD:
+      return neocell::PlanPointwiseWeightGrad(s, cores, t);
+    default:
+      return neocell::PlanPointwise(s, cores, t);
+  }
+}
+
+std::vector<Argument> PointwiseArguments(Operator op, const neocell::PointwiseShape& s, const PointwiseTiling& t) {
+  uint64_t pixels = static_cast<uint64_t>(s.images) * s.pixels, in = pixels * s.in * 2, out = pixels * s.out * 2;
+  // Neighbouring tiles run at the same time: the rows of a pair of strips share the right operand, and all share W.
+  bool gradient = op == Operator::POINTWISE_INPUT_GRAD || op == Operator::POINTWISE_GELU_GRAD;
+  uint32_t rows = neocell::RowTiles(t, gradient ? s.in : s.out), sharers = neocell::Min(rows, t.cores);
+  Argument x = Input("x", in, sharers), dy = Input("dy", out, sharers);
+  Argument w = Input("w", 2ull * s.in * s.out, t.cores), b = Input("b", 2ull * s.out, t.cores);
+  switch (op) {
+    case Operator::POINTWISE:
+    case Operator::POINTWISE_GELU:
+      return {x, w, b, Output("y", out)};
+    case Operator::POINTWISE_GELU_KEPT:
+      return {x, w, b, Output("y", out), Output("z", out)};
+    case Operator::POINTWISE_RESIDUAL:
+      return {x, w, b, Input("r", out), Input("s", 4ull * s.images), Output("y", out)};
+    case Operator::POINTWISE_INPUT_GRAD:
+      return {dy, w, Output("dx", in)};
+    case Operator::POINTWISE_GELU_GRAD:
+      return {dy, w, Input("z", in), Output("dz", in)};
+    default:
+      break;
+  }
+  // Here the tiles of a row of dW share dY, those of a column share X, and as many as fit stand side by side.
+  uint32_t columns = t.columnTiles, together = neocell::CeilDiv(t.cores, t.splits), inner = neocell::Min(rows, columns);
+  uint32_t outer = neocell::Max(1, neocell::Min(together / inner, neocell::Max(rows, columns)));
+  bool rowsFirst = rows <= columns;
+  return {Input("dy", out, rowsFirst ? outer : inner), Input("x", in, rowsFirst ? inner : outer),
+          Output("dw", 4ull * t.splits * s.out * s.in), Output("db", 4ull * t.splits * s.out)};
+}
+
+Plan PlanPointwise(Operator op, const neocell::PointwiseShape& s, uint32_t cores) {
+  Plan plan;
+  PointwiseTiling t{};
+  if (const char* reason = PlanTiling(op, s, cores, &t)) {
+    plan.refusal = reason;
+    return plan;
+  }
+  SetTiling(t, &plan);
+  plan.cores = t.cores;
+  plan.mixed = op == Operator::POINTWISE_GELU || op == Operator::POINTWISE_GELU_KEPT ||
+               op == Operator::POINTWISE_RESIDUAL || op == Operator::POINTWISE_GELU_GRAD;
+  plan.workspaceBytes = plan.mixed ? neocell::WorkspaceBytes(t) : 0;
+  bool gradient = op == Operator::POINTWISE_INPUT_GRAD || op == Operator::POINTWISE_GELU_GRAD;
+  uint32_t items = op == Operator::POINTWISE_WEIGHT_GRAD ? t.splits * neocell::WeightTiles(t)
+                                                         : neocell::ProductItems(t, gradient ? s.in : s.out);
+  plan.facts = {{"cores", t.cores},
+                {"items", items},
+                {"strip_pixels", t.stripPixels},
+                {"strip_images", t.stripImages},
+                {"strips", t.strips},
+                {"depth_tile", t.depthTile},
+                {"row_tile", t.rowTile},
+                {"splits", t.splits}};
+  plan.arguments = PointwiseArguments(op, s, t);
+  return plan;
+}
+
+}  // namespace
+
+Plan MakePlan(Operator op, const uint32_t* s, uint32_t cores) {
+  return op < Operator::POINTWISE ? PlanNeoCell(op, {s[0], s[1], s[2], s[3], s[4], s[5]}, cores)
+                                  : PlanPointwise(op, {s[0], s[1], s[2], s[3]}, cores);
+}
+
+}  // namespace emulator

@@ -1,0 +1,289 @@
+// The cube core's part of the pointwise operators: tiles of W X + b, or of W^T dY, handed strip by strip to a sink that
+// stores them: to GM, or through a workspace that stays in L2 to the vector cores, which make something of them.
+//
+// A tile is `rowTile` rows of two strips of pixel columns; a step multiplies `depthTile` of the depth, and W's part of
+// it serves both strips.  The bias starts the sums: b times a row of ones, a product of depth 1.
+#ifndef POINTWISE_CUBE_H
+#define POINTWISE_CUBE_H
+#include "neo_cell_cube.h"
+#include "pointwise_tiling.h"
+
+namespace neocell {
+
+constexpr uint32_t FULL = 0, EMPTY = 1;  // flags between cube and vector cores: a slot was stored, a slot was read
+constexpr uint32_t STRIP_ELEMENTS = TILE_FRACTALS * TILE_FRACTALS * FRACTAL_ELEMENTS;
+
+// A part of a row-major matrix in GM -> L1 (NZ, rows padded to whole fractals).
+template <typename T>
+__aicore__ inline void LoadPart(const LocalTensor<T>& l1, const GlobalTensor<T>& gm, uint32_t rows, uint32_t columns,
+                                uint32_t stride) {
+  AscendC::Nd2NzParams p;
+  p.ndNum = 1;
+  p.nValue = U16(rows);
+  p.dValue = U16(columns);
+  p.srcNdMatrixStride = 0;
+  p.srcDValue = U16(stride);
+  p.dstNzC0Stride = U16(Blocks(rows) * FRACTAL);
+  p.dstNzNStride = 1;
+  p.dstNzMatrixStride = 0;
+  AscendC::DataCopy(l1, gm, p);
+}
+
+// `rows` channels of a strip -> L1 (NZ, the images side by side).
+template <typename T>
+__aicore__ inline void LoadStrip(const LocalTensor<T>& l1, const GlobalTensor<T>& gm, const Strip& strip,
+                                 uint32_t channel, uint32_t rows, uint32_t channels, uint32_t pixels) {
+  for (uint32_t i = 0; i < strip.images; ++i) {
+    uint64_t source = (static_cast<uint64_t>(strip.image + i) * channels + channel) * pixels + strip.pixel;
+    LoadPart(l1[i * ImageBlocks(strip) * Blocks(rows) * FRACTAL_ELEMENTS], gm[source], rows, strip.pixels, pixels);
+  }
+}
+
+template <typename T>
+__aicore__ inline void FillOnes(const LocalTensor<T>& l1, uint32_t elements) {
+  const uint16_t bits = sizeof(T) == 2 && QuantOf<T>::value == QuantMode_t::F322F16 ? 0x3C00 : 0x3F80;
+  AscendC::InitConstValueParams<T> p;
+  p.repeatTimes = 1;
+  p.blockNum = U16(elements / FRACTAL);
+  p.dstGap = 0;
+  p.initValue = *reinterpret_cast<const T*>(&bits);
+  AscendC::InitConstValue(l1, p);
+}
+
+// L0C (NZ) -> GM, `rows` x `columns` at a row stride, rounded to Out.
+template <typename Out>
+__aicore__ inline void StoreRows(const GlobalTensor<Out>& gm, const LocalTensor<float>& l0c, uint32_t rows,
+                                 uint32_t columns, uint32_t blockRows, uint32_t stride) {
+  AscendC::FixpipeParamsV220 p;
+  p.nSize = U16(columns);
+  p.mSize = U16(rows);
+  p.srcStride = U16(blockRows);
+  p.dstStride = stride;
+  p.quantPre = QuantOf<Out>::value;
+  AscendC::Fixpipe<Out, float, AscendC::CFG_ROW_MAJOR>(gm, l0c, p);
+}
+
+// Accumulating Mmads on few fractals must not follow each other without a barrier.
+template <typename T>
+__aicore__ inline void Accumulate(const LocalTensor<float>& l0c, const LocalTensor<T>& l0a, const LocalTensor<T>& l0b,
+                                  uint32_t m, uint32_t k, uint32_t n, bool fresh) {
+  if (!fresh && Blocks(m) * Blocks(n) < 10) {
+    AscendC::PipeBarrier<PIPE_M>();
+  }
+  Multiply(l0c, l0a, l0b, m, k, n, fresh);
+}
+
+// Which rows and strips an item is.
+struct Tile {
+  uint32_t row, rows, strip, strips;
+};
+
+__aicore__ inline Tile TileAt(const PointwiseTiling& t, uint32_t allRows, uint32_t item) {
+  uint32_t tiles = RowTiles(t, allRows);
+  Tile tile;
+  tile.row = item % tiles * t.rowTile;
+  tile.rows = Min(t.rowTile, allRows - tile.row);
+  tile.strip = item / tiles * STRIPS_IN_TILE;
+  tile.strips = Min(STRIPS_IN_TILE, t.strips - tile.strip);
+  return tile;
+}
+
+// Stores a result where the operator's output is.
+template <typename T>
+class OutputSink {
+ public:
+  __aicore__ inline void Init(GM_ADDR y) { y_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(y)); }
+  __aicore__ inline void Store(const PointwiseTiling& t, const Tile& tile, uint32_t allRows, const Strip& strip,
+                               const LocalTensor<float>& result) {
+    uint32_t blockRows = Blocks(tile.rows) * FRACTAL;
+    for (uint32_t i = 0; i < strip.images; ++i) {
+      uint64_t target = (static_cast<uint64_t>(strip.image + i) * allRows + tile.row) * t.pixels + strip.pixel;
+      StoreRows(y_[target], result[i * ImageBlocks(strip) * FRACTAL * blockRows], tile.rows, strip.pixels, blockRows,
+                t.pixels);
+    }
+  }
+  __aicore__ inline void Finish() {}
+
+ private:
+  GlobalTensor<T> y_;
+};
+
+// Stores a result in the next slot of this core's workspace, once its vector cores have read what was there: each image
+// of the strip as `rows` rows of whole fractals, float32.
+class WorkspaceSink {
+ public:
+  __aicore__ inline void Init(GM_ADDR workspace) {
+    workspace_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(AscendC::GetUserWorkspace(workspace)) +
+                               static_cast<uint64_t>(AscendC::GetBlockIdx()) * WORKSPACE_SLOTS * STRIP_ELEMENTS);
+  }
+  __aicore__ inline void Store(const PointwiseTiling&, const Tile& tile, uint32_t, const Strip& strip,
+                               const LocalTensor<float>& result) {
+    if (stored_ >= WORKSPACE_SLOTS) {
+      AscendC::CrossCoreWaitFlag<0x2, PIPE_FIX>(EMPTY);
+    }
+    uint32_t blockRows = Blocks(tile.rows) * FRACTAL, pitch = ImageBlocks(strip) * FRACTAL;
+    uint32_t slot = stored_ % WORKSPACE_SLOTS * STRIP_ELEMENTS;
+    for (uint32_t i = 0; i < strip.images; ++i) {
+      StoreRows(workspace_[slot + i * pitch * tile.rows], result[i * pitch * blockRows], tile.rows, pitch, blockRows,
+                pitch);
+    }
+    AscendC::CrossCoreSetFlag<0x2, PIPE_FIX>(FULL);
+    ++stored_;
+  }
+  // The vector cores' last flags must not be left for the next kernel.
+  __aicore__ inline void Finish() {
+    for (uint32_t i = 0; i < Min(stored_, WORKSPACE_SLOTS); ++i) {
+      AscendC::CrossCoreWaitFlag<0x2, PIPE_FIX>(EMPTY);
+    }
+  }
+
+ private:
+  GlobalTensor<float> workspace_;
+  uint32_t stored_ = 0;
+};
+
+// GRADIENT: the product is W^T times the strips, without a bias.
+template <typename T, bool GRADIENT, typename Sink>
+class PointwiseCube {
+ public:
+  __aicore__ inline void Init(GM_ADDR x, GM_ADDR w, GM_ADDR b, const PointwiseTiling& tiling, TPipe* pipe) {
+    t_ = tiling;
+    rows_ = GRADIENT ? t_.in : t_.out;
+    depth_ = GRADIENT ? t_.out : t_.in;
+    x_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(x));
+    w_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(w));
+    uint32_t left = t_.rowTile * t_.depthTile, ones = TILE_FRACTALS * FRACTAL_ELEMENTS;
+    pipe->InitBuffer(wL1_, TILES_IN_FLIGHT, (left + (GRADIENT ? 0 : t_.rowTile * FRACTAL)) * sizeof(T));
+    pipe->InitBuffer(xL1_, TILES_IN_FLIGHT, STRIPS_IN_TILE * STRIP_ELEMENTS * sizeof(T));
+    pipe->InitBuffer(l0a_, 2, L0_BYTES);
+    pipe->InitBuffer(l0b_, 2, L0_BYTES);
+    pipe->InitBuffer(l0c_, STRIPS_IN_TILE, L0C_BYTES);
+    if (!GRADIENT) {
+      b_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(b));
+      pipe->InitBuffer(ones_, ones * sizeof(T));
+      FillOnes(ones_.template Get<T>(), ones);
+      Order<HardEvent::MTE2_MTE1>();
+    }
+  }
+
+  // Neighbouring items run at the same time, so that L2 serves what they share.
+  __aicore__ inline void Process(Sink& sink) {
+    uint32_t first = AscendC::GetBlockIdx();
+    items_ = ProductItems(t_, rows_);
+    loadItem_ = first;
+    for (uint32_t i = 0; i + 1 < TILES_IN_FLIGHT; ++i) {
+      LoadNext();
+    }
+    for (uint32_t item = first; item < items_; item += t_.cores) {
+      tile_ = TileAt(t_, rows_, item);
+      for (uint32_t s = 0; s < tile_.strips; ++s) {
+        strip_[s] = StripAt(t_, tile_.strip + s);
+        result_[s] = l0c_.template AllocTensor<float>();
+      }
+      for (uint32_t depth = 0; depth < depth_; depth += t_.depthTile) {
+        LoadNext();
+        Step(depth);
+      }
+      for (uint32_t s = 0; s < tile_.strips; ++s) {
+        l0c_.EnQue(result_[s]);
+        LocalTensor<float> result = l0c_.template DeQue<float>();
+        sink.Store(t_, tile_, rows_, strip_[s], result);
+        l0c_.FreeTensor(result);
+      }
+    }
+    sink.Finish();
+  }
+
+ private:
+  // The operands of the next step, which travel while others are multiplied.
+  __aicore__ inline void LoadNext() {
+    if (loadItem_ >= items_) {
+      return;
+    }
+    Tile tile = TileAt(t_, rows_, loadItem_);
+    uint32_t deep = Min(t_.depthTile, depth_ - loadDepth_);
+    LocalTensor<T> w = wL1_.template AllocTensor<T>(), x = xL1_.template AllocTensor<T>();
+    if (GRADIENT) {
+      LoadPart(w, w_[static_cast<uint64_t>(loadDepth_) * rows_ + tile.row], deep, tile.rows, rows_);
+    } else {
+      LoadPart(w, w_[static_cast<uint64_t>(tile.row) * depth_ + loadDepth_], tile.rows, deep, depth_);
+      if (loadDepth_ == 0) {
+        LoadPart(w[t_.rowTile * t_.depthTile], b_[tile.row], 1, tile.rows, tile.rows);
+      }
+    }
+    for (uint32_t s = 0; s < tile.strips; ++s) {
+      LoadStrip(x[s * STRIP_ELEMENTS], x_, StripAt(t_, tile.strip + s), loadDepth_, deep, depth_, t_.pixels);
+    }
+    wL1_.EnQue(w);
+    xL1_.EnQue(x);
+    loadDepth_ += t_.depthTile;
+    if (loadDepth_ >= depth_) {
+      loadDepth_ = 0;
+      loadItem_ += t_.cores;
+    }
+  }
+
+  __aicore__ inline void Step(uint32_t depth) {
+    LocalTensor<T> w = wL1_.template DeQue<T>(), x = xL1_.template DeQue<T>();
+    uint32_t deep = Min(t_.depthTile, depth_ - depth), rowBlocks = Blocks(tile_.rows);
+    if (!GRADIENT && depth == 0) {
+      StartWithBias(w[t_.rowTile * t_.depthTile]);
+    }
+    LocalTensor<T> left = l0a_.template AllocTensor<T>();
+    if (GRADIENT) {
+      LoadLeftTransposed(left, w, rowBlocks * Blocks(deep));
+    } else {
+      LoadLeft(left, w, 1, rowBlocks, Blocks(deep));
+    }
+    l0a_.EnQue(left);
+    left = l0a_.template DeQue<T>();
+    for (uint32_t s = 0; s < tile_.strips; ++s) {
+      LocalTensor<T> right = l0b_.template AllocTensor<T>();
+      LoadRight(right, x[s * STRIP_ELEMENTS], 1, Blocks(deep), StripBlocks(strip_[s]));
+      MultiplyStrip(s, left, right, deep, GRADIENT && depth == 0);
+    }
+    l0a_.FreeTensor(left);
+    wL1_.FreeTensor(w);
+    xL1_.FreeTensor(x);
+  }
+
+  // The bias lies as a row; only its column is multiplied.
+  __aicore__ inline void StartWithBias(const LocalTensor<T>& bias) {
+    LocalTensor<T> left = l0a_.template AllocTensor<T>();
+    LoadLeftTransposed(left, bias, Blocks(tile_.rows));
+    l0a_.EnQue(left);
+    left = l0a_.template DeQue<T>();
+    for (uint32_t s = 0; s < tile_.strips; ++s) {
+      LocalTensor<T> right = l0b_.template AllocTensor<T>();
+      LoadRightTransposed(right, ones_.template Get<T>(), StripBlocks(strip_[s]));
+      MultiplyStrip(s, left, right, 1, true);
+    }
+    l0a_.FreeTensor(left);
+  }
+
+  // Whole fractals of rows, because m = 1 would change the layout, and of columns, so that what pads them is finite.
+  __aicore__ inline void MultiplyStrip(uint32_t s, const LocalTensor<T>& left, LocalTensor<T> right, uint32_t deep,
+                                       bool fresh) {
+    l0b_.EnQue(right);
+    right = l0b_.template DeQue<T>();
+    Accumulate(result_[s], left, right, Blocks(tile_.rows) * FRACTAL, deep, StripBlocks(strip_[s]) * FRACTAL, fresh);
+    l0b_.FreeTensor(right);
+  }
+
+  PointwiseTiling t_;
+  uint32_t rows_ = 0, depth_ = 0;
+  uint32_t items_ = 0, loadItem_ = 0, loadDepth_ = 0;
+  Tile tile_;
+  Strip strip_[STRIPS_IN_TILE];
+  LocalTensor<float> result_[STRIPS_IN_TILE];
+  GlobalTensor<T> x_, w_, b_;
+  TQue<TPosition::A1, TILES_IN_FLIGHT> wL1_;
+  TQue<TPosition::B1, TILES_IN_FLIGHT> xL1_;
+  TQue<TPosition::A2, 2> l0a_;
+  TQue<TPosition::B2, 2> l0b_;
+  TQue<TPosition::CO1, STRIPS_IN_TILE> l0c_;
+  TBuf<TPosition::B1> ones_;
+};
+
+}  // namespace neocell
+#endif

@@ -72,7 +72,7 @@ def golden(operator: str, tensors: dict, dtype: str) -> list[tuple[np.ndarray, n
 
 
 def solve(emulator: Emulator, operator: str, dtype: str, shape, cores: int, tensors: dict):
-    """Runs an operator on drawn tensors; returns decoded outputs (dw, db summed over the parts), report, raw outputs."""
+    """Runs an operator on drawn tensors; returns decoded outputs (dw, db summed over parts), report, raw outputs."""
     n, k, m, pixels = shape
     sizes = {"y": (n, m, pixels), "z": (n, m, pixels), "dx": (n, k, pixels), "dz": (n, k, pixels)}
     inputs, outputs = (names.split() for names in OPERATORS[operator])

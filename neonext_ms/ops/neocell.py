@@ -61,22 +61,22 @@ class NeoCell(nn.Cell):
         self.portable = (PatchwiseNeoCell if backend == "patchwise" else DenseNeoCell)(self.groups, has_bias)
         self.channels = self.portable.channels
         self.init = init
-        rng = _generator(seed)
-        self.left = self._blocks("left", rng)
-        self.right = self._blocks("right", rng)
+        rng = generator(seed)
+        self.left = ParameterTuple(self.blocks("left", rng))
+        self.right = ParameterTuple(self.blocks("right", rng))
         self.bias = Parameter(Tensor(np.zeros(self.channels, np.float32)), name="bias") if has_bias else None
 
-    def _blocks(self, side: str, rng: np.random.Generator) -> ParameterTuple:
-        """Freshly initialised blocks of one side, a parameter for each group."""
+    def blocks(self, side: str, rng: np.random.Generator, first: int = 0) -> list[Parameter]:
+        """Freshly initialised blocks of one side, a parameter for each group, numbered from `first` on."""
         parameters = []
-        for i, group in enumerate(self.groups):
+        for i, group in enumerate(self.groups, first):
             rows, cols = getattr(group, side)
             if self.init == "neo":
                 value = neo_init(group.channels, rows, cols, rng)
             else:
                 value = normal_init(group.channels, rows, cols, rng, outputs=rows if side == "left" else cols)
             parameters.append(Parameter(Tensor(value), name=f"{side}.{i}"))
-        return ParameterTuple(parameters)
+        return parameters
 
     def construct(self, x):
         self.portable.output_size(x)  # refuses an x that does not fit, before a compiled operator would fail at it
@@ -97,7 +97,7 @@ def _checked_groups(groups: Sequence[Group]) -> tuple[Group, ...]:
     return groups
 
 
-def _generator(seed) -> np.random.Generator:
+def generator(seed) -> np.random.Generator:
     """A generator from an int, a generator, or NumPy's global state."""
     if isinstance(seed, np.random.Generator):
         return seed

@@ -104,3 +104,29 @@ def neocell_gradients(x, left, right, groups: Sequence[Group], dy, dtype=np.floa
         dleft[g][i] = fold_block_gradient(da, *dleft[g][i].shape, s)
         dright[g][i] = fold_block_gradient(db, *dright[g][i].shape, t)
     return dx, dleft, dright, dy.sum((0, 2, 3))
+
+
+def terms(x, left, right, groups: Sequence[Group], inputs, dtype=np.float64) -> np.ndarray:
+    """Y[n, o] = sum over t of A[o, t] @ X[n, inputs[t][o]] @ B[o, t].
+
+    Args:
+        x, groups, dtype: as for `neocell`.
+        left, right: for every term what `neocell` takes.
+        inputs: (T, C) integers, the input channel of every term and output channel.
+
+    Returns:
+        (N, C, H', W') of dtype.
+    """
+    return sum(neocell(np.asarray(x)[:, c], a, b, groups, None, dtype) for c, a, b in zip(inputs, left, right))
+
+
+def terms_gradients(x, left, right, groups: Sequence[Group], inputs, dy, dtype=np.float64):
+    """Gradients of sum(Y * dY): dx (N, C, H, W), and dleft and dright, for every term a list as left and right."""
+    dx = np.zeros(np.shape(x), dtype)
+    dleft, dright = [], []
+    for channels, a, b in zip(inputs, left, right):
+        dinput, da, db, _ = neocell_gradients(np.asarray(x)[:, channels], a, b, groups, dy, dtype)
+        np.add.at(dx, (slice(None), channels), dinput)
+        dleft.append(da)
+        dright.append(db)
+    return dx, dleft, dright

@@ -1,5 +1,7 @@
 """Folded networks compute what the networks do, for every member of the family."""
 
+import re
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -28,11 +30,14 @@ def test_every_member_of_the_family_at_224_and_384(name, eager):
     assert max(fold_differences(name, (224, 384), num_classes=10, depths=(1, 1, 1, 1), **shifts)) <= 1e-5
 
 
+ODD = {"depths": (2, 1, 1), "dims": (9, 14, 20), "kernels": ("4+7", "7", "2"), "shifts": (1, 2, 0)}
+ODD |= {"linear_bias": True, "layer_scale": 0.5}
+
+
 @pytest.fixture(scope="module")
 def odd():
     """A network whose planes (9, 4, 2) no block divides, with everything that can be folded."""
-    spec = {"depths": (2, 1, 1), "dims": (9, 14, 20), "kernels": ("4+7", "7", "2"), "shifts": (1, 2, 0)}
-    return trained_like(create_model("neonext_pico", 7, seed=1, linear_bias=True, layer_scale=0.5, **spec), seed=3)
+    return trained_like(create_model("neonext_pico", 7, seed=1, **ODD), seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +57,25 @@ def test_compiled_operators_compute_the_same(odd, odd_images):
     assert isinstance(folded, CompiledNeoNeXt) and isinstance(fold(odd, 36), CompiledNeoNeXt)
     assert isinstance(fold(odd, 36, gelu="tanh"), FoldedNeoNeXt)
     assert relative_difference(folded(odd_images).asnumpy(), odd(odd_images).asnumpy()) <= 2e-6
+
+
+@pytest.fixture(scope="module")
+def faint(odd):
+    """The same network with variances near BatchNorm's eps (1e-5), and features with one near the head's (1e-6)."""
+    network = create_model("neonext_pico", 7, seed=1, **ODD)
+    before_norm = r"stem.proj.weight|downsamples.\d.proj.weight|stages.*neocell.(left.\d|bias)|.*moving_mean"
+    factors = {before_norm: 1e-2, ".*moving_variance": 1e-4}
+    factors |= {r"downsamples.1.norm.(gamma|beta)|stages.2.*layer_scale": 1e-3}
+    for parameter, other in zip(network.get_parameters(), odd.get_parameters()):
+        factor = next((value for names, value in factors.items() if re.fullmatch(names, parameter.name)), 1)
+        parameter.set_data(ms.Tensor(other.asnumpy() * np.float32(factor)))
+    return network.set_train(False)
+
+
+@pytest.mark.parametrize("backend", ["dense", "fused"])
+def test_both_epsilons_are_in_the_fold(faint, odd_images, eager, backend):
+    folded = fold(faint, 36, backend=backend)
+    assert relative_difference(folded(odd_images).asnumpy(), faint(odd_images).asnumpy()) <= 1e-5
 
 
 def test_folding_leaves_the_network_as_it_was(odd):

@@ -25,6 +25,7 @@ __all__ = ["COMMANDS", "main"]
 def main(arguments: list[str] | None = None):
     """Run the command line; ends the process with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _open_closed_streams()
     debug = "--debug" in arguments
     try:
         code = _run(arguments)
@@ -80,6 +81,13 @@ def _run(arguments: list[str]) -> int:
         sys.stdout = stdout
         print(json.dumps(result))
     return code
+
+
+def _open_closed_streams():
+    """A stream that was closed by whoever started the process (>&-) is none in Python; what it gets is dropped."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
 
 
 def _pass_file_names():

@@ -52,6 +52,8 @@ class TerminalHandler(logging.StreamHandler):
         try:
             if self.stream.isatty() or not getattr(record, "passing", False):
                 self.show(printable(self.format(record)), getattr(record, "live", False))
+        except BrokenPipeError:  # the reader has gone, and with it whoever the work is for
+            raise
         except Exception:
             self.handleError(record)
 

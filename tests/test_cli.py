@@ -1,12 +1,14 @@
 """The command line: results, exit codes, and one line for each mistake."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
 from neonext_ms.cli import COMMANDS, main
+from tests.support.paths import ROOT
 
 
 def run(capsys, *arguments):
@@ -126,3 +128,30 @@ def test_the_module_runs_as_a_program(tmp_path):
     assert done.stderr == "neonext: error: epochs must be at least 1, got 0\n"
     done = subprocess.run([sys.executable, "-m", "neonext_ms", "--version"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("neonext_ms ")
+
+
+def piped(arguments, script, tmp_path):
+    """Exit codes of the command and of what reads it, and what stands on stderr."""
+    command = f"{sys.executable} -m neonext_ms {arguments} {script}; echo ${{PIPESTATUS[@]}}"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, env=env, timeout=120)
+    return done.stdout.splitlines(), done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["--help", "profile", "train --help", "env"])
+def test_a_reader_that_goes_early_is_no_error(arguments, tmp_path):
+    """The pipe is full or closed before all is written; head has what it wants."""
+    out, err = piped(arguments, "| (sleep 0.2; exec head -n 1 >/dev/null)", tmp_path)
+    assert err == "" and out[-1] in ("0 0", "1 0")
+    out, err = piped(arguments, "| exec true", tmp_path)
+    assert err == "" and out[-1] in ("0 0", "1 0")
+
+
+def test_a_run_whose_reader_has_gone_ends_quietly(tmp_path):
+    out, err = piped("train --epochs 1 --output_dir run", "| exec true", tmp_path)
+    assert err == "" and out == ["1 0"] and not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_closed_streams_are_no_error(tmp_path):
+    assert piped("profile --models neonext_pico", ">&-", tmp_path) == (["0"], "")
+    assert piped("train --epochs 0", ">&- 2>&-", tmp_path) == (["2"], "")

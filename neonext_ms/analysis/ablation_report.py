@@ -51,8 +51,9 @@ def plot_ablation(result: dict, output: Path):
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
-        if key == "loss":
-            axes.set_ylim(0, None)
+        if key == "loss":  # not up to where diverging runs go
+            ends = [point["loss"] for run in result["runs"] if not run["diverged"] for point in run["curve"]]
+            axes.set_ylim(0, 1.2 * max(ends) if ends else None)
     lines = figure.axes[0].get_legend_handles_labels()
     title = "thick: mean of the runs; band: one standard deviation; thin: each run"
     figure.legend(*lines, title=title, title_fontsize=8, loc="outside lower center", ncols=2, fontsize=8, frameon=False)

@@ -1,7 +1,9 @@
-"""Log lines on a terminal: those of the moment redraw one line, the others stay. Text of others that forges nothing."""
+"""Lines on a terminal: those of the moment redraw one, the others stay and fit. Text of others that forges nothing."""
 
 import logging
 import shutil
+import sys
+import textwrap
 
 LIVE = {"live": True}  # extra= of a log call whose line the next one replaces
 PASSING = LIVE | {"passing": True}  # likewise, and worth nothing later: left out elsewhere than on a terminal
@@ -35,6 +37,19 @@ def printable(text: str, keep_bytes: bool = True) -> str:
     return "".join(c if c.isprintable() or keep_bytes and "\udc80" <= c <= "\udcff" else ascii(c)[1:-1] for c in text)
 
 
+def say(text: str):
+    """Print a sentence; on a terminal in lines that fit."""
+    print(_wrapped(text) if sys.stdout.isatty() else text)
+
+
+def _wrapped(text: str) -> str:
+    """Broken between words where it is longer than the terminal is wide, so that no word is cut in two."""
+    columns = shutil.get_terminal_size().columns
+    if len(text) <= columns:
+        return text
+    return textwrap.fill(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
 class TerminalHandler(logging.StreamHandler):
     """A StreamHandler that draws live lines over each other where the stream is a terminal; elsewhere all stay.
 
@@ -59,9 +74,12 @@ class TerminalHandler(logging.StreamHandler):
 
     def show(self, text: str, live: bool = False):
         """Write a line; a live one is drawn over by the next."""
-        drawn = live and self.stream.isatty()
+        terminal = self.stream.isatty()
+        drawn = live and terminal
         if drawn:  # a line that wraps could not be drawn over, and 80 columns are usual
             text = _shorten(text)[: shutil.get_terminal_size().columns - 1]
+        elif terminal:
+            text = _wrapped(text)
         end = "" if drawn else f"{LIVE_MARK}\n" if live and self.followed else "\n"
         self.stream.write(_TO_START_AND_CLEAR * self._drawn + text + end)
         self._drawn = drawn

@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
 from neonext_ms.cli import COMMANDS, main
+from neonext_ms.commands.parser import GROUPS, MOST_USED
+from neonext_ms.training.config import TrainConfig
 from tests.support.paths import ROOT
 
 
@@ -58,7 +61,17 @@ def test_options_are_explained_by_their_docstrings(capsys):
 
 
 MISTAKES = {
-    "no such command": (["trian"], ["trian", "train"]),
+    "no such command": (["trian"], ["has no command 'trian'", "did you mean train?"]),
+    "dashes": (["train", "--batch-size", "3"], ["has no option --batch-size: did you mean --batch_size?"]),
+    "dashes and a value": (["train", "--data-dir=x"], ["--data-dir: did you mean --data_dir?"]),
+    "an option of another command": (
+        ["validate", "--top_k", "3"],
+        ["no option --top_k: its options are "],
+    ),
+    "part of an option": (["train", "--epoch", "3"], ["--epoch: did you mean --epochs?"]),
+    "one number for two": (["train", "--scale", "0.5"], ["--scale: expected ", "2 elements, got [0.5]"]),
+    "words for numbers": (["convert", "--input", "a", "--output", "b", "--shifts", "1", "x"], ["--shifts: expected "]),
+    "one choice less": (["plot", "augment", "--output", "a.png"], ["unrecognized arguments: augment", "plot --help"]),
     "unknown model": (["train", "--model", "neonext_q"], ["neonext_q", "neonext_t"]),
     "unknown option": (["train", "--learning_rate", "1"], ["--learning_rate", "train --help"]),
     "wrong type": (["train", "--epochs", "ten"], ["--epochs: expected int, got ten;"]),
@@ -104,13 +117,52 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, mi
 
 def test_unknown_and_mistyped_keys_of_a_config_file(capsys, tmp_path):
     config = tmp_path / "c.yaml"
-    cases = {"epochz: 3\n": ["epochz"], "epochs: three\n": ["epochs", "three"], "[1\n": ["config", "line 1"]}
+    cases = {
+        "epochz: 3\n": [f"{config}: unknown key 'epochz': did you mean epochs?"],
+        "epochs: three\n": ["epochs", "three"],
+        "[1\n": ["config", "line 1"],
+    }
     cases["epochs: null\n"] = ["epochs", "null", "20"]
     for text, words in cases.items():
         config.write_text(text)
         code, _, err = run(capsys, "train", "--config", str(config))
         assert code == 2 and err.count("\n") == 1
         assert all(word in err for word in words), err
+
+
+def test_an_option_counts_before_the_file_wherever_it_stands(capsys, tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text("epochs: 7\nseed: 3\n")
+    for arguments in (["--epochs", "0", "--config", str(config)], [f"--config={config}", "--epochs", "0"]):
+        code, _, err = run(capsys, "train", *arguments)
+        assert code == 2 and err == "neonext: error: epochs must be at least 1, got 0\n"
+
+
+def test_values_of_a_list_stand_side_by_side(capsys):
+    models = ["neonext_t", "neonext_pico"]
+    for arguments in (["--models", *models], ["--models", f"[{', '.join(models)}]"], [f"--models=[{models[0]}]"]):
+        code, out, _ = run(capsys, "profile", "--json", *arguments, "--image_size", "224")
+        given = 1 if "=" in arguments[0] else 2
+        assert code == 0 and [row["model"] for row in json.loads(out)] == models[:given]
+
+
+def test_help_of_train_begins_with_what_is_used_most(capsys):
+    lines = run(capsys, "train", "--help")[1].splitlines()
+    options = [line.split()[0] for line in lines if line.startswith("  --")]
+    assert options[:10] == [f"--{name}" for name in MOST_USED] and len(MOST_USED) == 10
+    assert set(options) == {f"--{field.name}" for field in fields(TrainConfig)} | {
+        *("--config", "--print_config", "--json", "--debug")
+    }, "each once"
+    groups = [line for line in lines if line.endswith(":") and not line.startswith((" ", "usage"))]
+    assert groups[0] == "most used options of a training run:" and len(groups) == 2 + len(GROUPS)
+
+
+@pytest.mark.parametrize("command", ["ablate", "plot"])
+def test_help_of_commands_that_take_a_training_runs_options_is_short(capsys, command):
+    out = run(capsys, command, "--help")[1]
+    assert "--output_dir" in out and "neonext train --help explains them" in " ".join(out.split())
+    assert not [line for line in out.splitlines() if line.startswith("  --cutmix")]
+    assert len(out.splitlines()) < 70
 
 
 def test_folder_without_classes_or_with_an_empty_one(capsys, tmp_path):

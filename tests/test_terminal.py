@@ -7,7 +7,7 @@ import re
 import pytest
 
 from neonext_ms.launch import screen
-from neonext_ms.terminal import LIVE, TerminalHandler
+from neonext_ms.terminal import LIVE, TerminalHandler, say
 
 
 class Terminal(io.StringIO):
@@ -96,3 +96,20 @@ def test_elsewhere_every_line_is_a_line(log_to):
     log.info("step 2", extra=LIVE)
     log.handlers[0].finish()
     assert file.getvalue() == "step 1\nstep 2\n"
+
+
+def test_lines_that_stay_are_broken_between_words_on_a_terminal_and_nowhere_else(log_to, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "30")
+    terminal, file = Terminal(), io.StringIO()
+    text = "global batch 32 (1 x 32), lr 0.001; run folder /a/folder/with/a/long/name/that/is/one/word"
+    log_to(terminal).info(text)
+    assert terminal.screen == [
+        "global batch 32 (1 x 32), lr",
+        "  0.001; run folder",
+        "  /a/folder/with/a/long/name/that/is/one/word",
+        "",
+    ]
+    log_to(file).info(text)
+    assert file.getvalue() == text + "\n"
+    say(text)
+    assert capsys.readouterr().out == text + "\n", "a pipe gets it as it is"

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from neonext_ms.terminal import say
+
 
 def pack_command(data_dir: str, output: str, shard_images: int = 10000):
     """Pack an image folder into MindRecord files, for training with dataset=mindrecord; started again, it goes on.
@@ -15,8 +17,8 @@ def pack_command(data_dir: str, output: str, shard_images: int = 10000):
 
     result = pack(Path(data_dir).expanduser(), Path(output).expanduser(), shard_images)
     for split in ("train", "val"):
-        print(f"{split}: {result[split]['samples']} images, {result[split]['bytes'] / 1e9:.2f} GB")
-    print(f"{output}: {result['written']} files written, {result['kept']} kept from before")
+        say(f"{split}: {result[split]['samples']} images, {result[split]['bytes'] / 1e9:.2f} GB")
+    say(f"{output}: {result['written']} files written, {result['kept']} kept from before")
     return result
 
 
@@ -31,5 +33,5 @@ def plot_command(config, output: str, samples: int = 8, versions: int = 6):
     from neonext_ms.analysis.contact_sheet import contact_sheet
 
     result = contact_sheet(config, Path(output), samples, versions)
-    print(f"{output}: {len(result['samples'])} samples, each in {versions} epochs")
+    say(f"{output}: {len(result['samples'])} samples, each in {versions} epochs")
     return result

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from neonext_ms.errors import Incomplete, UserError
+from neonext_ms.terminal import say
 
 
 def validate_command(
@@ -46,7 +47,7 @@ def validate_command(
     left_out = f", {result['unreadable']} could not be read" if result["unreadable"] else ""
     top5 = f", top-5 {100 * result['top5_accuracy']:.2f} %" if "top5_accuracy" in result else ""
     counted = f"loss {result['loss']:.4f} on {result['images']} images{left_out}"
-    print(f"accuracy {100 * result['accuracy']:.2f} %{top5}, {counted}")
+    say(f"accuracy {100 * result['accuracy']:.2f} %{top5}, {counted}")
     return result
 
 
@@ -98,7 +99,7 @@ def export_command(
     )
     proof = card["verification"]
     difference, limit = f"{proof['largest_difference']:.2g}", f"{proof['limit']:.2g}"
-    print(
+    say(
         f"{output}: {card['file']['bytes'] / 1e6:.2f} MB; largest difference from the checkpoint {difference} "
         f"(limit {limit}) on {proof['images']} images of {proof['source']}"
     )
@@ -142,14 +143,14 @@ def convert_command(
         official=verify and Path(verify),
     )
     name, classes, overrides = result["model"].values()
-    print(f"{output}: {name}, {classes} classes" + "".join(f", {key} {value}" for key, value in overrides.items()))
-    print(
+    say(f"{output}: {name}, {classes} classes" + "".join(f", {key} {value}" for key, value in overrides.items()))
+    say(
         f"{result['tensors']} tensors, {result['values']:,} values under the names of {result['names']}; "
         f"{len(result['left_out'])} batch counters have no place in our network; none missing, none unexpected"
     )
     if verify:
         proof = result["verification"]
-        print(
+        say(
             f"largest difference from the authors' logits {proof['largest_difference']:.2g} (limit "
             f"{proof['limit']:.2g}) on {proof['samples']} samples"
         )

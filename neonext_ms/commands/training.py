@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from neonext_ms.terminal import say
+
 
 def train_command(config):
     """Train a model, evaluate it and write a run folder: configuration, metrics, curves, checkpoints, summary."""
@@ -33,7 +35,7 @@ def ablate_command(config, seeds: int = 5):
     picture = Path(result["folder"]) / "ablation.png"
     plot_ablation(result, picture)
     print(ablation_table(result))
-    print(f"curves: {picture}")
+    say(f"curves: {picture}")
     return result
 
 
@@ -57,7 +59,7 @@ def report_command(
 
     path = Path(output) if output else Path(run) / "report.html"
     result = write_report(Path(run), path, data_dir, num_workers, device)
-    print(
+    say(
         f"{path}: "
         + (f"without mistakes: {result['missing']}" if result["missing"] else f"{result['mistakes']} mistakes")
     )

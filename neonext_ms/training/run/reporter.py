@@ -137,9 +137,9 @@ class Reporter:
         if "ema_loss" in result:
             ema = f", of the averaged weights {result['ema_loss']:.4f} and {100 * result['ema_accuracy']:.2f} %"
         log.info(
-            "epoch %d/%d  validation loss %.4f  accuracy %.2f %%%s of %d images%s%s  (%.1f s)",
+            "epoch %d/%d  validation loss %.4f  accuracy %.2f %%%s%s%s  (%.1f s)",
             *(result["epoch"], self.config.epochs, result["loss"], 100 * result["accuracy"]),
-            *(f", top-5 {100 * result['top5_accuracy']:.2f} %" if "top5_accuracy" in result else "", result["images"]),
+            *(f", top-5 {100 * result['top5_accuracy']:.2f} %" if "top5_accuracy" in result else ""),
             *(ema, ", best so far" if is_best else "", seconds),
         )
         self._log("eval", **result, seconds=round(seconds, 3))

@@ -1,8 +1,8 @@
 """The `neonext` command line: messages and exit codes. What the commands do, and their options, is in commands.
 
 Exit codes: 0 success; 1 a failure of the program; 2 a mistake in what was asked for, told in one line; 3 all was done
-that could be, but not for all that was given; 75 a training run that a signal has stopped, after a checkpoint to go on
-from; 130 interrupted.
+that could be, but not for all that was given; 71 a process that prepares data has ended; 75 a training run that a
+signal has stopped, after a checkpoint to go on from; 130 interrupted.
 """
 
 import io
@@ -14,9 +14,10 @@ import sys
 
 from neonext_ms.commands import COMMANDS
 from neonext_ms.commands.parser import parse
-from neonext_ms.errors import Incomplete, Stopped, UnsavedError, UserError
+from neonext_ms.errors import Incomplete, Stopped, UnsavedError, UserError, WorkerDied
 from neonext_ms.files import folder_for_leftovers
 from neonext_ms.runtime import exit_codes, heartbeat
+from neonext_ms.runtime.signals import STOPS, keep_ctrl_c
 from neonext_ms.terminal import TerminalHandler, printable
 
 __all__ = ["COMMANDS", "main"]
@@ -27,6 +28,8 @@ def main(arguments: list[str] | None = None):
     arguments = sys.argv[1:] if arguments is None else arguments
     _open_closed_streams()
     debug = "--debug" in arguments
+    if arguments[:1] in (["train"], ["ablate"]):
+        keep_ctrl_c()
     try:
         code = _run(arguments)
         sys.stdout.flush()  # here, where a reader that has gone is no error
@@ -36,10 +39,12 @@ def main(arguments: list[str] | None = None):
             raise
         _fail(str(error), exit_codes.MISTAKE)
     except Stopped as stopped:
-        for number in (signal.SIGTERM, signal.SIGINT):  # one that comes while the process ends is to change nothing
+        for number in STOPS:  # one that comes while the process ends is to change nothing
             signal.signal(number, signal.SIG_IGN)
         print(f"neonext: {stopped}", file=sys.stderr)
         sys.exit(exit_codes.STOPPED)
+    except WorkerDied as error:
+        _fail(str(error), exit_codes.WORKER_DIED)
     except UnsavedError as error:
         _fail(str(error), exit_codes.FAILED)
     except KeyboardInterrupt:

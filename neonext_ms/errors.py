@@ -21,6 +21,10 @@ class UnsavedError(Exception):
     """A training run whose last checkpoint could not be written, while all else is there; the exit code is 1."""
 
 
+class WorkerDied(Exception):
+    """A process that prepares data has ended before its work was done; another start may succeed."""
+
+
 class Incomplete(Exception):
     """A command did what it could, but not for all that it was given. result: what it returns nevertheless."""
 

@@ -16,7 +16,7 @@ exports the best checkpoint as a verified MindIR file and classifies a few held-
 the built-in handwritten digits, which takes a few minutes on two CPU cores.
 
   workers=N          number of workers on each machine
-  config=FILE        recipe, one of configs/*.yaml (default: configs/digits.yaml)
+  config=FILE        recipe, one of configs/*.yaml (default: configs/digits.yaml, or the resumed run's own)
   output_dir=DIR     run folder, must hold no run yet (default: runs/<recipe>-<date>-<time> in the project)
   resume=RUN         go on with the run in folder RUN from its newest good checkpoint
   resume=auto        go on with the run in output_dir if it holds one, else begin it: one command for every start
@@ -70,7 +70,17 @@ set_option() {
   esac
 }
 
+# The recipe, where none is named: that of the run to go on with, or the built-in digits.
+choose_config() {
+  local own="$RESUME"
+  [[ "$RESUME" != auto ]] || own="$RUN"
+  [[ ! -f "$own" ]] || own="$(dirname "$own")/.."
+  [[ -z "$CONFIG" && -n "$own" && -f "$own/config.yaml" ]] && CONFIG="$own/config.yaml"
+  CONFIG="${CONFIG:-$ROOT/configs/digits.yaml}"
+}
+
 check_options() {
+  choose_config
   check_cluster
   check_workers
   [[ -f "$CONFIG" ]] || die "config file '$CONFIG' does not exist; the recipes are in $ROOT/configs"
@@ -139,7 +149,7 @@ export_and_try() {
 }
 
 WORKERS=default
-CONFIG="$ROOT/configs/digits.yaml"
+CONFIG=""
 RUN=""
 RESUME=""
 RANK_TABLE=""

@@ -47,7 +47,8 @@ def parse(arguments: Sequence[str]) -> tuple[Callable, dict]:
     name, function, arguments = _find(list(arguments))
     parser = make_parser(name, function)
     _check_options(name, arguments, _options(parser))
-    arguments = _configs_first(_gather(arguments, _lists(function)))
+    arguments = _gather(arguments, _lists(function))
+    arguments = _configs_first([*(_resumed(arguments) if name == "train" else []), *arguments])
     try:
         parsed = parser.parse_args(arguments)
     except ArgumentError as error:
@@ -211,6 +212,20 @@ def _gather(arguments: Sequence[str], lists: set[str]) -> list[str]:
                 whole = len(values) == 1 and (values[0].startswith("[") or values[0] == "null")
                 gathered.append(values[0] if whole else f"[{', '.join(values)}]")
     return gathered
+
+
+def _resumed(arguments: Sequence[str]) -> list[str]:
+    """The configuration of the run that is to go on, as an option: what is given besides counts more."""
+    from argparse import ArgumentParser
+
+    from neonext_ms.training.run.resume import own_configuration
+
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    for key in ("resume", "output_dir"):
+        parser.add_argument(f"--{key}", nargs="?")
+    given, _ = parser.parse_known_args(arguments)
+    path = own_configuration(given.resume, given.output_dir)
+    return [f"--config={path}"] if path else []
 
 
 def _configs_first(arguments: Sequence[str]) -> list[str]:

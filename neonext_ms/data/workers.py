@@ -19,10 +19,12 @@ from multiprocessing.connection import Connection, Pipe, wait
 import numpy as np
 
 from neonext_ms.data.plan import Filled, Part, Plan
-from neonext_ms.errors import UserError
+from neonext_ms.errors import UserError, WorkerDied
 
 _TASK = struct.Struct("5q")  # slot and the fields of a Part; one message each, taken by whichever worker is free
-_START = "import sys; from neonext_ms.data.workers import work; work(*map(int, sys.argv[1:]))"
+# Nothing is taken from the working folder, which Python looks into first: a signal.py there would not be Python's.
+_START = "import sys; sys.path[:] = filter(None, sys.path); from neonext_ms.data.workers import work; "
+_START += "work(*map(int, sys.argv[1:]))"
 
 
 class Memory:
@@ -70,6 +72,7 @@ class Workers:
         self.memory = Memory(plan, file)
         self.tasks, tasks = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.results, self.processes = [], []
+        self._kills = _out_of_memory_kills()
         self._finalizer = weakref.finalize(self, _stop, self.tasks, self.results, self.processes, file)
         try:
             with os.fdopen(plan_file, "wb", closefd=False) as stream:
@@ -95,17 +98,14 @@ class Workers:
         self.tasks.send(_TASK.pack(slot, *part))
 
     def next_results(self) -> list[tuple[Part, Filled]]:
-        """Wait for parts to be done. Raises what a worker raised, and UserError if one has died."""
+        """Wait for parts to be done. Raises what a worker raised, and WorkerDied if one has ended."""
         done = []
         for reader in wait(self.results):
             try:
                 part, outcome = reader.recv()
             except EOFError:
                 process = self.processes[self.results.index(reader)]
-                raise UserError(
-                    f"a data worker ended with exit code {process.wait()} (-9: the system stopped it, mostly for lack "
-                    f"of memory): use fewer num_workers or a smaller batch_size"
-                ) from None
+                raise WorkerDied(_last_words(process.wait(), _out_of_memory_kills() - self._kills)) from None
             if isinstance(outcome, Exception):
                 raise outcome
             done.append((part, outcome))
@@ -125,6 +125,31 @@ def _stop(tasks, results, processes, file):
     for reader in results:
         reader.close()
     os.close(file)
+
+
+def _last_words(code: int, kills: int) -> str:
+    """Why a worker has ended.
+
+    Args:
+        code: as `Popen.wait` gives it.
+        kills: processes that the system has stopped for lack of memory meanwhile.
+    """
+    if code >= 0:
+        return f"a data worker ended with exit code {code}; its last words are above"
+    name = signal.Signals(-code).name
+    if code != -signal.SIGKILL:
+        return f"a data worker was ended by {name}"
+    who = "the system, for lack of memory" if kills else "a SIGKILL, which the system sends for lack of memory"
+    return f"a data worker was ended by {who}: use fewer num_workers or a smaller batch_size"
+
+
+def _out_of_memory_kills() -> int:
+    """How many processes this machine has stopped for lack of memory since it was started."""
+    try:
+        with open("/proc/vmstat") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
+    except OSError:
+        return 0
 
 
 def work(tasks_file: int, results_file: int, memory_file: int, plan_file: int):

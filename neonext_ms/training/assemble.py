@@ -8,6 +8,7 @@ import mindspore as ms
 from mindspore import nn
 
 from neonext_ms.checkpoint.card import DatasetName, Model, ModelCard
+from neonext_ms.checkpoint.store import Checkpoint
 from neonext_ms.data import Preprocess, Source
 from neonext_ms.errors import UserError
 from neonext_ms.evaluation.loader import eval_loader
@@ -28,7 +29,7 @@ from neonext_ms.training.optim.loss_scale import LossScale
 from neonext_ms.training.optim.optimizer import Optimizer
 from neonext_ms.training.optim.schedule import learning_rate
 from neonext_ms.training.optim.sgd import SGD
-from neonext_ms.training.run.resume import find_resume, same_run
+from neonext_ms.training.run.resume import digest_of_weights, find_resume, same_run
 from neonext_ms.training.step import Gradient, TrainStep
 
 
@@ -54,7 +55,8 @@ def assemble(config: TrainConfig, sources: tuple[Source, Source], ranks: Ranks):
     check_device(config, ranks.device)
     loader, transform = train_loader(config, train_source, ranks), preprocess(config, train_source)
     evaluated = (config.eval_batch_size, config.num_workers, ranks, config.max_bad_share)
-    network, pretrained = _network(config, train_source.class_names, begins=checkpoint is None)
+    network = _network(config, train_source.class_names, ranks.world)
+    pretrained, digest = _begin(config, network, train_source.class_names, checkpoint)
     train_step, eval_step = make_steps(config, network, ranks)
     job = Job(
         config=config,
@@ -67,6 +69,7 @@ def assemble(config: TrainConfig, sources: tuple[Source, Source], ranks: Ranks):
         card=_card(config, transform, train_source.class_names),
         data=data,
         pretrained=pretrained,
+        pretrained_digest=digest,
         masks=_masks(config, network.spec.depths),
         rate=_schedule(config, len(loader), ranks.world),
     )
@@ -84,16 +87,29 @@ def _card(config: TrainConfig, transform: Preprocess, class_names: list[str]) ->
     return ModelCard(model, transform, tuple(class_names), DatasetName(config.dataset, data_dir))
 
 
-def _network(config: TrainConfig, class_names: list[str], begins: bool):
-    """(network, what its weights begin with or None)."""
+def _network(config: TrainConfig, class_names: list[str], world: int):
     own = {"backend": config.backend, "init": config.neocell_init}
     network = create_model(config.model, len(class_names), seed=config.seed, **own, **config.model_overrides)
-    check_input_size(config.image_size, config.image_size, len(network.spec.dims))
-    said = None
-    if config.pretrained and begins:
-        said = load_pretrained(network, Path(config.pretrained), class_names)
+    *_, (h, w) = check_input_size(config.image_size, config.image_size, len(network.spec.dims))
+    values = config.batch_size * (world if config.sync_bn else 1) * h * w
+    if values == 1 and config.freeze_stages < len(network.spec.dims):
+        raise UserError(
+            f"batch_size={config.batch_size} with images of {config.image_size} pixels leaves BatchNorm one value a channel "
+            "in the last stage, which has no variance: use a batch_size of at least 2, or larger images"
+        )
+    return network
+
+
+def _begin(config: TrainConfig, network, class_names: list[str], checkpoint: Checkpoint | None):
+    """Give a network what training begins with; returns (`Job.pretrained`, `Job.pretrained_digest`)."""
+    said = digest = None
+    if checkpoint:
+        digest = checkpoint.manifest["training"].get("pretrained")
+    elif config.pretrained:
+        path = Path(config.pretrained)
+        said, digest = load_pretrained(network, path, class_names), digest_of_weights(path)
     freeze_stages(network, config.freeze_stages)
-    return network, said
+    return said, digest
 
 
 def _masks(config: TrainConfig, depths: tuple[int, ...]):

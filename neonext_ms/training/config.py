@@ -18,6 +18,7 @@ from neonext_ms.training.keys import FREE, Range, key
 
 AT_LEAST_0, AT_LEAST_1 = Range(least=0), Range(least=1)
 SHARE = Range(least=0, below=1)
+HEADER = "# Complete configuration of this run: neonext train --config <this file>\n"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class TrainConfig:
     """NeoInit, or the random-normal baseline of the paper's ablation."""
     backend: Literal["auto", "fused", "dense", "patchwise"] = key("auto", on_resume=FREE)
     """formulation of the NeoCells; auto takes the fastest that is available."""
-    pretrained: str | None = None
+    pretrained: str | None = key(None, on_ranks=FREE)
     """checkpoint whose weights training begins with; where its classes are others, the head is drawn anew."""
     freeze_stages: int = key(0, AT_LEAST_0)
     """the stem and so many stages stay as they are."""
@@ -202,9 +203,7 @@ class TrainConfig:
         """A complete configuration file that `--config` reads back; it leaves output_dir open, for a run of its own."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         values["output_dir"] = values["resume"] = None
-        return "# Complete configuration of this run: neonext train --config <this file>\n" + yaml.safe_dump(
-            values, sort_keys=False
-        )
+        return HEADER + yaml.safe_dump(values, sort_keys=False)
 
     @classmethod
     def add_options(cls, parser):

@@ -31,7 +31,8 @@ class Job:
         network, train_step, eval_step: as they are before the first update, or as a checkpoint has left them.
         card: what checkpoints say of the model.
         data: what the data sets are, see `describe_data`.
-        pretrained: what the weights begin with, in one line; None if they are freshly drawn.
+        pretrained: what the weights begin with, in one line; None if they are freshly drawn, or a checkpoint's.
+        pretrained_digest: SHA-256 of the weights that the run once began with, or None.
         masks: drop-path masks of (positions, step=), or None where nothing is dropped.
         rate: learning rate of a step.
     """
@@ -46,6 +47,7 @@ class Job:
     card: ModelCard
     data: dict
     pretrained: str | None
+    pretrained_digest: str | None
     masks: Callable | None
     rate: Callable[[int], float]
     statistics: OfRanks = field(init=False)
@@ -72,7 +74,12 @@ class Job:
     @property
     def identity(self) -> dict:
         """What a run that goes on must have again; part of its checkpoints."""
-        return {"config": json_like(asdict(self.config)), "data": self.data, "global_batch": self.global_batch}
+        return {
+            "config": json_like(asdict(self.config)),
+            "data": self.data,
+            "global_batch": self.global_batch,
+            "pretrained": self.pretrained_digest,
+        }
 
     def inputs(self, images, targets, positions, step: int) -> tuple:
         """Of the train step, for a batch as the loader gives it and the number of updates made before."""

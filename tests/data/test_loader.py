@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neonext_ms.data import Loader, Mixing, Preprocess, RandomErasing, TrainTransform
+from neonext_ms.data import Loader, Mixing, Preprocess, RandomErasing, TrainTransform, workers
 from neonext_ms.data.sources import ArraySource
-from neonext_ms.errors import UserError
+from neonext_ms.errors import UserError, WorkerDied
 from tests.support.paths import ROOT
 
 K = 7
@@ -280,14 +280,38 @@ def wait_until(condition, seconds=20):
         time.sleep(0.01)
 
 
-def test_a_worker_that_dies_ends_the_epoch_with_a_reason():
+@pytest.mark.parametrize(
+    "number, words",
+    [
+        (signal.SIGKILL, "^a data worker was ended by .*for lack of memory: use fewer num_workers or a smaller"),
+        (signal.SIGSEGV, "^a data worker was ended by SIGSEGV$"),
+    ],
+)
+def test_a_worker_that_is_killed_ends_the_epoch_with_a_reason(number, words):
+    """Which is no mistake of the user: a job that is started again may succeed."""
     loader = training(2, num_workers=2)
     batches = loader.epoch(0)
     next(batches)
-    processes(loader)[0].kill()
-    with pytest.raises(UserError, match="^a data worker ended with exit code -9 .*: use fewer num_workers"):
+    processes(loader)[0].send_signal(number)
+    with pytest.raises(WorkerDied, match=words):
         list(batches)
     assert not processes(loader)
+
+
+def test_a_worker_that_cannot_start_is_not_said_to_lack_memory(monkeypatch):
+    monkeypatch.setattr(workers, "_START", "import sys; sys.exit(3)")
+    with pytest.raises(WorkerDied, match="^a data worker ended with exit code 3; its last words are above$"):
+        list(training(2, num_workers=1).epoch(0))
+
+
+def test_workers_take_no_module_from_the_working_folder(tmp_path, monkeypatch):
+    """A signal.py or PIL.py that lies there by chance."""
+    for name in ("signal.py", "PIL.py", "random.py"):
+        (tmp_path / name).write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    loader = training(2, num_workers=1)
+    assert len(list(loader.epoch(0))) == len(loader)
 
 
 def test_ctrl_c_reaches_the_caller_and_not_the_workers():

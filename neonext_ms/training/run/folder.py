@@ -1,6 +1,7 @@
 """The folder that a training run writes, and nothing else does."""
 
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -23,9 +24,10 @@ from neonext_ms.checkpoint.store import (
 )
 from neonext_ms.errors import UserError
 from neonext_ms.files import write_atomically
-from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.config import HEADER, TrainConfig
 
-OWN = ("config.yaml", "metrics.jsonl", "summary.json", "curves.png", "checkpoints")
+# What stands in metrics.jsonl before anything was trained.
+_EVENTS_OF_A_START = re.compile(rb'\{"event": "(compile|resume)", ')
 # What an interrupted write leaves, see files.write_hidden.
 _HIDDEN = re.compile(r"\.(config\.yaml|metrics\.jsonl|summary\.json|.+\.ckpt(\.json(\.next)?)?)\.[0-9a-f]{8}")
 
@@ -198,24 +200,44 @@ def open_folder(config: TrainConfig, run: Path | None, checkpoint: Checkpoint | 
     if run:
         folder = RunFolder(run, config.model, config.keep_checkpoint_max, resume=True)
     else:
-        path = Path(config.output_dir) if config.output_dir else new_run_path(config.model, config.dataset)
+        path = Path(config.output_dir) if config.output_dir else _new_folder(config.model, config.dataset)
         folder = RunFolder(path, config.model, config.keep_checkpoint_max)
         if checkpoint:
             folder.adopt(checkpoint.path.parent.parent)
     folder.rewind(state.step, state.evaluated == state.step)
-    if not (folder.path / "config.yaml").exists():
+    if checkpoint is None or not (folder.path / "config.yaml").exists():
         folder.write("config.yaml", config.to_yaml())
     return folder
 
 
 def holds_run(path: Path) -> str | None:
-    """The first file of a training run that a folder holds."""
-    return next((name for name in OWN if (path / name).exists()), None)
+    """The file that shows that a folder holds a run, or something of a user's in its place.
+
+    None where a start has left its configuration, but neither a report nor a checkpoint: there is nothing to go on
+    from, and nothing to lose.
+    """
+    config, metrics, checkpoints = (path / name for name in ("config.yaml", "metrics.jsonl", "checkpoints"))
+    if config.exists() and not config.read_bytes().startswith(HEADER.encode()):
+        return config.name
+    if metrics.exists() and not all(_EVENTS_OF_A_START.match(line) for line in metrics.read_bytes().splitlines()):
+        return metrics.name
+    if checkpoints.exists() and any(not entry.name.startswith(".") for entry in checkpoints.iterdir()):
+        return checkpoints.name
+    return next((name for name in ("summary.json", "curves.png") if (path / name).exists()), None)
 
 
-def new_run_path(model: str, dataset: str) -> Path:
-    """A folder below runs/ named after the model, the data set and the time."""
-    return Path("runs") / f"{model}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+def _new_folder(model: str, dataset: str) -> Path:
+    """Make a folder below runs/ named after the model, the data set and the time; a second one in a second is -2."""
+    base = f"{model}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count(1):
+        path = Path("runs") / (base if number == 1 else f"{base}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"cannot write the run folder {path} ({error.strerror}): choose an output_dir") from None
+        return path
 
 
 def _is_before(line: bytes, step: int, evaluated: bool) -> bool:

@@ -4,7 +4,7 @@ import logging
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-from neonext_ms.checkpoint.manifest import manifest_path
+from neonext_ms.checkpoint.manifest import manifest_path, parse_manifest
 from neonext_ms.checkpoint.store import Checkpoint, load_checkpoint, numbered, step_of
 from neonext_ms.errors import UserError
 from neonext_ms.training.config import TrainConfig
@@ -55,6 +55,16 @@ def find_resume(config: TrainConfig) -> tuple[Path | None, Checkpoint | None]:
     if not run.exists():
         raise UserError(f"resume={run} does not exist: give auto, the folder of a run, or one of its checkpoints")
     return _from_checkpoint(config, load_checkpoint(run))
+
+
+def own_configuration(resume: str | None, output_dir: str | None) -> Path | None:
+    """The file with the configuration of the run that `resume` goes on with, if there is one."""
+    place = output_dir if resume == "auto" else resume
+    if place is None:
+        return None
+    place = Path(place).expanduser()
+    path = (place if place.is_dir() else place.resolve().parent.parent) / "config.yaml"
+    return path if path.is_file() else None
 
 
 def _from_checkpoint(config: TrainConfig, checkpoint: Checkpoint) -> tuple[Path | None, Checkpoint]:
@@ -109,10 +119,13 @@ def same_run(config: TrainConfig, world: int, checkpoint: Checkpoint, data: dict
     old = manifest["training"]["config"]
     now = json_like(asdict(config))
     known = {field.name: json_like(field.default) for field in fields(config)}
+    same = free(config, "on_resume")
+    if _same_file(old.get("pretrained"), config.pretrained, manifest["training"].get("pretrained")):
+        same |= {"pretrained"}
     differences = [
         f"{key} was {old.get(key, known[key])} and is {value}"
         for key, value in now.items()
-        if key not in free(config, "on_resume") and old.get(key, known[key]) != value
+        if key not in same and old.get(key, known[key]) != value
     ]
     for split, before in manifest["training"]["data"].items():
         counts = [
@@ -124,10 +137,28 @@ def same_run(config: TrainConfig, world: int, checkpoint: Checkpoint, data: dict
             counts = [f"the samples of the {split} data are others, or in another order"]
         differences += counts
     if differences:
-        raise UserError(
-            f"{checkpoint.path} is of another run: {'; '.join(differences)}; use the same ones, or start a new run"
-        )
+        how = "use the same ones, or start a new run"
+        if any(difference.startswith("epochs was") for difference in differences):
+            how += f", such as one of more epochs that begins with these weights (pretrained={checkpoint.path})"
+        raise UserError(f"{checkpoint.path} is of another run: {'; '.join(differences)}; {how}")
     return _same_global_batch(config, world, manifest["training"]["global_batch"])
+
+
+def _same_file(old: str | None, new: str | None, digest: str | None) -> bool:
+    """Whether two names are of one checkpoint; `digest` is the SHA-256 of the old one's weights, if it is known."""
+    if None in (old, new):
+        return old == new
+    if Path(old).resolve() == Path(new).resolve():
+        return True
+    try:
+        return digest is not None and digest_of_weights(Path(new)) == digest
+    except (OSError, UserError):
+        return False
+
+
+def digest_of_weights(path: Path) -> str:
+    """SHA-256 of the weights in a checkpoint, as its manifest has it."""
+    return parse_manifest(manifest_path(path))["file"]["sha256"]
 
 
 def _same_global_batch(config: TrainConfig, world: int, images: int) -> TrainConfig:

@@ -7,22 +7,24 @@ import threading
 import time
 
 from neonext_ms.errors import UserError
-from neonext_ms.runtime.signals import AT_ONCE
+from neonext_ms.runtime.signals import AT_ONCE, STOPS
 
 log = logging.getLogger(__name__)
 
 
 class StopRequest:
-    """While entered, the first SIGTERM, SIGINT or preemption signal sets `signal`, a later one ends the process.
+    """While entered, the first signal to stop sets `signal`, a later one ends the process.
 
-    A thread listens, so that a second signal works even while the main thread waits for a device or another rank.
-    Outside a program's main thread, where Python allows no handlers, nothing is changed.
+    These are SIGTERM, SIGINT (Ctrl-C), the preemption signal, and SIGHUP, which comes when a terminal or a connection
+    is closed, unless it is ignored (nohup). A thread listens, so that a second signal works even while the main thread
+    waits for a device or another rank. Outside a program's main thread, where Python allows no handlers, nothing is
+    changed.
 
     Args:
         preempt_signal: name of one more, such as SIGUSR1, that the cluster sends before it takes the machine away.
 
     Attributes:
-        signal: name of the signal that has come, or None.
+        signal: name of the signal that has come, "Ctrl-C" for SIGINT, or None.
 
     Raises:
         UserError: there is no such signal, or it cannot be handled.
@@ -30,7 +32,7 @@ class StopRequest:
 
     def __init__(self, preempt_signal: str | None = None):
         self.signal = None
-        self._numbers = [signal.SIGTERM, signal.SIGINT]
+        self._numbers = [number for number in STOPS if not _is_nohup(number)]
         if preempt_signal is not None:
             self._numbers.append(_number(preempt_signal))
         self._writer = None
@@ -65,8 +67,12 @@ class StopRequest:
                         os._exit(128 + number)
                     continue
                 first = time.monotonic()
-                self.signal = signal.Signals(number).name
+                self.signal = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
                 log.warning("%s: stopping after this update, with a checkpoint; once more stops at once", self.signal)
+
+
+def _is_nohup(number: int) -> bool:
+    return number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
 def _number(name: str) -> int:

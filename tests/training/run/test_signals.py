@@ -22,12 +22,12 @@ def received(request: StopRequest, number: int):
     return request.signal
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"])
 def test_the_first_signal_is_a_request(name):
     before = signal.getsignal(getattr(signal, name))
     with StopRequest("SIGUSR1") as request:
         assert request.signal is None
-        assert received(request, getattr(signal, name)) == name
+        assert received(request, getattr(signal, name)) == ("Ctrl-C" if name == "SIGINT" else name)
     assert signal.getsignal(getattr(signal, name)) is before
 
 
@@ -51,6 +51,17 @@ def test_the_second_signal_ends_the_process_even_while_it_waits_elsewhere(second
             threading.Lock().acquire() and threading.Event().wait(20)
 
     assert exit_code(work) == 128 + second
+
+
+def test_a_terminal_that_is_closed_means_nothing_under_nohup():
+    def work():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with StopRequest() as request:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.3)
+            os._exit(7 if request.signal is None else 1)
+
+    assert exit_code(work) == 7
 
 
 def test_signals_that_come_at_once_are_one():

@@ -94,8 +94,8 @@ def _network(config: TrainConfig, class_names: list[str], world: int):
     values = config.batch_size * (world if config.sync_bn else 1) * h * w
     if values == 1 and config.freeze_stages < len(network.spec.dims):
         raise UserError(
-            f"batch_size={config.batch_size} with images of {config.image_size} pixels leaves BatchNorm one value a channel "
-            "in the last stage, which has no variance: use a batch_size of at least 2, or larger images"
+            f"batch_size={config.batch_size} with images of {config.image_size} pixels leaves BatchNorm one value a "
+            "channel in the last stage, which has no variance: use a batch_size of at least 2, or larger images"
         )
     return network
 

@@ -173,6 +173,7 @@ def _optimizer(config: TrainConfig, network) -> Optimizer:
 
 def _synchronise_batch_norms(network):
     """Replace every BatchNorm by one whose batch statistics are those of all devices; the parameters stay."""
+    names = {id(p): p.name for p in network.get_parameters()}
     for _, parent in list(network.cells_and_names()):
         for name, cell in list(parent.name_cells().items()):
             if isinstance(cell, BatchNorm):
@@ -181,3 +182,5 @@ def _synchronise_batch_norms(network):
                     setattr(synchronised, key, getattr(cell, key))
                 synchronised.use_batch_statistics = cell.use_batch_statistics
                 setattr(parent, name, synchronised)
+    for parameter in network.get_parameters():
+        parameter.name = names[id(parameter)]  # which another Cell's attribute has changed

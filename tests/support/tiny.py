@@ -4,7 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from neonext_ms.runtime.ranks import Ranks, join_ranks
 from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.inputs import open_sources
 
 # What it overrides of neonext_pico.
 TINY = {"depths": [1, 1], "dims": [8, 16], "kernels": ["4+7", "7"], "shifts": [1, 0]}
@@ -32,3 +34,10 @@ def events(run: Path, *kinds: str) -> list[dict]:
     """Events of a run, without what depends on the clock."""
     lines = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
     return [{k: v for k, v in line.items() if k not in TIMES} for line in lines if line["event"] in kinds]
+
+
+def assembled(config: TrainConfig, ranks: Ranks | None = None):
+    """The `Job` of a configuration, as a run of it has before its first update."""
+    from neonext_ms.training.assemble import assemble
+
+    return assemble(config, open_sources(config), ranks or join_ranks("CPU"))[0]

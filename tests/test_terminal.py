@@ -7,7 +7,7 @@ import re
 import pytest
 
 from neonext_ms.launch import screen
-from neonext_ms.terminal import LIVE, TerminalHandler, say
+from neonext_ms.terminal import LIVE, TerminalHandler, printable, say
 
 
 class Terminal(io.StringIO):
@@ -113,3 +113,11 @@ def test_lines_that_stay_are_broken_between_words_on_a_terminal_and_nowhere_else
     assert file.getvalue() == text + "\n"
     say(text)
     assert capsys.readouterr().out == text + "\n", "a pipe gets it as it is"
+
+
+def test_names_in_messages_forge_no_lines():
+    stream = io.StringIO()
+    name = "two\nlines\x1b[2J\u202e"
+    TerminalHandler(stream).emit(logging.LogRecord("neonext_ms", logging.INFO, "", 0, "read %s", (name,), None))
+    assert stream.getvalue() == "read two\\nlines\\x1b[2J\\u202e\n"
+    assert printable("caf\udce9", keep_bytes=False) == "caf\\udce9" and printable("caf\udce9") == "caf\udce9"

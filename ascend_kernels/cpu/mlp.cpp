@@ -11,15 +11,15 @@
 namespace neonext {
 namespace {
 
-template <class T>
+template <class T, class F>
 struct ForwardTensors {
   const T *x, *w1, *b1, *w2, *b2, *added;
   T* y;
-  float* hidden_out;  // (tiles, hidden, 16), or null
+  typename F::Kept* hidden_out;  // (tiles, hidden, 16), or null
 };
 
 template <class T, class F>
-void RunForward(const Sizes& s, const ForwardTensors<T>& f) {
+void RunForward(const Sizes& s, const ForwardTensors<T, F>& f) {
   using Word = typename F::Word;
   const Panels<F> w1(Scratch::panels1, f.w1, s.hidden, s.channels), w2(Scratch::panels2, f.w2, s.channels, s.hidden);
   const Rows<T> y{s.pixels, s.channels, f.y, f.b2, f.added};
@@ -30,11 +30,12 @@ void RunForward(const Sizes& s, const ForwardTensors<T>& f) {
     LoadAcross<F>(s.pixels, f.x, s.channels, first, count, x);
     for (int t = 0; t < count; ++t) FillUp<F>(h + t * h_size, s.hidden);
     EachProduct(w1, x, count, [&](int t, const float* product, int row, int rows) {
-      float* kept = f.hidden_out ? f.hidden_out + static_cast<int64_t>(first + t) * s.hidden * kTile : nullptr;
+      typename F::Kept* kept =
+          f.hidden_out ? f.hidden_out + static_cast<int64_t>(first + t) * s.hidden * kTile : nullptr;
       StoreAcross<F>(h + t * h_size, row, rows, [&](int r, int i) {
         const Vec::F bias = Vec::Set1(ToFloat(f.b1[r]));
         const Vec::F value = Vec::Add(Vec::Load(product + (r - row) * kTile + i), bias);
-        if (kept) Vec::Store<1>(&kept, r * kTile + i, Vec::MakeMask<1>(Vec::kLanes, 1), value);
+        if (kept) F::Keep(kept + r * kTile + i, value);
         return Gelu(value);
       });
     });
@@ -42,6 +43,9 @@ void RunForward(const Sizes& s, const ForwardTensors<T>& f) {
                 [&](int t, const float* product, int row, int rows) { y.Store(product, row, rows, first + t); });
   });
 }
+
+template <class F>
+constexpr Type kHiddenType = F::kExact ? Type::f32 : Type::bf16;
 
 bool HasShapes(const Sizes& s, const Tensor& w1, const Tensor& b1, const Tensor& w2, const Tensor& b2) {
   return w1.size() > 0 && w1.HasShape({s.hidden, s.channels}) && b1.HasShape({s.hidden}) &&
@@ -57,11 +61,11 @@ int Forward(const Arguments& in, int count, bool training) {
   if (x.ndim < 2 || w1.ndim != 2) return NEONEXT_BAD_SHAPE;
   const Sizes s{PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(w1.shape[0])};
   if (!HasShapes(s, w1, b1, w2, b2) || !added.SameShape(x) || !y.SameShape(x)) return NEONEXT_BAD_SHAPE;
-  float* hidden = nullptr;
+  typename F::Kept* hidden = nullptr;
   if (training) {
-    if (in[6].type != Type::f32) return NEONEXT_BAD_TYPE;
+    if (in[6].type != kHiddenType<F>) return NEONEXT_BAD_TYPE;
     if (!in[6].HasShape({s.pixels.tiles(), s.hidden, kTile})) return NEONEXT_BAD_SHAPE;
-    hidden = in[6].As<float>();
+    hidden = in[6].As<typename F::Kept>();
   }
   return WithType(x.type, [&](auto type) {
     using T = decltype(type);
@@ -74,7 +78,7 @@ template <class F>
 int Backward(const Arguments& in) {
   const Tensor x = in[0], hidden = in[1], dy = in[2], w1 = in[3], w2 = in[4];
   for (int i = 0; i < 10; ++i) {
-    if (i == 1 ? in[i].type != Type::f32 : !in[i].IsFloat() || in[i].type != x.type) return NEONEXT_BAD_TYPE;
+    if (i == 1 ? in[i].type != kHiddenType<F> : !in[i].IsFloat() || in[i].type != x.type) return NEONEXT_BAD_TYPE;
   }
   if (x.ndim < 2 || w1.ndim != 2) return NEONEXT_BAD_SHAPE;
   const Sizes s{PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(w1.shape[0])};
@@ -84,8 +88,11 @@ int Backward(const Arguments& in) {
   }
   return WithType(x.type, [&](auto type) {
     using T = decltype(type);
-    const BackwardTensors<T> arguments{x.As<T>(),     hidden.As<float>(), dy.As<T>(),    w1.As<T>(),    w2.As<T>(),
-                                       in[5].As<T>(), in[6].As<T>(),      in[7].As<T>(), in[8].As<T>(), in[9].As<T>()};
+    const BackwardTensors<T, F> arguments{x.As<T>(),     hidden.As<typename F::Kept>(),
+                                          dy.As<T>(),    w1.As<T>(),
+                                          w2.As<T>(),    in[5].As<T>(),
+                                          in[6].As<T>(), in[7].As<T>(),
+                                          in[8].As<T>(), in[9].As<T>()};
     BackwardPass<T, F>(s, arguments).Run();
   });
 }

@@ -10,10 +10,10 @@
 
 namespace neonext {
 
-template <class T>
+template <class T, class F>
 struct BackwardTensors {
   const T* x;
-  const float* hidden;
+  const typename F::Kept* hidden;
   const T *dy, *w1, *w2;
   T *dx, *dw1, *db1, *dw2, *db2;
 };
@@ -22,7 +22,7 @@ struct BackwardTensors {
 template <class T, class F>
 class BackwardPass {
  public:
-  BackwardPass(const Sizes& sizes, const BackwardTensors<T>& arguments)
+  BackwardPass(const Sizes& sizes, const BackwardTensors<T, F>& arguments)
       : s(sizes),
         a(arguments),
         w1(Scratch::panels1, a.w1, s.channels, s.hidden, true),
@@ -78,9 +78,9 @@ class BackwardPass {
       for (int t = 0; t < count; ++t) FillUp<F>(dh_across + t * AcrossSize<F>(s.hidden), s.hidden);
     }
     EachProduct(w2, dy, count, [&](int t, const float* product, int row, int rows) {
-      const float* h = a.hidden + (first + at + t) * h_size();
+      const typename F::Kept* h = a.hidden + (first + at + t) * h_size();
       StoreAcross<F>(dh_across + t * AcrossSize<F>(s.hidden), row, rows, [&](int r, int i) {
-        const GeluAndSlope value = GeluWithSlope(Vec::Load<1>(&h, r * kTile + i, Vec::MakeMask<1>(Vec::kLanes, 1)));
+        const GeluAndSlope value = GeluWithSlope(F::Recall(h + r * kTile + i));
         const Vec::F result = Vec::Mul(value.slope, Vec::Load(product + (r - row) * kTile + i));
         if constexpr (F::kDepth == 1) {
           Vec::Store(g.tile(at + t) + r * kTile + i, F::Enter(value.gelu));
@@ -97,7 +97,7 @@ class BackwardPass {
   }
 
   const Sizes& s;
-  const BackwardTensors<T>& a;
+  const BackwardTensors<T, F>& a;
   const Panels<F> w1, w2;  // transposed
   const int chunk;
   const Along<F> dh, g;

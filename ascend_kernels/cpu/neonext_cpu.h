@@ -55,7 +55,8 @@ int pointwise_forward(NEONEXT_PARAMETERS);
 int pointwise_backward(NEONEXT_PARAMETERS);
 
 // The same, with what enters a product rounded to bfloat16 (w1, x and gelu(); in the backward pass also w2, dy, and the
-// gradient of the hidden values, whose sum is db1). Sums are float32. What is subnormal may count as zero.
+// gradient of the hidden values, whose sum is db1). Sums are float32. What is subnormal may count as zero. The hidden
+// values are kept in bfloat16.
 int mlp_forward_bfloat16(NEONEXT_PARAMETERS);
 int mlp_forward_training_bfloat16(NEONEXT_PARAMETERS);
 int mlp_backward_bfloat16(NEONEXT_PARAMETERS);
@@ -66,8 +67,9 @@ int pointwise_backward_bfloat16(NEONEXT_PARAMETERS);
 int neonext_copy(NEONEXT_PARAMETERS);
 
 // The most that the machine computes: all threads multiply and add in registers. Input: how often, float32 (1,).
-// Output: 10^9 operations a second, float32 (1,).
+// Output: 10^9 operations a second, float32 (1,). In bfloat16: by what neonext_bfloat16() names.
 int neonext_peak(NEONEXT_PARAMETERS);
+int neonext_peak_bfloat16(NEONEXT_PARAMETERS);
 
 // Number of threads; 0 goes back to NEONEXT_NUM_THREADS or, without it, the number of processors.
 void neonext_set_threads(int count);

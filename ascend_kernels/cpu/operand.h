@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "amx.h"
 #include "plan.h"
@@ -68,6 +69,11 @@ struct Exact {
 
   struct Session {};  // held by a thread while it multiplies
 
+  // What is kept of a value for the backward pass.
+  using Kept = float;
+  static void Keep(Kept* to, Vec::F value) { Vec::Store<1>(&to, 0, Vec::MakeMask<1>(Vec::kLanes, 1), value); }
+  static Vec::F Recall(const Kept* from) { return Vec::Load<1>(&from, 0, Vec::MakeMask<1>(Vec::kLanes, 1)); }
+
   static Vec::F Enter(Vec::F value) { return value; }
   static Vector Load(const Word* p) { return Vec::Load(p); }
   static Vector Broadcast(Word word) { return Vec::Set1(word); }
@@ -94,6 +100,25 @@ struct Exact {
 struct Rounded : Exact {
   static constexpr bool kExact = false;
   static Vec::F Enter(Vec::F value) { return Vec::RoundToBfloat16(value); }
+
+  using Kept = uint16_t;
+  static void Keep(Kept* to, Vec::F value) {
+    alignas(64) float values[Vec::kLanes];
+    Vec::Store(values, Enter(value));
+    for (int i = 0; i < Vec::kLanes; ++i) {
+      uint32_t bits;
+      std::memcpy(&bits, values + i, sizeof(bits));
+      to[i] = static_cast<Kept>(bits >> 16);
+    }
+  }
+  static Vec::F Recall(const Kept* from) {
+    alignas(64) float values[Vec::kLanes];
+    for (int i = 0; i < Vec::kLanes; ++i) {
+      const uint32_t bits = static_cast<uint32_t>(from[i]) << 16;
+      std::memcpy(values + i, &bits, sizeof(bits));
+    }
+    return Vec::Load(values);
+  }
 };
 
 #if defined(__AVX512BF16__)
@@ -112,6 +137,15 @@ struct Paired {
   static Vector Load(const Word* p) { return reinterpret_cast<Vector>(_mm512_load_si512(p)); }
   static Vector Broadcast(Word word) { return reinterpret_cast<Vector>(_mm512_set1_epi32(static_cast<int32_t>(word))); }
   static Vec::F MultiplyAdd(Vector a, Vector b, Vec::F sum) { return _mm512_dpbf16_ps(sum, b, a); }
+
+  using Kept = uint16_t;
+  static void Keep(Kept* to, Vec::F value) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value)));
+  }
+  static Vec::F Recall(const Kept* from) {
+    const __m256i values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(values), 16));
+  }
 
   // Words from two rows; from 32 values of a row; half as many words from 16 values.
   static void StoreRows(Word* to, Vec::F even, Vec::F odd) {

@@ -12,7 +12,7 @@
 
 namespace neonext {
 
-enum class Type { f32, f16, i32, other };
+enum class Type { f32, f16, bf16, i32, other };
 
 struct Tensor {
   void* data;
@@ -46,10 +46,11 @@ struct Arguments {
 
   Tensor operator[](int i) const {
     const char* name = dtypes[i];
-    const Type type = !std::strcmp(name, "float32")   ? Type::f32
-                      : !std::strcmp(name, "float16") ? Type::f16
-                      : !std::strcmp(name, "int32")   ? Type::i32
-                                                      : Type::other;
+    const Type type = !std::strcmp(name, "float32")    ? Type::f32
+                      : !std::strcmp(name, "float16")  ? Type::f16
+                      : !std::strcmp(name, "bfloat16") ? Type::bf16
+                      : !std::strcmp(name, "int32")    ? Type::i32
+                                                       : Type::other;
     return {params[i], ndims[i], shapes[i], type};
   }
   // Whether the first `count` are all of x's type, and that is a float type.

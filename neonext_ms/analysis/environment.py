@@ -21,7 +21,7 @@ def environment() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
         "Ascend NPUs": _ascend_devices() if ascend else "none that MindSpore can use: running on the CPU",
         "NeoCell backend": f"{cell.backend} ({cell.backend_reason})",
-        "CPU products": _cpu_products(),
+        **({} if ascend else {"CPU products": _cpu_products()}),
     }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from neonext_ms.ops import NeoCell
-from neonext_ms.ops.cpu.library import cpu_library
+from neonext_ms.ops.cpu.library import cpu_function, cpu_library
 
 
 class KernelChain:
@@ -59,7 +59,8 @@ def _buffer(like: np.ndarray) -> np.ndarray:
 
 
 class Peak:
-    """How many multiplications and additions all threads can do: a loop of multiply-adds in registers.
+    """How many multiplications and additions all threads can do: a loop of multiply-adds in registers, in the precision
+    of `set_matmul_precision`; of AMX, a loop of products of tiles in the first cache.
 
     Every `run` takes about `seconds`. `median` is of all runs, in 10^9 operations a second; a multiply-add is two.
     """
@@ -67,7 +68,7 @@ class Peak:
     def __init__(self, seconds: float = 0.02):
         self._gflops = []
         self._loops, self._result = np.array([1e4], np.float32), np.empty(1, np.float32)
-        self._call = _Call(ctypes.CDLL(str(cpu_library())).neonext_peak, [self._loops, self._result])
+        self._call = _Call(_function("neonext_peak"), [self._loops, self._result])
         while self._seconds() < seconds:
             self._loops *= 2
 
@@ -82,6 +83,11 @@ class Peak:
 
     def median(self) -> float:
         return statistics.median(self._gflops)
+
+
+def _function(name: str):
+    library, name = cpu_function(name).rsplit(":", 1)
+    return getattr(ctypes.CDLL(library), name)
 
 
 class _Call:

@@ -16,6 +16,7 @@ from neonext_ms.models.layers import check_input_size
 from neonext_ms.ops.complexity import patchwise_macs
 from neonext_ms.ops.cpu.library import cpu_library
 from neonext_ms.ops.fallback import Unavailable
+from neonext_ms.ops.precision import matmul_precision
 
 
 def benchmark_layers(model: str = "neonext_t", n: int = 8, image_size: int = 224, rounds: int = 9) -> dict:
@@ -31,11 +32,11 @@ def benchmark_layers(model: str = "neonext_t", n: int = 8, image_size: int = 224
         rounds: interleaved rounds.
 
     Returns:
-        machine: a description; model, n, image_size; passes: for "forward" and "forward + backward" network_ms,
-        rest_ms, peak_gflops (of a loop of multiply-adds on all threads, median of the same rounds; None without
-        compiled kernels) and layers, a list of kind, shape, count (layers of the network), ms (of one), share (of the
-        network, all of them) and, for matrix products, gflops (10^9 operations a second, two a multiply-accumulate; a
-        NeoCell's blocks without zeros) and peak_share, None for others.
+        machine: a description; model, n, image_size, matmul_precision; passes: for "forward" and "forward + backward"
+        network_ms, rest_ms, peak_gflops (of a loop of multiply-adds in matmul_precision on all threads, median of the
+        same rounds; None without compiled kernels) and layers, a list of kind, shape, count (layers of the network), ms
+        (of one), share (of the network, all of them) and, for matrix products, gflops (10^9 operations a second, two a
+        multiply-accumulate; a NeoCell's blocks without zeros) and peak_share, None for others.
 
     Raises:
         UserError: an unknown model, a size that it cannot take, fewer than 2 rounds.
@@ -56,6 +57,7 @@ def benchmark_layers(model: str = "neonext_t", n: int = 8, image_size: int = 224
         "model": model,
         "n": n,
         "image_size": image_size,
+        "matmul_precision": matmul_precision(),
         "passes": passes,
     }
 

@@ -25,11 +25,13 @@ def layers_table(result: dict) -> str:
     rows.append((result["model"], "1", *(cell for _, total in whole for cell in (f"{total:.2f}", _percent(1), "", ""))))
     size = result["image_size"]
     peaks = " and ".join(f"{timed['peak_gflops']:.0f}" for timed in passes if timed["peak_gflops"])
+    brief = " in bfloat16" if result["matmul_precision"] == "bfloat16" else ""
+    products = f", products{brief}" if brief else ""
     notes = (
-        f"{result['model']}, {result['n']} images of {size} x {size}, float32, medians of interleaved rounds. "
-        f"ms: of one layer, in blocks as one of {CHAIN} in a row, elsewhere with the call from Python; "
+        f"{result['model']}, {result['n']} images of {size} x {size}, float32{products}, medians of interleaved "
+        f"rounds. ms: of one layer, in blocks as one of {CHAIN} in a row, elsewhere with the call from Python; "
         "all: their sum. Share: of all such layers. Rest: what the network takes beyond its layers.",
-        f"Peak: {peaks} GFLOP/s, a loop of multiply-adds on all threads in the same rounds." if peaks else "",
+        f"Peak: {peaks} GFLOP/s, a loop of multiply-adds{brief} on all threads in the same rounds." if peaks else "",
         machine_line(result["machine"]),
     )
     return "\n\n".join((table(rows), "\n".join(note for note in notes if note)))

@@ -69,7 +69,7 @@ def test_table_with_sums_and_rest():
     ]
     timed = {"network_ms": 50.0, "rest_ms": 14.0, "peak_gflops": 200.0, "layers": layers}
     machine = {"processor": "P", "cores": 2, "load": 0.5, "vectors": "avx2", "mindspore": "2.10.0", "torch": None}
-    result = {"machine": machine, "model": "m", "n": 2, "image_size": 32}
+    result = {"machine": machine, "model": "m", "n": 2, "image_size": 32, "matmul_precision": "bfloat16"}
     table = layers_table({**result, "passes": {"forward": timed, "forward + backward": timed}})
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n\n")[0].splitlines()]
     found = {row[0]: row[1:6] for row in cells}
@@ -78,4 +78,5 @@ def test_table_with_sums_and_rest():
     assert found["norm 8"] == ["3", "4.00", "24.0 %", "", ""] and "all norm" not in found
     assert found["rest"] == ["", "14.00", "28.0 %", "", ""]
     assert found["m"] == ["1", "50.00", "100.0 %", "", ""]
-    assert "Peak: 200 and 200 GFLOP/s" in table and "P, 2 cores" in table
+    assert "float32, products in bfloat16, medians" in table
+    assert "Peak: 200 and 200 GFLOP/s, a loop of multiply-adds in bfloat16 on all" in table and "P, 2 cores" in table

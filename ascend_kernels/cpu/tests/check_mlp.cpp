@@ -43,7 +43,8 @@ struct Mlp {
     golden.x = random(image, 2), golden.w1 = random(w1, 3 / std::sqrt(c)), golden.b1 = random(b1, 1);
     golden.w2 = random(w2, 3 / std::sqrt(hidden)), golden.b2 = random(b2, 1);
     own.emplace_back(image, half);
-    own.emplace_back(std::vector<int64_t>{tiles, hidden, kTile}, false);
+    const std::vector<int64_t> kept{tiles, hidden, kTile};
+    own.push_back(brief ? Buffer::OfBfloat16(kept) : Buffer(kept, false));
     golden.dy = random(image, 2);
     for (const auto& shape : {image, w1, b1, w2, b2}) own.emplace_back(shape, half);
   }

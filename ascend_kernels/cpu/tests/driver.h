@@ -52,6 +52,11 @@ struct Buffer {
       }
     }
   }
+  static Buffer OfBfloat16(std::vector<int64_t> shape) {  // as wide as float16
+    Buffer buffer(std::move(shape), true);
+    buffer.dtype = "bfloat16";
+    return buffer;
+  }
   explicit Buffer(const std::vector<int32_t>& values) : shape{static_cast<int64_t>(values.size())}, dtype("int32") {
     bytes.assign(values.size() * 4, 0);
     std::memcpy(bytes.data(), values.data(), bytes.size());

@@ -130,6 +130,7 @@ struct GoldenMlp {
                               w1 = rounded ? ToBfloat16(this->w1) : this->w1;
     const std::vector<double> w2 = rounded ? ToBfloat16(this->w2) : this->w2,
                               dy = rounded ? ToBfloat16(this->dy) : this->dy;
+    const auto enter = [&](double v) { return rounded ? ToBfloat16(v) : v; };
     const auto at = [&](int image, int channel, int pixel) { return (size_t(image) * c + channel) * length + pixel; };
     for (int i = 0; i < n; ++i)
       for (int p = 0; p < length; ++p) {
@@ -137,14 +138,15 @@ struct GoldenMlp {
         for (int m = 0; m < hidden; ++m) {
           double h = b1[m], dg = 0;
           for (int o = 0; o < c; ++o) h += w1[size_t(m) * c + o] * x[at(i, o, p)];
-          const double gelu = rounded ? ToBfloat16(GoldenGelu(h)) : GoldenGelu(h);
+          for (int o = 0; o < c; ++o) y[at(i, o, p)] += w2[size_t(o) * hidden + m] * enter(GoldenGelu(h));
+          h = enter(h);  // as it is kept
+          const double gelu = enter(GoldenGelu(h));
           for (int o = 0; o < c; ++o) {
             const size_t w = size_t(o) * hidden + m;
-            y[at(i, o, p)] += w2[w] * gelu;
             dg += w2[w] * dy[at(i, o, p)];
             dw2[w] += gelu * dy[at(i, o, p)];
           }
-          const double exact = dg * GoldenGeluSlope(h), dh = rounded ? ToBfloat16(exact) : exact;
+          const double dh = enter(dg * GoldenGeluSlope(h));
           db1[m] += dh;
           for (int o = 0; o < c; ++o) {
             dx[at(i, o, p)] += w1[size_t(m) * c + o] * dh;

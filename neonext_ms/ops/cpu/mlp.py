@@ -6,6 +6,7 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from neonext_ms.ops.cpu.library import cpu_function
+from neonext_ms.ops.precision import matmul_precision
 
 TILE = 16  # pixels that the kernel keeps side by side
 
@@ -72,9 +73,8 @@ class _HiddenMLP(nn.Cell):
         def gradient_shapes(x, hidden, dy, w1, w2):
             return x, w1, [w1[0]], w2, [w2[0]]
 
-        self.forward = ops.Custom(
-            cpu_function("mlp_forward_training"), output_shapes, lambda x, *_: (x, ms.float32), "aot"
-        )
+        kept = ms.bfloat16 if matmul_precision() == "bfloat16" else ms.float32
+        self.forward = ops.Custom(cpu_function("mlp_forward_training"), output_shapes, lambda x, *_: (x, kept), "aot")
         self.backward = ops.Custom(cpu_function("mlp_backward"), gradient_shapes, lambda x, *_: (x,) * 5, "aot")
 
     def construct(self, x, w1, b1, w2, b2):

@@ -47,9 +47,11 @@ def mlp_and_gradients(x, w1, b1, w2, b2, dy, enter):
     x_, w1_, w2_, dy_ = (enter(value) for value in (x, w1, w2, dy))
     h = np.einsum("mc,nchw->nmhw", w1_, x_) + b1[:, None, None]
     phi = np.vectorize(lambda v: 0.5 * math.erfc(-v / math.sqrt(2)))(h)
+    y = np.einsum("cm,nmhw->nchw", w2_, enter(h * phi)) + b2[:, None, None]
+    h = enter(h)  # as it is kept for the gradients
+    phi = np.vectorize(lambda v: 0.5 * math.erfc(-v / math.sqrt(2)))(h)
     g = enter(h * phi)
     dh = enter(np.einsum("cm,nchw->nmhw", w2_, dy_) * (phi + h * np.exp(-h * h / 2) / math.sqrt(2 * math.pi)))
-    y = np.einsum("cm,nmhw->nchw", w2_, g) + b2[:, None, None]
     dx, dw1 = np.einsum("mc,nmhw->nchw", w1_, dh), np.einsum("nmhw,nchw->mc", dh, x_)
     return y, dx, dw1, dh.sum((0, 2, 3)), np.einsum("nchw,nmhw->cm", dy_, g), dy.sum((0, 2, 3))
 

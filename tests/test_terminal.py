@@ -8,6 +8,8 @@ import pytest
 
 from neonext_ms.launch import screen
 from neonext_ms.terminal import LIVE, TerminalHandler, printable, say
+from neonext_ms.training.trainer import train
+from tests.support.tiny import TinyConfig
 
 
 class Terminal(io.StringIO):
@@ -121,3 +123,21 @@ def test_names_in_messages_forge_no_lines():
     TerminalHandler(stream).emit(logging.LogRecord("neonext_ms", logging.INFO, "", 0, "read %s", (name,), None))
     assert stream.getvalue() == "read two\\nlines\\x1b[2J\\u202e\n"
     assert printable("caf\udce9", keep_bytes=False) == "caf\\udce9" and printable("caf\udce9") == "caf\udce9"
+
+
+def test_every_line_of_a_run_fits_into_80_columns(monkeypatch, caplog, tmp_path):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    terminal, log = Terminal(), logging.getLogger("neonext_ms")
+    handler = TerminalHandler(terminal)
+    monkeypatch.setattr(handler, "handleError", pytest.fail)
+    log.addHandler(handler)
+    caplog.set_level("INFO", "neonext_ms")
+    try:
+        train(TinyConfig(epochs=1, batch_size=256, eval_batch_size=180, num_workers=0, output_dir="run"))
+    finally:
+        log.removeHandler(handler)
+    begun = ("digits: ", "global batch 256 (1 x 256)", "run folder run", "graphs compiled", "done in ")
+    assert all(any(line.startswith(words) for line in terminal.screen) for words in begun), terminal.screen
+    assert any("validation loss" in line for line in terminal.screen)
+    assert max(map(len, terminal.screen)) <= 80

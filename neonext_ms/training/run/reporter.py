@@ -57,10 +57,11 @@ class Reporter:
         micro_batches = config.micro_batches(world)
         factors = [world, config.batch_size] + [micro_batches] * (micro_batches > 1)
         log.info(
-            "global batch %d (%s), lr %.3g, %d steps an epoch, %d epochs; run folder %s",
+            "global batch %d (%s), lr %.3g, %d steps an epoch, %d epochs",
             *(math.prod(factors), " x ".join(map(str, factors)), config.peak_lr(world)),
-            *(self.steps_an_epoch, config.epochs, self.folder.path),
+            *(self.steps_an_epoch, config.epochs),
         )
+        log.info("run folder %s", self.folder.path)
 
     def compiled(self, seconds: float):
         """The graphs of training and evaluation are ready."""
@@ -139,8 +140,8 @@ class Reporter:
         log.info(
             "epoch %d/%d  validation loss %.4f  accuracy %.2f %%%s%s%s  (%.1f s)",
             *(result["epoch"], self.config.epochs, result["loss"], 100 * result["accuracy"]),
-            *(f", top-5 {100 * result['top5_accuracy']:.2f} %" if "top5_accuracy" in result else ""),
-            *(ema, ", best so far" if is_best else "", seconds),
+            *(f", top-5 {100 * result['top5_accuracy']:.2f} %" if "top5_accuracy" in result else "", ema),
+            *(", best so far" if is_best else "", seconds),
         )
         self._log("eval", **result, seconds=round(seconds, 3))
 

@@ -10,7 +10,7 @@ from neonext_ms.terminal import say
 
 def validate_command(
     model: str,
-    dataset: Literal["digits", "cifar10", "cifar100", "folder", "mindrecord"] | None = None,
+    dataset: str | None = None,
     data_dir: str | None = None,
     batch_size: int = 100,
     num_workers: int = 1,
@@ -162,7 +162,7 @@ def infer_command(
     images: list[str],
     top_k: int = 3,
     count: int = 0,
-    dataset: Literal["digits", "cifar10", "cifar100", "folder", "mindrecord"] | None = None,
+    dataset: str | None = None,
     data_dir: str | None = None,
     format: Literal["text", "jsonl", "csv"] = "text",
     output: str | None = None,

@@ -6,11 +6,10 @@ from neonext_ms.data.loader import Batch, Loader
 from neonext_ms.data.mixing import Mixing
 from neonext_ms.data.preprocess import INTERPOLATIONS, Preprocess
 from neonext_ms.data.rand_augment import RandAugment
-from neonext_ms.data.sources import DATASETS, Source, open_source
+from neonext_ms.data.sources import Source, known_datasets, open_source, register_source
 from neonext_ms.data.transforms import TrainTransform
 
 __all__ = [
-    "DATASETS",
     "INTERPOLATIONS",
     "Batch",
     "Loader",
@@ -20,6 +19,8 @@ __all__ = [
     "RandomErasing",
     "Source",
     "TrainTransform",
+    "known_datasets",
     "open_source",
     "read_image",
+    "register_source",
 ]

@@ -37,8 +37,9 @@ class TrainConfig:
     """checkpoint whose weights training begins with; where its classes are others, the head is drawn anew."""
     freeze_stages: int = key(0, AT_LEAST_0)
     """the stem and so many stages stay as they are."""
-    dataset: Literal["digits", "cifar10", "cifar100", "folder", "mindrecord"] = "digits"
-    """built-in handwritten digits, CIFAR binary files, a folder with train/ and val/, or one that was packed."""
+    dataset: str = "digits"
+    """digits (built in), cifar10, cifar100, mnist, fashion_mnist, kmnist, emnist_letters and others, folder with train/
+    and val/, mindrecord (packed), or one of your own."""
     data_dir: str | None = key(None, on_resume=FREE, on_ranks=FREE)
     """where the data set is; none for digits."""
     image_size: int = key(32, AT_LEAST_1)

@@ -72,7 +72,7 @@ def test_without_scikit_learn(monkeypatch):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("mnist", None, "train"), "unknown dataset 'mnist'; known: digits, cifar10, cifar100, folder"),
+        (("imagenet", None, "train"), "unknown dataset 'imagenet'; known: digits, cifar10, cifar100, folder"),
         (("digits", None, "test"), "unknown split 'test'; known: train, val"),
         (("digits", "somewhere", "val"), "takes no data_dir"),
         (("folder", None, "val"), "dataset 'folder' needs data_dir"),

@@ -1,7 +1,8 @@
 """Where a network's time goes: every kind of layer at its real shapes, beside the whole network in the same rounds."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import mindspore as ms
 from mindspore import nn
@@ -13,6 +14,7 @@ from neonext_ms.benchmark.machine import describe_machine
 from neonext_ms.benchmark.timing import Contender, Progress, check_rounds, measure
 from neonext_ms.models import create_model
 from neonext_ms.models.layers import check_input_size
+from neonext_ms.models.registry import model_spec
 from neonext_ms.ops.complexity import patchwise_macs
 from neonext_ms.ops.cpu.library import cpu_library
 from neonext_ms.ops.fallback import Unavailable
@@ -67,8 +69,8 @@ def _measure_pass(model: str, size: tuple[int, int], backward: bool, rounds: int
     network = create_model(model, seed=0)
     images = random_tensor((n, network.spec.in_channels, side, side))
     whole = runner(network, images, (n, network.num_classes) if backward else None, input_gradient=False)
-    layers = list(_layers(model, network.spec, network.num_classes, images, backward))
-    contenders = [Contender("network", whole), *(contender for _, contender in layers)]
+    layers = list(_layers(model, network.num_classes, images, backward))
+    contenders = [Contender("network", whole), *(layer.contender(backward) for layer in layers)]
     peak = None
     with contextlib.suppress(Unavailable):
         cpu_library()
@@ -78,55 +80,72 @@ def _measure_pass(model: str, size: tuple[int, int], backward: bool, rounds: int
     peak_gflops = peak.median() if peak else None
     network_ms = results[0]["ms"]
     rows = []
-    for (layer, _), result in zip(layers, results[1:]):
-        gflops = 2e-6 * layer.pop("macs") / result["ms"]
-        row = {**layer, "ms": result["ms"], "share": layer["count"] * result["ms"] / network_ms}
+    for layer, result in zip(layers, results[1:]):
+        gflops = 2e-6 * n * layer.macs * (layer.products if backward else 1) / result["ms"]
+        row = {"kind": layer.kind, "shape": _times(layer.x.shape[1:]), "count": layer.count, "ms": result["ms"]}
+        row["share"] = layer.count * result["ms"] / network_ms
         of_peak = gflops / peak_gflops if peak_gflops and gflops else None
         rows.append({**row, "gflops": gflops or None, "peak_share": of_peak})
     rest = network_ms - sum(row["count"] * row["ms"] for row in rows)
     return {"network_ms": network_ms, "rest_ms": rest, "peak_gflops": peak_gflops, "layers": rows}
 
 
-def _layers(model: str, spec, num_classes: int, images, backward: bool):
-    """Yield (kind, shape, count and macs of all images, Contender) for every kind of layer and every shape of it.
+@dataclass(frozen=True)
+class _Layer:
+    """A kind of layer at one shape.
 
-    Backward takes twice the multiply-accumulates of forward, once for the weights and once for the input; the stem's
-    input needs no gradient.
+    Args:
+        kind: its name.
+        cell: `repeats` of them in a row.
+        x: its input.
+        out: shape of its output.
+        macs: multiply-accumulates of one image, forward.
+        count: layers of the network that are like it.
+        repeats: in the cell.
+        products: with backward, of its matrices: forward, for the weights, and for the input if that needs a gradient.
     """
+
+    kind: str
+    cell: nn.Cell
+    x: ms.Tensor
+    out: tuple[int, ...]
+    macs: int = 0
+    count: int = 1
+    repeats: int = 1
+    products: int = 3
+
+    def contender(self, backward: bool) -> Contender:
+        run = runner(self.cell, self.x, self.out if backward and self.products else None, self.products == 3)
+        return Contender(self.kind, run, self.repeats)
+
+
+def _layers(model: str, num_classes: int, images, backward: bool) -> Iterator[_Layer]:
+    """Every kind of layer and every shape of it."""
+    spec = model_spec(model)
     # Its blocks are the chains; nothing else of it depends on how many there are.
     network = create_model(model, seed=0, depths=(CHAIN,) * len(spec.dims))
     n, _, side, _ = images.shape
     planes = check_input_size(side, side, len(spec.dims))
-    costs = layer_costs(spec, side, side, num_classes)
-
-    def layer(kind, cell, x, out, macs, count=1, repeats=1, products=3):
-        run = runner(cell, x, out if backward else None, input_gradient=products == 3)
-        title = {"kind": kind, "shape": _times(x.shape[1:]), "count": count}
-        return {**title, "macs": n * macs * (products if backward else 1)}, Contender(kind, run, repeats)
-
+    macs = {name: cost.macs_patchwise for name, cost in layer_costs(spec, side, side, num_classes).items()}
     x = images
-    yield layer("stem", network.stem, x, (n, spec.dims[0], *planes[0]), costs["stem"].macs_patchwise, products=2)
+    yield _Layer("stem", network.stem, x, (n, spec.dims[0], *planes[0]), macs["stem"], products=2)
     for i, (depth, dim) in enumerate(zip(spec.depths, spec.dims)):
         shape = (n, dim, *planes[i])
         if i:
-            macs = costs[f"downsamples.{i - 1}"].macs_patchwise
-            yield layer("down-sampling", network.downsamples[i - 1], x, shape, macs)
+            yield _Layer("down-sampling", network.downsamples[i - 1], x, shape, macs[f"downsamples.{i - 1}"])
         x = random_tensor(shape)
         neocell = patchwise_macs(spec.stage_groups(i), *planes[i])
-        mlp = costs[f"stages.{i}.0"].macs_patchwise - neocell
         blocks = network.stages[i]
-        for kind, cells, macs in (
+        for kind, cells, of_one in (
             ("NeoCell", [block.neocell for block in blocks], neocell),
             ("BatchNorm", [block.norm for block in blocks], 0),
-            ("MLP", [block.mlp for block in blocks], mlp),
+            ("MLP", [block.mlp for block in blocks], macs[f"stages.{i}.0"] - neocell),
         ):
-            yield layer(kind, nn.SequentialCell(cells), x, shape, macs, depth, CHAIN)
+            yield _Layer(kind, nn.SequentialCell(cells), x, shape, of_one, depth, CHAIN)
         # Its gradient is an addition as well, of the branch's to the trunk's: with backward a layer is two of them.
         additions = nn.SequentialCell([_Addition(x) for _ in range(2 * CHAIN if backward else CHAIN)])
-        title = {"kind": "addition", "shape": _times(shape[1:]), "count": depth, "macs": 0}
-        yield title, Contender("addition", runner(additions, x), CHAIN)
-    macs = costs["head"].macs_patchwise
-    yield layer("head", network.head, x, (n, num_classes), macs)
+        yield _Layer("addition", additions, x, shape, count=depth, repeats=CHAIN, products=0)
+    yield _Layer("head", network.head, x, (n, num_classes), macs["head"])
 
 
 def _times(sizes: Sequence[int]) -> str:

@@ -28,6 +28,7 @@ _LAZY = {
     "NeoCell": "neonext_ms.ops",
     "create_model": "neonext_ms.models",
     "list_models": "neonext_ms.models",
+    "set_matmul_precision": "neonext_ms.ops.precision",
 }
 __all__ = ["__version__", *_LAZY]
 

@@ -16,6 +16,7 @@ def validate_command(
     num_workers: int = 1,
     max_bad_share: float = 0.5,
     key_file: str | None = None,
+    matmul_precision: Literal["highest", "bfloat16"] | None = None,
     device: Literal["auto", "CPU", "Ascend"] = "auto",
 ):
     """Evaluate a checkpoint or an exported file on a validation split, with the preprocessing that it carries.
@@ -28,6 +29,8 @@ def validate_command(
         num_workers: processes that prepare batches; 0 prepares them in the evaluation loop.
         max_bad_share: of the images; those that cannot be read are left out and counted, and of more nothing is said.
         key_file: of an encrypted MindIR; the environment variable NEONEXT_KEY if null.
+        matmul_precision: of a checkpoint on a CPU; bfloat16 rounds what enters products, which some processors do in
+            half the time. The environment variable NEONEXT_MATMUL_PRECISION, or highest, if null.
         device: where to run; auto takes an Ascend NPU if there is one.
     """
     from neonext_ms.deploy.key import read_key
@@ -38,6 +41,7 @@ def validate_command(
         Path(model),
         device,
         key,
+        matmul_precision,
         dataset=dataset,
         data_dir=data_dir,
         batch_size=batch_size,
@@ -168,6 +172,7 @@ def infer_command(
     output: str | None = None,
     batch_size: int | None = None,
     key_file: str | None = None,
+    matmul_precision: Literal["highest", "bfloat16"] | None = None,
     device: Literal["auto", "CPU", "Ascend"] = "auto",
 ):
     """Classify image files, or validation images of a data set, with a checkpoint or an exported model.
@@ -185,6 +190,8 @@ def infer_command(
         output: file for these lines, which must not exist; the standard output if null.
         batch_size: images to run at once; the only number that the model takes, or 32, if null.
         key_file: of an encrypted MindIR; the environment variable NEONEXT_KEY if null.
+        matmul_precision: of a checkpoint on a CPU; bfloat16 rounds what enters products, which some processors do in
+            half the time. The environment variable NEONEXT_MATMUL_PRECISION, or highest, if null.
         device: where to run; auto takes an Ascend NPU if there is one.
     """
     from neonext_ms.deploy import Classifier, image_paths
@@ -196,7 +203,7 @@ def infer_command(
         raise UserError("infer needs image files or folders, or --count for validation images: give one of them")
     paths = image_paths(images, sys.stdin)
     join_ranks(device)
-    classifier = Classifier.open(model, read_key(key_file) if key_file else None, batch_size)
+    classifier = Classifier.open(model, read_key(key_file) if key_file else None, batch_size, matmul_precision)
     if count:
         results = classifier.predict_validation(count, dataset, data_dir, top_k)
     else:

@@ -82,9 +82,15 @@ class Classifier:
         self.batch_size = batch_size or fixed_batch or BATCH_SIZE
 
     @classmethod
-    def open(cls, path: str | Path, key: bytes | None = None, batch_size: int | None = None) -> "Classifier":
+    def open(
+        cls,
+        path: str | Path,
+        key: bytes | None = None,
+        batch_size: int | None = None,
+        matmul_precision: str | None = None,
+    ) -> "Classifier":
         """Open a .ckpt, .mindir or .onnx; arguments and errors as those of `open_model`. Sets graph mode."""
-        model = open_model(path, key)
+        model = open_model(path, key, matmul_precision)
         card = model.card
         return cls(model.network, card.preprocess, card.class_names, model.batch_size, card.dataset, batch_size)
 

@@ -46,12 +46,14 @@ def run_filled(network: Network, images: np.ndarray, size: int) -> np.ndarray:
     return network(np.concatenate([images, filling]))[: len(images)]
 
 
-def open_model(path: str | Path, key: bytes | None = None) -> OpenedModel:
+def open_model(path: str | Path, key: bytes | None = None, matmul_precision: str | None = None) -> OpenedModel:
     """Open a .ckpt with its manifest, or a .mindir or .onnx with its card. Sets graph mode.
 
     Args:
         path: of the file.
         key: of an encrypted MindIR; None for the one in the environment variable NEONEXT_KEY.
+        matmul_precision: of a checkpoint on a CPU, see `set_matmul_precision`; None for what was set. An exported file
+            has its own arithmetic.
 
     Raises:
         UserError: another kind of file, one without its manifest or card, one that is not what was written, or one
@@ -59,7 +61,11 @@ def open_model(path: str | Path, key: bytes | None = None) -> OpenedModel:
     """
     path = Path(path).expanduser()
     if path.suffix == ".ckpt":
-        return _open_checkpoint(path)
+        return _open_checkpoint(path, matmul_precision)
+    if matmul_precision is not None:
+        raise UserError(
+            f"{path} is not a checkpoint: matmul_precision is for those, an exported model computes as it was exported"
+        )
     if path.suffix not in (".mindir", ".onnx"):
         raise UserError(f"cannot run {path}: expected a checkpoint (.ckpt) or an exported model (.mindir, .onnx)")
     description = read_description(path)
@@ -70,14 +76,18 @@ def open_model(path: str | Path, key: bytes | None = None) -> OpenedModel:
     return OpenedModel(network, description.card, description.shape[0])
 
 
-def _open_checkpoint(path: Path) -> OpenedModel:
+def _open_checkpoint(path: Path, matmul_precision: str | None) -> OpenedModel:
     import mindspore as ms
 
     from neonext_ms.deploy.fold.graph import fold
+    from neonext_ms.ops.backend import check_precision
+    from neonext_ms.ops.precision import using_matmul_precision
 
     ms.set_context(mode=ms.GRAPH_MODE)
+    check_precision(matmul_precision)
     network, card = load_network(path)
-    folded = fold(network, card.preprocess.image_size)
+    with using_matmul_precision(matmul_precision):
+        folded = fold(network, card.preprocess.image_size)
     return OpenedModel(lambda images: folded(ms.Tensor(images)).asnumpy(), card, None)
 
 

@@ -10,11 +10,13 @@ from neonext_ms.evaluation.loader import validation_loader
 from neonext_ms.runtime.ranks import join_ranks
 
 
-def validate(model: Path, device: str = "auto", key: bytes | None = None, **options) -> dict:
+def validate(
+    model: Path, device: str = "auto", key: bytes | None = None, matmul_precision: str | None = None, **options
+) -> dict:
     """Evaluate a .ckpt, .mindir or .onnx on a validation split, its own if none is named, with its own preprocessing.
 
     Args:
-        model: of the file; key: as for `open_model`.
+        model: of the file; key, matmul_precision: as for `open_model`.
         device: auto, CPU or Ascend.
         options: dataset, data_dir, batch_size, num_workers, max_bad_share, as for `validation_loader`.
 
@@ -26,7 +28,7 @@ def validate(model: Path, device: str = "auto", key: bytes | None = None, **opti
         UserError: a model that cannot be used, a data set with other classes, or outputs that are no numbers.
     """
     ranks = join_ranks(device)
-    opened = open_model(model, key)
+    opened = open_model(model, key, matmul_precision)
     loader = validation_loader(opened.card, ranks, **options)
     result = evaluate(opened, loader, ranks)
     if not math.isfinite(result["loss"]):

@@ -11,6 +11,7 @@ from neonext_ms.ops.cpu.mlp import FusedMLP, FusedResidualMLP
 from neonext_ms.ops.cpu.neocell import FusedNeoCell
 from neonext_ms.ops.cpu.pointwise import FusedPointwise
 from neonext_ms.ops.fallback import Unavailable, warn_fallback
+from neonext_ms.ops.precision import matmul_precision, using_matmul_precision
 
 _COMPILED = {
     "CPU": {
@@ -42,6 +43,20 @@ def compiled(kind: str, backend: str) -> type[nn.Cell] | None:
 def backend_reason(backend: str) -> str:
     """Why `compiled` answers as it does for NeoCell, in one line; the same arguments and errors."""
     return _device_and_reason(backend)[1]
+
+
+def check_precision(precision: str | None, backend: str = "auto"):
+    """Refuse bfloat16 where no layer of this backend would multiply in it; None is what was set.
+
+    Raises:
+        UserError: with the reason.
+    """
+    with using_matmul_precision(precision):
+        if matmul_precision() == "bfloat16" and compiled("mlp", backend) is None:
+            raise UserError(
+                "matmul_precision=bfloat16 is of the compiled layers of a CPU, which are not used here "
+                f"({backend_reason(backend)}): use highest, or on an NPU amp_level=O2 with amp_dtype=bfloat16"
+            )
 
 
 def _device_and_reason(backend: str) -> tuple[str, str]:

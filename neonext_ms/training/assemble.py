@@ -15,6 +15,8 @@ from neonext_ms.evaluation.loader import eval_loader
 from neonext_ms.evaluation.step import EvalStep
 from neonext_ms.models import create_model
 from neonext_ms.models.layers import BatchNorm, check_input_size
+from neonext_ms.ops.backend import check_precision
+from neonext_ms.ops.precision import using_matmul_precision
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.apply_gradients import Clip, Update
 from neonext_ms.training.config import TrainConfig
@@ -53,6 +55,7 @@ def assemble(config: TrainConfig, sources: tuple[Source, Source], ranks: Ranks):
     if checkpoint:
         config = same_run(config, ranks.world, checkpoint, data)
     check_device(config, ranks.device)
+    check_precision(config.matmul_precision, config.backend)
     loader, transform = train_loader(config, train_source, ranks), preprocess(config, train_source)
     evaluated = (config.eval_batch_size, config.num_workers, ranks, config.max_bad_share)
     network = _network(config, train_source.class_names, ranks.world)
@@ -89,7 +92,8 @@ def _card(config: TrainConfig, transform: Preprocess, class_names: list[str]) ->
 
 def _network(config: TrainConfig, class_names: list[str], world: int):
     own = {"backend": config.backend, "init": config.neocell_init}
-    network = create_model(config.model, len(class_names), seed=config.seed, **own, **config.model_overrides)
+    with using_matmul_precision(config.matmul_precision):
+        network = create_model(config.model, len(class_names), seed=config.seed, **own, **config.model_overrides)
     *_, (h, w) = check_input_size(config.image_size, config.image_size, len(network.spec.dims))
     values = config.batch_size * (world if config.sync_bn else 1) * h * w
     if values == 1 and config.freeze_stages < len(network.spec.dims):

@@ -12,6 +12,7 @@ from typing import Literal
 import yaml
 
 from neonext_ms.errors import UserError
+from neonext_ms.ops.precision import matmul_precision
 from neonext_ms.texts import read_yaml
 from neonext_ms.training import keys
 from neonext_ms.training.keys import FREE, Range, key
@@ -124,6 +125,9 @@ class TrainConfig:
     Weights and their updates are always float32."""
     amp_dtype: Literal["float16", "bfloat16"] = "float16"
     """bfloat16 needs an NPU."""
+    matmul_precision: Literal["highest", "bfloat16"] | None = None
+    """of MLPs and pointwise layers on a CPU: highest multiplies in float32; bfloat16 rounds what enters a product, sums
+    stay float32, which some processors do in half the time. Null is NEONEXT_MATMUL_PRECISION, or highest."""
     loss_scale_type: Literal["dynamic", "fixed"] = "dynamic"
     """in float16, fixed, or dynamic: halved when a gradient overflows, which skips the update, and doubled after
     loss_scale_window updates without."""
@@ -169,6 +173,8 @@ class TrainConfig:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, os.path.expanduser(getattr(self, name)))
         keys.check(self)
+        if self.matmul_precision is None:  # a run that goes on must not depend on the environment
+            object.__setattr__(self, "matmul_precision", matmul_precision())
         if self.min_lr > self.lr:
             raise UserError(f"lr must not be below min_lr (={self.min_lr}), got {self.lr}")
         if self.warmup_epochs > self.epochs:

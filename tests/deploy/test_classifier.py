@@ -43,6 +43,24 @@ def test_probabilities_are_those_of_the_network(
         assert [p.name for p in result] == [str(p.index) for p in result]
 
 
+def test_products_in_bfloat16_are_near_and_not_the_same(by_checkpoint, checkpoint, images, monkeypatch):
+    """Asked for by the argument or the environment; and not by what was opened before."""
+    exact, brief = (
+        [p.probability for p in sorted(classifier.predict(images[:1], 10)[0])]
+        for classifier in (by_checkpoint, Classifier.open(checkpoint, matmul_precision="bfloat16"))
+    )
+    assert 1e-5 < np.abs(np.subtract(exact, brief)).max() < 0.02
+    monkeypatch.setenv("NEONEXT_MATMUL_PRECISION", "bfloat16")
+    for precision, expected in ((None, brief), ("highest", exact)):
+        classifier = Classifier.open(checkpoint, matmul_precision=precision)
+        assert [p.probability for p in sorted(classifier.predict(images[:1], 10)[0])] == expected
+
+
+def test_an_exported_file_has_its_own_precision(exported):
+    with pytest.raises(UserError, match="is not a checkpoint: matmul_precision is for those"):
+        Classifier.open(exported[None][0], matmul_precision="highest")
+
+
 def test_more_images_than_a_batch_keep_their_order(by_checkpoint, images):
     one_by_one = [by_checkpoint.predict([image], 1)[0] for image in images]
     assert len({result[0].probability for result in one_by_one}) == 3

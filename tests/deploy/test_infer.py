@@ -271,6 +271,18 @@ def test_the_accuracy_of_the_file_itself(capsys, checkpoint, exported, exported_
     assert result["loss"] == pytest.approx(by_the_checkpoint["loss"], rel=1e-4)
 
 
+def test_accuracy_and_answers_in_bfloat16(capsys, checkpoint, by_the_checkpoint, folder):
+    """The option reaches both commands: losses and probabilities differ, by a rounding."""
+    brief = ("--model", checkpoint, "--matmul_precision", "bfloat16", "--json")
+    code, out, _ = run(capsys, "validate", *brief, "--num_workers", 0)
+    assert code == 0 and 0 < abs(json.loads(out)["loss"] / by_the_checkpoint["loss"] - 1) < 0.01
+    answers = [
+        [row["classes"][0]["probability"] for row in json.loads(run(capsys, "infer", *options, "--count", 2)[1])]
+        for options in (brief, ("--model", checkpoint, "--json"))
+    ]
+    assert answers[0] != answers[1] and np.allclose(*answers, atol=0.02)
+
+
 def test_the_preprocessing_is_that_of_the_card(capsys, checkpoint, exported, by_the_checkpoint, tmp_path):
     """With other means in it, the same file gives another loss."""
     path, card = exported[None]

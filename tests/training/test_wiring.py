@@ -141,6 +141,11 @@ TABLE = {
     "beta1": (0.5, lambda b: (b.optimizer.beta1, b.optimizer.beta2), (0.5, 0.999)),
     "beta2": (0.5, lambda b: (b.optimizer.beta1, b.optimizer.beta2), (0.9, 0.5)),
     "ema_decay": (0.75, lambda b: b.update.ema and b.update.ema.decay, 0.75),
+    "matmul_precision": (
+        "bfloat16",
+        lambda b: b.job.network.stages[0][0].mlp.fused.keeping.forward.func.rsplit(":", 1)[1],
+        "mlp_forward_training_bfloat16",
+    ),
     "amp_level": ("O3", lambda b: dtypes(b.job.train_step, b.job.eval_step), (ms.float16, ms.float16)),
     "drop_path_rate": (0.4, lambda b: b.job.masks and b.job.masks.args[0], (0.0, 0.4)),
     "seed": (3, lambda b: b.plan.seed, 3),

@@ -119,6 +119,7 @@ def same_run(config: TrainConfig, world: int, checkpoint: Checkpoint, data: dict
     old = manifest["training"]["config"]
     now = json_like(asdict(config))
     known = {field.name: json_like(field.default) for field in fields(config)}
+    known["matmul_precision"] = "highest"  # of runs from before there was this key, whatever the environment says now
     same = free(config, "on_resume")
     if _same_file(old.get("pretrained"), config.pretrained, manifest["training"].get("pretrained")):
         same |= {"pretrained"}

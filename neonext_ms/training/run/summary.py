@@ -4,6 +4,7 @@ import os
 import platform
 
 from neonext_ms.checkpoint.store import versions
+from neonext_ms.ops.cpu.library import cpu_bfloat16
 from neonext_ms.training.run.folder import RunFolder
 from neonext_ms.training.run.progress import Progress
 
@@ -11,6 +12,9 @@ from neonext_ms.training.run.progress import Progress
 def summary_of(job, state, progress: Progress, folder: RunFolder | None, compile_seconds: float) -> dict:
     """The summary of a `Job` at the end of its `RunState`."""
     config = job.config
+    machine = {"cpu_cores": os.cpu_count(), "architecture": platform.machine(), "system": platform.system()}
+    if config.matmul_precision == "bfloat16":
+        machine["bfloat16"] = cpu_bfloat16()  # which bits come out depends on it
     return {
         "model": config.model,
         "dataset": config.dataset,
@@ -26,6 +30,7 @@ def summary_of(job, state, progress: Progress, folder: RunFolder | None, compile
         "total_seconds": round(state.seconds, 2),
         "device": job.ranks.device,
         "devices": job.ranks.world,
-        "machine": {"cpu_cores": os.cpu_count(), "architecture": platform.machine(), "system": platform.system()},
+        "matmul_precision": config.matmul_precision,
+        "machine": machine,
         "versions": versions(),
     }

@@ -8,6 +8,7 @@ from mindspore import Tensor, nn, ops
 
 from neonext_ms.errors import UserError
 from neonext_ms.models.pointwise import Pointwise
+from neonext_ms.ops.backend import check_precision
 from neonext_ms.ops.cpu.mlp import FusedMLP, FusedResidualMLP
 from neonext_ms.ops.cpu.pointwise import FusedPointwise
 from neonext_ms.ops.precision import matmul_precision, set_matmul_precision, using_matmul_precision
@@ -120,3 +121,10 @@ def test_another_precision_is_refused(monkeypatch):
     monkeypatch.setenv("NEONEXT_MATMUL_PRECISION", "fast")
     with pytest.raises(UserError, match="^NEONEXT_MATMUL_PRECISION is 'fast', expected one of"):
         FusedMLP()
+
+
+def test_where_nothing_is_compiled_it_is_refused():
+    check_precision("highest", "dense")
+    check_precision("bfloat16", "auto")
+    with pytest.raises(UserError, match=r"^matmul_precision=bfloat16 is of .* \(the backend dense was asked for\): "):
+        check_precision("bfloat16", "dense")

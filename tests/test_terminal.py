@@ -7,7 +7,7 @@ import re
 import pytest
 
 from neonext_ms.launch import screen
-from neonext_ms.terminal import LIVE, TerminalHandler, printable, say
+from neonext_ms.terminal import LIVE, PASSING, TerminalHandler, printable, say
 from neonext_ms.training.trainer import train
 from tests.support.tiny import TinyConfig
 
@@ -45,7 +45,7 @@ def test_live_lines_replace_each_other_and_others_stay(log_to):
     log = log_to(terminal)
     log.info("start")
     log.info("%d of a long line", 1, extra=LIVE)
-    log.info("second", extra=LIVE)
+    log.info("second", extra=PASSING)
     assert terminal.screen == ["start", "second"]
     log.warning("slow")
     log.info("third", extra=LIVE)
@@ -96,6 +96,7 @@ def test_elsewhere_every_line_is_a_line(log_to):
     log = log_to(file)
     log.info("step 1", extra=LIVE)
     log.info("step 2", extra=LIVE)
+    log.info("measuring", extra=PASSING)
     log.handlers[0].finish()
     assert file.getvalue() == "step 1\nstep 2\n"
 

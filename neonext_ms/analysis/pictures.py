@@ -1,19 +1,13 @@
-"""What all pictures have in common: names are drawn as they stand, and a picture is bytes."""
+"""Pictures as bytes."""
 
 import io
 
 
 def to_png(figure, dpi: int) -> bytes:
-    """A matplotlib figure as a PNG. Texts are literal: a name may hold $ signs, and letters that the font has not."""
-    import warnings
+    """A matplotlib figure as a PNG.
 
-    import matplotlib
-    from matplotlib.text import Text
-
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)
+    Its texts are this package's own: matplotlib takes $ signs for formulas, so names of others stand in HTML instead.
+    """
     picture = io.BytesIO()
-    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(picture, format="png", dpi=dpi)
+    figure.savefig(picture, format="png", dpi=dpi)
     return picture.getvalue()

@@ -1,9 +1,9 @@
 """The result of `benchmark_compute` as Markdown tables and as a picture."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from neonext_ms.analysis.pictures import to_png
 from neonext_ms.benchmark.machine import machine_line
 from neonext_ms.files import write_atomically
 from neonext_ms.markdown import table
@@ -79,6 +79,4 @@ def draw_compute(result: dict, output: Path):
     for axis in axes[len(cases) :]:
         axis.remove()
     figure.supxlabel("bars: medians of interleaved rounds; whiskers: from the lower to the upper quartile", fontsize=7)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
-    write_atomically(output, picture.getvalue())
+    write_atomically(output, to_png(figure, 120))

@@ -151,7 +151,18 @@ def train(
 ) -> float:
     """Train a `Segmenter`, all of it: the features, which are trained already, at a rate of their own.
 
-    Returns the last loss; report(step, loss) is called after every step.
+    Args:
+        network: the segmenter.
+        scenes: to learn from.
+        steps: updates, a tenth of which warm up.
+        batch_size: scenes an update.
+        lr: peak learning rate of the decoder.
+        features_lr: likewise of the features.
+        seed: of the scenes.
+        report: called as report(step, loss) after every update.
+
+    Returns:
+        the last loss.
     """
     parameters = network.trainable_params()
     scales = [features_lr / lr if parameter.name.startswith("features.") else 1.0 for parameter in parameters]

@@ -44,6 +44,11 @@ def test_area_ratio_and_position():
         assert np.abs(np.sort((starts + 0.5) / (side - lengths + 1)) - UNIFORM).max() < LIMIT
 
 
+def test_the_ratio_is_that_of_height_to_width():
+    rows, columns, _ = erased(RandomErasing(1, (0.1, 0.1), (4, 4)), 100, np.random.default_rng(5))
+    assert (rows.sum(), columns.sum()) == (63, 16)  # sqrt(1000 x 4) and sqrt(1000 / 4)
+
+
 def test_every_place_is_reached():
     rng = np.random.default_rng(4)
     found = [erased(RandomErasing(1, (0.25, 0.25), (1, 1)), 4, rng) for _ in range(900)]

@@ -62,12 +62,6 @@ class Found:
     others: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
-    def __iadd__(self, other: "Found") -> "Found":
-        self.images += other.images
-        self.others += other.others
-        self.lost += other.lost
-        return self
-
     def report(self, folder: str | Path):
         """Say once what of a folder was passed over."""
         if self.others:

@@ -128,7 +128,8 @@ class Loader:
                 part = Part(epoch, step, 0, self._plan.batch_size)
                 images = np.empty((part.count, 3, *[self._plan.transform.image_size] * 2), np.float32)
                 targets = np.empty((part.count, self._plan.classes), np.float32)
-                yield self._batch(images, targets, [self._plan.fill(part, images, targets)])
+                indices = self._plan.indices(epoch, step)
+                yield self._batch(images, targets, [self._plan.fill(part, indices, images, targets)])
             return
         self._workers = self._workers or Workers(self._plan, self.num_workers)
         done = False
@@ -158,12 +159,13 @@ class Loader:
         filled = {step: {} for step in steps}
         for step in [*steps, *[None] * BATCHES_AHEAD]:
             if step is not None:
-                slot, images, targets = workers.memory.take()
+                slot, indices, images, targets = workers.memory.take()
+                indices[:] = self._plan.indices(epoch, step)
                 parts = [Part(epoch, step, start, min(count, size - start)) for start in range(0, size, count)]
                 ahead.append((step, images, targets, parts))
                 for part in parts:
                     workers.submit(slot, part)
-                del images, targets
+                del indices, images, targets
                 if len(ahead) <= BATCHES_AHEAD:
                     continue
             if ahead:

@@ -67,17 +67,23 @@ class Plan:
     def classes(self) -> int:
         return len(self.source.class_names)
 
-    def fill(self, part: Part, images: np.ndarray, targets: np.ndarray) -> Filled:
+    def indices(self, epoch: int, step: int) -> np.ndarray:
+        """Of the samples in one rank's batch: int64 (n,), -1 is padding."""
+        first = self.rank * self.batch_size
+        return self.batch_order(epoch, step)[0][first : first + self.batch_size]
+
+    def fill(self, part: Part, indices: np.ndarray, images: np.ndarray, targets: np.ndarray) -> Filled:
         """Prepare the samples of a part.
 
         Args:
             part: start and count are even if samples are mixed in pairs.
+            indices: of its samples, int64 (n,), from `indices`: the order of an epoch is large, and made in one place.
             images: float32 (n, 3, S, S), all of it is written.
             targets: float32 (n, K), likewise.
         """
         positions = self.rank * self.batch_size + part.start + np.arange(part.count)
-        indices, repeats = self.batch_order(part.epoch, part.step)
-        indices, repeats = indices[positions], repeats[positions]
+        _, repeats = self._places(part.step)
+        repeats, indices = repeats[positions], indices.copy()
         valid = indices >= 0
         bad = []
         with warnings.catch_warnings(record=True) as notes:
@@ -98,12 +104,19 @@ class Plan:
 
     def batch_order(self, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Index of the sample at each position of a global batch, -1 is padding, and the number of its repetition."""
+        places, repeats = self._places(step)
+        if not self.training:
+            return np.where(places < len(self.source), places, -1), repeats
+        return _permutation(self.seed, epoch, len(self.source))[places], repeats
+
+    def _places(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where in the order of an epoch the samples of a global batch stand, and the numbers of their repetition."""
         places = step * self.global_batch + np.arange(self.global_batch)
         if not self.training:
-            return np.where(places < len(self.source), places, -1), np.zeros_like(places)
+            return places, np.zeros_like(places)
         # All first repetitions, then all second ones...: partners in mixing, which are neighbours, must differ.
         places = places[np.argsort(places % self.aug_repeats, kind="stable")]
-        return _permutation(self.seed, epoch, len(self.source))[places // self.aug_repeats], places % self.aug_repeats
+        return places // self.aug_repeats, places % self.aug_repeats
 
     def _train_sample(self, epoch: int, index: int, repeat: int, out: np.ndarray, bad: list) -> int:
         """Write the augmented sample, or another one if it cannot be read; returns the index of the one written."""
@@ -136,6 +149,6 @@ class Plan:
         return False
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
     return generator(seed, ORDER, epoch).permutation(count)

@@ -28,40 +28,47 @@ _START += "work(*map(int, sys.argv[1:]))"
 
 
 class Memory:
-    """Slots of one batch each, in a file that grows by need: images (n, 3, S, S), then targets (n, K), float32."""
+    """Slots of one batch each, in a file that grows by need.
+
+    A slot holds the indices of the samples, int64 (n,), images (n, 3, S, S) and targets (n, K), float32.
+    """
 
     def __init__(self, plan: Plan, file: int):
-        self.shapes = (plan.batch_size, 3, *[plan.transform.image_size] * 2), (plan.batch_size, plan.classes)
-        self.size = -(-4 * sum(map(np.prod, self.shapes)) // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+        n, side = plan.batch_size, plan.transform.image_size
+        self.layout = ((np.int64, (n,)), (np.float32, (n, 3, side, side)), (np.float32, (n, plan.classes)))
+        size = sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for dtype, shape in self.layout)
+        self.size = -(-size // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
         self.file = file
         self.mappings = []
         self.free = []
 
-    def take(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """A slot that is nobody's: its number, images and targets. It is free again when both arrays are gone."""
+    def take(self) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+        """A slot that is nobody's: its number, indices, images and targets. It is free again when all are gone."""
         if not self.free:
             self.free.append(len(self.mappings))
             os.ftruncate(self.file, (len(self.mappings) + 1) * self.size)
         slot = self.free.pop()
-        whole, images, targets = self.arrays(slot)
+        whole, arrays = self.arrays(slot)
         weakref.finalize(whole, self.free.append, slot).atexit = False
-        return slot, images, targets
+        return slot, *arrays
 
-    def arrays(self, slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All of a slot, and the two views of it, which keep it alive."""
+    def arrays(self, slot: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        """All of a slot, and the views of it, which keep it alive."""
         while len(self.mappings) <= slot:
             self.mappings.append(mmap.mmap(self.file, self.size, offset=len(self.mappings) * self.size))
-        whole = np.frombuffer(self.mappings[slot], np.float32)
-        images, targets = self.shapes
-        first = int(np.prod(images))
-        return whole, whole[:first].reshape(images), whole[first : first + int(np.prod(targets))].reshape(targets)
+        whole, views, at = np.frombuffer(self.mappings[slot], np.uint8), [], 0
+        for dtype, shape in self.layout:
+            end = at + np.dtype(dtype).itemsize * int(np.prod(shape))
+            views.append(whole[at:end].view(dtype).reshape(shape))
+            at = end
+        return whole, views
 
 
 class Workers:
     """Processes that do the parts given to them, in any order.
 
     Args:
-        plan: what to do; it is copied to every worker.
+        plan: what to do; every worker has a copy, but its arrays, such as the names of the samples, are shared.
         count: processes.
     Raises: UserError when the plan's source cannot be copied.
     """
@@ -75,8 +82,7 @@ class Workers:
         self._kills = _out_of_memory_kills()
         self._finalizer = weakref.finalize(self, _stop, self.tasks, self.results, self.processes, file)
         try:
-            with os.fdopen(plan_file, "wb", closefd=False) as stream:
-                pickle.dump(plan, stream)
+            _write_plan(plan, plan_file)
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
             for _ in range(count):
                 reader, writer = Pipe(duplex=False)
@@ -114,6 +120,31 @@ class Workers:
     def close(self):
         """End the processes. Batches that were delivered keep their memory."""
         self._finalizer()
+
+
+def _write_plan(plan: Plan, file: int):
+    """Pickle a plan with its arrays apart, each at a whole page's start: sizes of all parts, the pickle, the arrays."""
+    buffers = []
+    pickled = pickle.dumps(plan, protocol=5, buffer_callback=buffers.append)
+    parts = [memoryview(pickled), *(buffer.raw() for buffer in buffers)]
+    with os.fdopen(file, "wb", closefd=False) as stream:
+        for part in [np.array([len(parts), *map(len, parts)], np.int64).tobytes(), *parts]:
+            stream.seek(-(-stream.tell() // mmap.PAGESIZE) * mmap.PAGESIZE)
+            stream.write(part)
+        stream.truncate(-(-stream.tell() // mmap.PAGESIZE) * mmap.PAGESIZE)
+
+
+def _read_plan(file: int) -> Plan:
+    """The plan of `_write_plan`; its arrays are the file's memory itself, one for all processes, and read only."""
+    data = memoryview(mmap.mmap(file, 0, prot=mmap.PROT_READ))
+    os.close(file)
+    count = int(np.frombuffer(data, np.int64, 1)[0])
+    parts, at = [], 8 * (1 + count)
+    for size in np.frombuffer(data, np.int64, count, 8).tolist():
+        at = -(-at // mmap.PAGESIZE) * mmap.PAGESIZE
+        parts.append(data[at : at + size])
+        at += size
+    return pickle.loads(parts[0], buffers=parts[1:])
 
 
 def _stop(tasks, results, processes, file):
@@ -156,17 +187,15 @@ def work(tasks_file: int, results_file: int, memory_file: int, plan_file: int):
     """What a worker process does, until the other end of its tasks is closed; the arguments are file descriptors."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training process decides what Ctrl-C means
     tasks, results = socket.socket(fileno=tasks_file), Connection(results_file, readable=False)
-    with mmap.mmap(plan_file, 0, prot=mmap.PROT_READ) as data:
-        plan = pickle.loads(data)
-    os.close(plan_file)
+    plan = _read_plan(plan_file)
     memory = Memory(plan, memory_file)
     while message := tasks.recv(_TASK.size):
         slot, *fields = _TASK.unpack(message)
         part = Part(*fields)
-        _, images, targets = memory.arrays(slot)
+        _, (indices, images, targets) = memory.arrays(slot)
         rows = slice(part.start, part.start + part.count)
         try:
-            outcome = plan.fill(part, images[rows], targets[rows])
+            outcome = plan.fill(part, indices[rows], images[rows], targets[rows])
         except Exception as error:
             outcome = error
         results.send((part, outcome))

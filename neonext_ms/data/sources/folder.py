@@ -1,12 +1,14 @@
 """A folder of image files: data_dir/{train,val}/<class>/**/<image>."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from neonext_ms.data.decode import read_image, read_region
 from neonext_ms.data.image_files import Found, entries, extensions, find_images, is_folder, is_image_name, is_lost
+from neonext_ms.data.names import Names
 from neonext_ms.data.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source
 from neonext_ms.errors import UserError
 
@@ -14,9 +16,14 @@ LAYOUT = "expected are data_dir/train/<class>/<image> and data_dir/val/<class>/<
 
 
 class FolderSource(Source):
-    """Image files, decoded when asked for. folder: where all of them are; paths: one a sample."""
+    """Image files, decoded when asked for.
 
-    def __init__(self, name, class_names, labels, folder: Path, paths: list[str]):
+    Args:
+        folder: where all of them are.
+        paths: one a sample; the others as of Source.
+    """
+
+    def __init__(self, name, class_names, labels, folder: Path, paths: Names):
         super().__init__(name, class_names, labels, IMAGENET_MEAN, IMAGENET_STD)
         self.folder = folder
         self.paths = paths
@@ -31,8 +38,7 @@ class FolderSource(Source):
         return self.paths[index]
 
     def sample_names(self):
-        start = len(str(self.folder))
-        return (os.fsencode(path[start:]) for path in self.paths)
+        return map(self.paths.tail, range(len(self.paths)))
 
 
 def open_folder(data_dir: Path, split: str) -> FolderSource:
@@ -50,8 +56,19 @@ def open_folder(data_dir: Path, split: str) -> FolderSource:
                 f"'{folder}' and '{other}' must hold the same classes, but {len(difference)} are in "
                 f"one only, the first: '{difference[0]}'"
             )
-    labels = []
-    for label, name in enumerate(class_names):
+    counts = []
+    paths = Names(_class_by_class(folder, class_names, counts, found), str(folder))
+    found.report(folder)
+    labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    return FolderSource(f"folder/{split}", class_names, labels, folder, paths)
+
+
+def _class_by_class(folder: Path, class_names: list[str], counts: list[int], found: Found) -> Iterator[str]:
+    """The images of each class; adds their number to counts and what else there is to found.
+
+    Never all of them at once: millions of strings are gigabytes.
+    """
+    for name in class_names:
         inside = find_images(folder / name)
         if not inside.images:
             inside.report(folder / name)
@@ -59,10 +76,10 @@ def open_folder(data_dir: Path, split: str) -> FolderSource:
                 f"class folder '{folder / name}' holds no image, whose name ends in .jpg, .png or another of "
                 f"{len(extensions())} endings: add some or remove the folder"
             )
-        labels += [label] * len(inside.images)
-        found += inside
-    found.report(folder)
-    return FolderSource(f"folder/{split}", class_names, labels, folder, found.images)
+        counts.append(len(inside.images))
+        yield from inside.images
+        found.others += inside.others
+        found.lost += inside.lost
 
 
 def _class_names(folder: Path) -> tuple[list[str], Found]:

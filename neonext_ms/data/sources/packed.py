@@ -22,6 +22,7 @@ from urllib.parse import quote
 import numpy as np
 
 from neonext_ms.data.decode import read_image, read_region
+from neonext_ms.data.names import Names
 from neonext_ms.data.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source
 from neonext_ms.errors import UserError
 
@@ -47,7 +48,7 @@ class PackedSource(Source):
         super().__init__(name, class_names, labels, IMAGENET_MEAN, IMAGENET_STD)
         self.shards = shards
         self.shard, self.starts, self.lengths = shard, starts, lengths
-        self.paths = paths
+        self.paths = Names(paths)
         self._files = {}  # open shards of this process
 
     def __getstate__(self):
@@ -74,7 +75,7 @@ class PackedSource(Source):
         return f"{self.shards[int(self.shard[index])]}:{self.paths[index]}"
 
     def sample_names(self):
-        return (path.encode() for path in self.paths)
+        return map(self.paths.tail, range(len(self.paths)))
 
 
 def open_packed(folder: Path, split: str) -> PackedSource:

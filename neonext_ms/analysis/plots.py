@@ -121,7 +121,7 @@ def _without_stumps(points: list[tuple[int, dict]]) -> list[tuple[int, dict]]:
     usual = statistics.median(spans) if spans else 0
     joined = []  # step, its event, how many steps it tells of
     for (step, event), span in zip(points, spans):
-        if joined and span < 0.75 * usual and joined[-1][1].get("epoch") == event.get("epoch"):
+        if joined and span < 0.75 * usual:
             _, before, more = joined.pop()
             joined.append((step, _mean(before, more, event, span), more + span))
         else:

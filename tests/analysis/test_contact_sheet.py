@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from neonext_ms.analysis.contact_sheet import LINE, _Sheet, contact_sheet
 from neonext_ms.data import Preprocess
@@ -45,6 +45,10 @@ def test_fewer_samples_than_asked_for_and_nothing_mixed(tmp_path):
     result = contact_sheet(TrainConfig(batch_size=2), tmp_path / "a.png", 8, 1)
     assert len(result["samples"]) == 2
     assert cells(tmp_path / "a.png", 2, 2, lines=1).shape[:2] == (2, 2), "evaluation and epoch 1, nothing else"
+    title = Image.new("RGB", (96, LINE), "white")
+    ImageDraw.Draw(title).text((2, 1), "epoch 1", fill="black")
+    shown = Image.open(tmp_path / "a.png").crop((96, 0, 192, LINE))
+    np.testing.assert_array_equal(np.asarray(shown), np.asarray(title), err_msg="the first epoch is 1, as in the log")
 
 
 def test_captions_fit():

@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "NeoCell": "neonext_ms.ops",
-    "create_model": "neonext_ms.models",
+    "create_model": "neonext_ms.checkpoint.pretrained",
     "list_models": "neonext_ms.models",
     "set_matmul_precision": "neonext_ms.ops.precision",
 }

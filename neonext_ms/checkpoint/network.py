@@ -5,8 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from neonext_ms.checkpoint.fields import readable
+from neonext_ms.checkpoint.folder import read_folder
 from neonext_ms.checkpoint.store import Checkpoint, load_checkpoint
 from neonext_ms.errors import UserError
+
+HEAD = ("head.fc.weight", "head.fc.bias")  # the classifier
+HEAD_NORM = ("head.norm.gamma", "head.norm.beta")
 
 
 def assign_weights(network, parameters: dict[str, np.ndarray], source: str):
@@ -39,40 +43,61 @@ def check_same(own: dict[str, np.ndarray], arrays: dict[str, np.ndarray], source
         raise UserError(f"{source} does not fit {target}, {len(differences)} differences, the first: {differences[0]}")
 
 
-def build_with(checkpoint: Checkpoint, **overrides):
-    """The network that a checkpoint was saved from, with its weights, in evaluation mode.
+def assign_pretrained(network, trained: Checkpoint, new_head: bool = False):
+    """Set a network's parameters to those of a trained model.
 
     Args:
-        checkpoint: from `load_checkpoint`.
+        network: NeoNeXt; without a classifier, or without a head, it takes what it has.
+        trained: whose weights fit it.
+        new_head: leave its classifier as it is.
+
+    Raises:
+        UserError: the weights do not fit; names the first difference.
+    """
+    left_out = () if network.head and network.head.fc else HEAD if network.head else (*HEAD, *HEAD_NORM)
+    weights = {name: value for name, value in trained.weights.items() if name not in left_out}
+    if new_head:
+        weights |= {p.name: p.asnumpy() for p in network.get_parameters() if p.name in HEAD}
+    assign_weights(network, weights, str(trained.path))
+
+
+def build_with(trained: Checkpoint, **overrides):
+    """The network that a trained model was saved from, with its weights, in evaluation mode.
+
+    Args:
+        trained: from `load_trained`.
         overrides: arguments of `create_model` that do not change the weights, such as backend or shifts; with
             features_only the weights of the head are left out.
 
     Raises:
         UserError: its weights are not those of the network that its card describes.
     """
-    source, weights = str(checkpoint.path), checkpoint.weights
-    _refuse_larger(checkpoint)
-    network = checkpoint.card.build(**overrides)
-    if overrides.get("features_only"):
-        weights = {name: value for name, value in weights.items() if not name.startswith("head.")}
-    assign_weights(network, weights, source)
+    _refuse_larger(trained)
+    network = trained.card.build(**overrides)
+    assign_pretrained(network, trained)
     return network
 
 
+def load_trained(path: str | Path) -> Checkpoint:
+    """The weights and the card of a checkpoint or a model folder; errors as of `load_checkpoint` and `read_folder`."""
+    path = Path(path).expanduser()
+    return read_folder(path) if path.is_dir() else load_checkpoint(path, with_state=False)
+
+
 def load_network(path: str | Path, **overrides):
-    """(network, card) of a checkpoint file; arguments and errors as those of `load_checkpoint` and `build_with`."""
-    checkpoint = load_checkpoint(Path(path), with_state=False)
-    return build_with(checkpoint, **overrides), checkpoint.card
+    """(network, card) of a checkpoint or a model folder; arguments and errors as of `load_trained`, `build_with`."""
+    trained = load_trained(path)
+    return build_with(trained, **overrides), trained.card
 
 
 def load_features(checkpoint: str | Path, **overrides):
-    """A checkpoint's network without its head: (N, c, H, W) to the outputs of all stages, (N, dims[i], H_i, W_i).
+    """A trained network without its head: (N, c, H, W) to the outputs of all stages, (N, dims[i], H_i, W_i).
 
     Its `feature_info` tells channels and reduction of each; H and W need not be those that it was trained on. It is a
     Cell like any other: part of a larger network, it trains with it.
 
     Args:
-        checkpoint: .ckpt file with its manifest.
+        checkpoint: .ckpt file with its manifest, or a model folder.
         overrides: arguments of `create_model` that do not change the weights, such as backend or shifts.
 
     Raises:
@@ -81,16 +106,16 @@ def load_features(checkpoint: str | Path, **overrides):
     return load_network(checkpoint, **{**overrides, "features_only": True})[0]
 
 
-def _refuse_larger(checkpoint: Checkpoint):
+def _refuse_larger(trained: Checkpoint):
     """Before a network is built: a card can ask for one of any size, whatever the file holds."""
-    spec, classes = checkpoint.card.spec(), checkpoint.card.model.num_classes
+    spec, classes = trained.card.spec(), trained.card.model.num_classes
     blocks = [
         depth * (8 * dim * dim + sum(g.channels * (g.left[0] ** 2 + g.right[0] ** 2) for g in spec.stage_groups(i)))
         for i, (depth, dim) in enumerate(zip(spec.depths, spec.dims))
     ]
-    least, there = sum(blocks) + classes * spec.dims[-1], sum(value.size for value in checkpoint.weights.values())
+    least, there = sum(blocks) + classes * spec.dims[-1], sum(value.size for value in trained.weights.values())
     if least > there:
         raise UserError(
-            f"{checkpoint.path} holds {there} weights, but the {checkpoint.card.model.name} that its manifest "
+            f"{trained.path} holds {there} weights, but the {trained.card.model.name} that its card "
             f"describes has more than {least}: they do not belong together"
         )

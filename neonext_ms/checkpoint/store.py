@@ -43,6 +43,7 @@ from neonext_ms.checkpoint.manifest import (
 from neonext_ms.errors import UserError
 from neonext_ms.files import rename, write_hidden
 
+EXPORTED = (".mindir", ".onnx")
 _NUMBERED = re.compile(r"(?P<name>.+-\d+_(?P<step>\d+))(\.state)?\.ckpt(\.json(\.next)?)?")
 
 
@@ -149,6 +150,10 @@ def load_checkpoint(path: Path, with_state: bool = True) -> Checkpoint:
         UserError: missing, unfinished, truncated or changed; it names the file and the reason.
     """
     path = Path(path)
+    if path.suffix in EXPORTED:
+        raise UserError(
+            f"{path} is an exported file, which has no weights to load: give the checkpoint it was made from"
+        )
     if not path.is_file():
         raise UserError(
             f"there is no checkpoint {path}: give the path of a .ckpt file, as in a run's checkpoints folder"

@@ -58,6 +58,7 @@ def validate_command(
 def export_command(
     checkpoint: str,
     output: str,
+    format: Literal["file", "folder"] = "file",
     batch_size: int | None = 1,
     image_size: int | None = None,
     fold: bool = True,
@@ -69,9 +70,12 @@ def export_command(
 ):
     """Write a checkpoint as MindIR or ONNX, verified in a new process on real images before it is kept, and its card.
 
+    Or as a model folder (config.json, model.safetensors, README.md) for others to use, train on or publish.
+
     Args:
-        checkpoint: .ckpt file of a run.
-        output: .mindir or .onnx file to write; must not exist.
+        checkpoint: .ckpt file of a run, or a model folder.
+        output: .mindir or .onnx file, or folder, to write; must not exist.
+        format: file, or folder, to which no option below applies.
         batch_size: images in a batch, which every use of the file must then have; null for any number.
         image_size: side of the input in pixels; the checkpoint's own if null.
         fold: multiply the network's constants together first; false for the graph as it was trained (MindIR only).
@@ -85,6 +89,9 @@ def export_command(
     from neonext_ms.deploy.key import read_key
     from neonext_ms.runtime.ranks import join_ranks
 
+    if format == "folder":
+        given = (batch_size, image_size, fold, gelu, weights, encrypt, key_file, device)
+        return _export_folder(checkpoint, output, given == (1, None, True, "exact", "float32", False, None, "auto"))
     if key_file and not encrypt:
         raise UserError(
             f"--key_file {key_file} without --encrypt true would leave the file readable: give both or none"
@@ -108,6 +115,16 @@ def export_command(
         f"(limit {limit}) on {proof['images']} images of {proof['source']}"
     )
     return card
+
+
+def _export_folder(checkpoint: str, output: str, alone: bool):
+    from neonext_ms.deploy.export.folder import write_folder
+
+    if not alone:
+        raise UserError("--format folder holds the weights as they were trained: leave the other options out")
+    config = write_folder(checkpoint, output)
+    print(f"{output}: {config['architecture']}, {config['file']['bytes'] / 1e6:.2f} MB of weights")
+    return config
 
 
 def convert_command(

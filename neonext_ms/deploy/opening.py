@@ -47,10 +47,10 @@ def run_filled(network: Network, images: np.ndarray, size: int) -> np.ndarray:
 
 
 def open_model(path: str | Path, key: bytes | None = None, matmul_precision: str | None = None) -> OpenedModel:
-    """Open a .ckpt with its manifest, or a .mindir or .onnx with its card. Sets graph mode.
+    """Open a .ckpt with its manifest, a model folder, or a .mindir or .onnx with its card. Sets graph mode.
 
     Args:
-        path: of the file.
+        path: of the file or folder.
         key: of an encrypted MindIR; None for the one in the environment variable NEONEXT_KEY.
         matmul_precision: of a checkpoint on a CPU, see `set_matmul_precision`; None for what was set. An exported file
             has its own arithmetic.
@@ -60,19 +60,21 @@ def open_model(path: str | Path, key: bytes | None = None, matmul_precision: str
             that does not open with this key.
     """
     path = Path(path).expanduser()
-    if path.suffix == ".ckpt":
+    if path.suffix == ".ckpt" or path.is_dir():
         return _open_checkpoint(path, matmul_precision)
     if matmul_precision is not None:
         raise UserError(
             f"{path} is not a checkpoint: matmul_precision is for those, an exported model computes as it was exported"
         )
     if path.suffix not in (".mindir", ".onnx"):
-        raise UserError(f"cannot run {path}: expected a checkpoint (.ckpt) or an exported model (.mindir, .onnx)")
+        raise UserError(
+            f"cannot run {path}: expected a checkpoint, an exported file (.mindir, .onnx) or a model folder"
+        )
     description = read_description(path)
     if path.suffix == ".onnx":
         network = open_onnx(path)
     else:
-        network = _open_mindir(path, (key or read_key()) if description.encrypted else None)
+        network = _open_mindir(path, (key or _key_for(path)) if description.encrypted else None)
     return OpenedModel(network, description.card, description.shape[0])
 
 
@@ -89,6 +91,13 @@ def _open_checkpoint(path: Path, matmul_precision: str | None) -> OpenedModel:
     with using_matmul_precision(matmul_precision):
         folded = fold(network, card.preprocess.image_size)
     return OpenedModel(lambda images: folded(ms.Tensor(images)).asnumpy(), card, None)
+
+
+def _key_for(path: Path) -> bytes:
+    try:
+        return read_key()
+    except UserError as error:
+        raise UserError(f"{path} is encrypted, and {error}") from None
 
 
 def _open_mindir(path: Path, key: bytes | None) -> Network:

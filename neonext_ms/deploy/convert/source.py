@@ -10,9 +10,10 @@ from neonext_ms.checkpoint.card import ModelCard
 from neonext_ms.checkpoint.fields import check_type, read_fields, readable
 from neonext_ms.checkpoint.format import decode
 from neonext_ms.checkpoint.manifest import manifest_path
+from neonext_ms.checkpoint.safetensors_file import read_metadata
 from neonext_ms.checkpoint.store import load_checkpoint
 from neonext_ms.deploy.convert.official import COUNTER, official_name, official_shape, our_name, our_shape
-from neonext_ms.deploy.convert.state_dict import read_metadata, read_state_dict
+from neonext_ms.deploy.convert.state_dict import read_state_dict
 from neonext_ms.errors import UserError
 
 PYTORCH, OURS = "PyTorch", "neonext_ms"  # whose names a file has

@@ -5,7 +5,6 @@ What a file is, its first bytes say: people name PyTorch's files .pt, .pth, .pth
 
 import ast
 import io
-import json
 import re
 import struct
 import zipfile
@@ -13,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from neonext_ms.checkpoint.fields import parse_json, readable, shown
-from neonext_ms.deploy.convert import bounds
-from neonext_ms.deploy.convert.torch_file import bfloat16_to_float32, read_torch, torch_bytes
+from neonext_ms.checkpoint import bounds
+from neonext_ms.checkpoint.fields import shown
+from neonext_ms.checkpoint.safetensors_file import parse_safetensors, safetensors_bytes
+from neonext_ms.deploy.convert.torch_file import read_torch, torch_bytes
 from neonext_ms.errors import UserError
 
 FORMATS = (".pt", ".pth", ".safetensors", ".npz")  # that are written
@@ -25,8 +25,6 @@ AVERAGED = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")
 # Of data-parallel and averaged models, compiled ones, and models inside another, in whatever order.
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "_backbone.")
 AVERAGES = "n_averaged"  # how many models PyTorch's AveragedModel has averaged
-SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
-SAFETENSORS |= {"I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
 MOST_HEADER = 10_000  # bytes of an array's header in an .npz; NumPy's own limit
 
 
@@ -48,7 +46,7 @@ def read_state_dict(path: Path, ema: bool = False) -> dict[str, np.ndarray]:
     elif ema:
         raise UserError(f"{path} holds one set of weights: leave ema out")
     else:
-        state = _read_safetensors(path) if kind == "safetensors" else _read_npz(path)
+        state = parse_safetensors(path.read_bytes(), path) if kind == "safetensors" else _read_npz(path)
     bounds.check_total((value.nbytes for value in state.values()), path)
     return _without_prefixes(state)
 
@@ -73,25 +71,10 @@ def file_kind(path: Path) -> str:
     return "safetensors" if start[8:] == b"{" else names.get(path.suffix.lower(), "torch")
 
 
-def read_metadata(path: Path) -> dict:
-    """The JSON values that `state_dict_bytes` put beside the weights into a safetensors file; other files have none."""
-    if file_kind(path) != "safetensors":
-        return {}
-    try:
-        texts = _header(path.read_bytes()).get("__metadata__", {})
-        return {key: json.loads(text) for key, text in texts.items() if key != "format"}
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        return {}  # of another program
-
-
 def state_dict_bytes(state: dict[str, np.ndarray], suffix: str, metadata: dict | None = None) -> bytes:
     """A file of the format with this suffix. metadata: JSON values that a .safetensors file carries with it."""
     if suffix == ".safetensors":
-        from safetensors.numpy import save
-
-        # Readers of other programs ask for "format": whose conventions the file follows.
-        texts = {"format": "pt", **{key: json.dumps(value) for key, value in (metadata or {}).items()}}
-        return save({name: np.array(value, order="C") for name, value in state.items()}, texts)
+        return safetensors_bytes(state, metadata)
     if suffix == ".npz":
         out = io.BytesIO()
         np.savez(out, **state)
@@ -124,33 +107,6 @@ def _weights_in(content, ema: bool, path: Path) -> dict[str, np.ndarray]:
 
 def _is_state_dict(value) -> bool:
     return isinstance(value, dict) and bool(value) and all(isinstance(item, np.ndarray) for item in value.values())
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    import safetensors
-
-    try:
-        entries = safetensors.deserialize(path.read_bytes())
-    except (safetensors.SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a safetensors file, or a damaged one ({error})") from None
-    state = {}
-    for name, entry in entries:
-        if entry["dtype"] not in SAFETENSORS:
-            raise UserError(
-                f"{path}: {readable(name)} is of type {entry['dtype']}, expected one of {' '.join(SAFETENSORS)}"
-            )
-        try:
-            values = bounds.array(entry["data"], np.dtype(SAFETENSORS[entry["dtype"]]), tuple(entry["shape"]))
-        except ValueError as error:
-            raise UserError(f"{path} is not a safetensors file, or a damaged one ({error})") from None
-        state[name] = bfloat16_to_float32(values) if entry["dtype"] == "BF16" else values
-    return state
-
-
-def _header(data: bytes) -> dict:
-    """The JSON at the beginning of a safetensors file."""
-    (length,) = struct.unpack_from("<Q", data)
-    return parse_json(data[8 : 8 + length])
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

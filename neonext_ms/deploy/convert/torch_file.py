@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from neonext_ms.checkpoint.bounds import DAMAGED, MOST_DIMS, check_total
 from neonext_ms.checkpoint.fields import shown
-from neonext_ms.deploy.convert.bounds import DAMAGED, MOST_DIMS, check_total
+from neonext_ms.checkpoint.safetensors_file import bfloat16_to_float32
 from neonext_ms.deploy.convert.torch_pickle import STORAGES, Storage, Unpickler
 from neonext_ms.errors import UserError
 
@@ -41,11 +42,6 @@ def read_torch(path: Path):
         raise UserError(f"{path} is not a PyTorch file, or a damaged one ({error}): {_what_it_is(path)}") from None
     except DAMAGED as error:
         raise UserError(f"{path} is a damaged PyTorch file ({type(error).__name__}: {error})") from None
-
-
-def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
-    """uint16 patterns to the float32 of the same value."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def _read(archive: zipfile.ZipFile, path: Path):

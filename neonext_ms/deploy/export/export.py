@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from neonext_ms.checkpoint.card import ModelCard
-from neonext_ms.checkpoint.network import build_with
-from neonext_ms.checkpoint.store import Checkpoint, load_checkpoint, versions
+from neonext_ms.checkpoint.network import build_with, load_trained
+from neonext_ms.checkpoint.store import Checkpoint, versions
 from neonext_ms.data import open_source
 from neonext_ms.deploy.export.description import ENCRYPTION, FORMAT, copy
 from neonext_ms.deploy.export.limits import Form
@@ -39,7 +39,7 @@ def export_model(
     checkpoint's data set, or on the built-in digits where that is out of reach. Sets graph mode.
 
     Args:
-        checkpoint: .ckpt file with its manifest.
+        checkpoint: .ckpt file with its manifest, or a model folder.
         output: .mindir or .onnx file, which must not exist; its card is <output>.json.
         batch_size: images in a batch, which every use of the file must then have; None for any number.
         image_size: side of the input in pixels; None for the one that the checkpoint's preprocessing has.
@@ -66,7 +66,7 @@ def export_model(
     if batch_size is not None and batch_size < 1:
         raise UserError(f"batch_size must be at least 1, or none for any number of images, got {batch_size}")
     ms.set_context(mode=ms.GRAPH_MODE)
-    loaded = load_checkpoint(checkpoint, with_state=False)
+    loaded = load_trained(checkpoint)
     card = loaded.card if image_size is None else loaded.card.with_image_size(image_size)
     side = card.preprocess.image_size
     check_input_size(side, side, len(card.spec().dims))

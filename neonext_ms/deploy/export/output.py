@@ -24,20 +24,24 @@ from neonext_ms.files import rename, write_atomically
 _MARK = "neonext-export-"
 
 
-def check_output(output: Path):
+def check_output(output: Path, folder: bool = False):
     """Refuse, before any work is done, an output that could not be written.
+
+    Args:
+        output: of a file with its card, or of a folder.
+        folder: which of them.
 
     Raises:
         UserError: another format, no folder, or there is something under its name that is not ours.
     """
-    if output.suffix not in LARGEST:
+    if not folder and output.suffix not in LARGEST:
         raise UserError(f"the output must end in .mindir or .onnx, got {output}")
     if not output.parent.is_dir():
         raise UserError(
             f"there is no folder {output.parent} to write {output.name} in: make it or choose another output"
         )
     beside = manifest_path(output)
-    for path in (output, beside):
+    for path in (output,) if folder else (output, beside):
         left_over = path == beside and not output.exists() and describes(beside, output.name)
         if os.path.lexists(path) and not left_over:
             raise UserError(f"{path} exists already and is not overwritten: choose another output or remove it")
@@ -77,6 +81,18 @@ def publish(part: Path, output: Path, description: dict):
         except BaseException:
             beside.unlink()
             raise
+    except OSError as error:
+        raise UserError(f"cannot write {output} ({error.strerror}): choose another output") from None
+
+
+def name_folder(part: Path, output: Path):
+    """Give a finished folder of the workplace its name; errors as those of `publish`."""
+    check_output(output, folder=True)
+    try:
+        for file in part.iterdir():
+            with open(file, "rb") as written:
+                os.fsync(written.fileno())
+        rename(part, output)
     except OSError as error:
         raise UserError(f"cannot write {output} ({error.strerror}): choose another output") from None
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from neonext_ms.checkpoint.format import encode
+from neonext_ms.checkpoint.safetensors_file import read_metadata
 from neonext_ms.deploy.convert.source import read_weights
-from neonext_ms.deploy.convert.state_dict import read_metadata, state_dict_bytes
+from neonext_ms.deploy.convert.state_dict import state_dict_bytes
 from neonext_ms.deploy.convert.torch_file import read_torch, torch_bytes
 from neonext_ms.errors import UserError
 from tests.support.cards import CARD

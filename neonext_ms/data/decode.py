@@ -84,6 +84,14 @@ def read_image(
     return np.asarray(_read(file, name or str(file), take))
 
 
+def pil_pixels(image: Image.Image, name: str) -> np.ndarray:
+    """(H, W, 3) uint8, RGB, of an image that Pillow has made or opened: what `read_image` gives for its file."""
+    try:
+        return np.asarray(_upright_rgb(image, name))
+    except _Unreadable as error:
+        raise UserError(f"cannot read '{name}' as an image: {error}") from error.__cause__
+
+
 def read_region(
     file: str | Path | BinaryIO, name: str, choose: Callable[[int, int], Box], side: int
 ) -> tuple[Image.Image, Box]:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from neonext_ms.checkpoint.card import DatasetName, validation_source
 from neonext_ms.data import Preprocess
+from neonext_ms.data.decode import pil_pixels
 from neonext_ms.deploy.image_files import read_with_note, with_note
 from neonext_ms.deploy.opening import open_model, run_filled
 from neonext_ms.errors import UserError
@@ -17,6 +19,9 @@ from neonext_ms.evaluation.scores import log_softmax, order
 
 # Images in a batch, unless the file was exported for another number.
 BATCH_SIZE = 32
+
+
+ImageLike = np.ndarray | Image.Image | str | Path
 
 
 class Prediction(NamedTuple):
@@ -94,11 +99,11 @@ class Classifier:
         card = model.card
         return cls(model.network, card.preprocess, card.class_names, model.batch_size, card.dataset, batch_size)
 
-    def predict(self, images: Iterable[np.ndarray | str | Path], top_k: int = 5) -> list[list[Prediction]]:
+    def predict(self, images: Iterable[ImageLike] | ImageLike, top_k: int = 5) -> list[list[Prediction]]:
         """Classify images.
 
         Args:
-            images: files, or (H, W, 3) uint8, RGB, of any sizes.
+            images: files, Pillow's images, or (H, W, 3) uint8, RGB, of any sizes; one alone is taken for a list of it.
             top_k: how many classes to return; all if there are fewer.
 
         Returns:
@@ -108,8 +113,9 @@ class Classifier:
             UserError: the first image that cannot be classified, and why.
         """
         _check_top_k(top_k)
-        predictions, images = [], iter(images)
-        while chunk := [self.preprocess(_pixels(image)) for image in islice(images, self.batch_size)]:
+        alone = isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4)
+        predictions, numbered = [], enumerate([images] if alone else images, 1)
+        while chunk := [self.preprocess(_pixels(*one)) for one in islice(numbered, self.batch_size)]:
             for logits in self.logits(np.stack(chunk)):
                 classes, error = self._best(logits, top_k)
                 if error:
@@ -145,7 +151,13 @@ class Classifier:
         """(n, 3, S, S) float32 -> (n, K) float32, for any n: the network gets batches of the sizes that it takes.
 
         MindSpore compiles a graph for every size of a batch: where any is taken, only powers of two are used.
+
+        Raises:
+            UserError: images of another shape or type.
         """
+        side = self.preprocess.image_size
+        if images.ndim != 4 or images.shape[1:] != (3, side, side) or images.dtype != np.float32:
+            raise UserError(f"the network takes (N, 3, {side}, {side}) float32, got {images.shape} {images.dtype}")
         results = []
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]
@@ -190,5 +202,14 @@ def _check_top_k(top_k: int):
         raise UserError(f"top_k must be at least 1, got {top_k}")
 
 
-def _pixels(image) -> np.ndarray:
-    return image if isinstance(image, np.ndarray) else read_with_note(image)[0]
+def _pixels(number: int, image: ImageLike) -> np.ndarray:
+    if isinstance(image, str | Path):
+        return read_with_note(image)[0]
+    if isinstance(image, Image.Image):
+        return pil_pixels(image, f"image {number}")
+    expected = f"image {number} must be a file, an image of Pillow, or (H, W, 3) uint8 in RGB"
+    if not isinstance(image, np.ndarray):
+        raise UserError(f"{expected}, got a {type(image).__name__}")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise UserError(f"{expected}, got {image.shape} {image.dtype}")
+    return image

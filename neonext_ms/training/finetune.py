@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-from neonext_ms.checkpoint.network import assign_weights
-from neonext_ms.checkpoint.store import load_weights
+from neonext_ms.checkpoint.network import assign_pretrained, load_trained
 from neonext_ms.errors import UserError
-
-HEAD = ("head.fc.weight", "head.fc.bias")
 
 
 def load_pretrained(network, path: Path, class_names: list[str]) -> str:
@@ -17,7 +14,7 @@ def load_pretrained(network, path: Path, class_names: list[str]) -> str:
 
     Args:
         network: NeoNeXt with as many outputs as there are class names.
-        path: of the checkpoint.
+        path: of the checkpoint, or the model folder.
         class_names: of the data set to train on.
 
     Returns:
@@ -26,15 +23,14 @@ def load_pretrained(network, path: Path, class_names: list[str]) -> str:
     Raises:
         UserError: no checkpoint, or one whose weights do not fit otherwise.
     """
-    weights, manifest = load_weights(path)
-    said = f"begins with {path}"
-    pixels, shifts = manifest["preprocess"]["image_size"], manifest["model"]["overrides"].get("shifts")
-    said += f" ({manifest['model']['name']}, {pixels} pixels" + (f", shifts {shifts})" if shifts else ")")
-    if manifest["class_names"] != class_names:
-        own = {p.name: p.asnumpy() for p in network.get_parameters()}
-        weights.update({name: own[name] for name in HEAD})
-        said += f"; the head is drawn anew: {len(class_names)} classes, not those {len(manifest['class_names'])}"
-    assign_weights(network, weights, str(path))
+    trained = load_trained(path)
+    card = trained.card
+    pixels, shifts = card.preprocess.image_size, card.model.overrides.get("shifts")
+    said = f"begins with {path} ({card.model.name}, {pixels} pixels" + (f", shifts {shifts})" if shifts else ")")
+    new_head = list(card.class_names) != list(class_names)
+    if new_head:
+        said += f"; the head is drawn anew: {len(class_names)} classes, not those {len(card.class_names)}"
+    assign_pretrained(network, trained, new_head)
     return said
 
 

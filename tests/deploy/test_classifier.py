@@ -114,6 +114,47 @@ def test_files_are_classified_like_their_pixels(by_checkpoint, images, tmp_path)
     assert by_checkpoint.predict([paths[0], images[1], str(paths[2])], 2) == by_checkpoint.predict(images, 2)
 
 
+def test_one_image_alone_and_images_of_pillow(preprocess, images, tmp_path):
+    """Without a network to wait for: the first value of the input says which image it was."""
+    classifier = Classifier(lambda x: np.stack([x[:, 0, 0, 0], 0 * x[:, 0, 0, 0]], 1), preprocess, ["a", "b"])
+    Image.fromarray(images[0]).save(tmp_path / "x.png")
+    (expected,) = classifier.predict([images[0]])
+    grey = Image.fromarray(images[0]).convert("L")
+    for one in (str(tmp_path / "x.png"), tmp_path / "x.png", images[0], Image.fromarray(images[0]), [grey]):
+        assert classifier.predict(one) == [expected]
+    many = [np.full((40, 50, 3), value, np.uint8) for value in (0, 255)]
+    assert classifier.predict(np.stack(many)) == classifier.predict(many)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((3, 32, 32), np.uint8), r"got \(3, 32, 32\) uint8"),
+        (np.zeros((32, 32), np.uint8), r"got \(32, 32\) uint8"),
+        (np.zeros((32, 32, 1), np.uint8), r"got \(32, 32, 1\) uint8"),
+        (np.zeros((32, 32, 3), np.float32), r"got \(32, 32, 3\) float32"),
+        (np.zeros((0, 32, 3), np.uint8), r"got \(0, 32, 3\) uint8"),
+        (7, "got a int"),
+        (Image.new("F", (9, 9)), "floating-point"),
+    ],
+)
+def test_what_is_no_image_is_named_by_its_number(preprocess, images, image, message):
+    classifier = Classifier(lambda x: np.zeros((len(x), 2)), preprocess, ["a", "b"])
+    with pytest.raises(UserError, match=f"image 2.*{message}"):
+        classifier.predict([images[0], image])
+    if isinstance(image, np.ndarray):
+        with pytest.raises(UserError, match=f"image 1 must be a file, .*{message}"):
+            classifier.predict(image)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 1, 32, 32), (1, 32, 32, 3), (1, 3, 64, 64)])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.float64])
+def test_inputs_of_another_shape_or_type_are_refused(preprocess, shape, dtype):
+    classifier = Classifier(lambda x: np.zeros((len(x), 2)), preprocess, ["a", "b"])
+    with pytest.raises(UserError, match=r"takes \(N, 3, 32, 32\) float32, got "):
+        classifier.logits(np.zeros(shape, dtype))
+
+
 def test_a_file_that_is_not_an_image_is_named(by_checkpoint, tmp_path):
     (tmp_path / "x.png").write_text("not an image")
     with pytest.raises(UserError, match="x.png"):
@@ -216,7 +257,7 @@ def test_an_encrypted_file_needs_its_key(checkpoint, images, tmp_path, monkeypat
         Classifier.open(path, bytes(16))
     assert capfd.readouterr().err == "", "what MindSpore has to say to it is not ours"
     monkeypatch.delenv("NEONEXT_KEY")
-    with pytest.raises(UserError, match="NEONEXT_KEY is empty"):
+    with pytest.raises(UserError, match="x.mindir is encrypted, and .* NEONEXT_KEY is empty"):
         Classifier.open(path)
 
 

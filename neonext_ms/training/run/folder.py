@@ -15,7 +15,7 @@ import numpy as np
 from neonext_ms.checkpoint.store import (
     Checkpoint,
     delete_checkpoint,
-    load_weights,
+    load_checkpoint,
     nothing,
     numbered,
     save_checkpoint,
@@ -171,8 +171,8 @@ class RunFolder:
             write_atomically(self.metrics, (other / "metrics.jsonl").read_bytes())
         best = other / "checkpoints" / self.best.name
         if best.exists():
-            weights, manifest = load_weights(best)
-            save_checkpoint(self.best, weights, manifest)
+            checkpoint = load_checkpoint(best, with_state=False)
+            save_checkpoint(self.best, checkpoint.weights, checkpoint.manifest)
 
     def _take_lock(self) -> int:
         """An open file that holds the lock until it is closed, also by the end of the process."""

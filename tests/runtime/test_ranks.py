@@ -55,7 +55,8 @@ def run(tmp_path, ranks: int, batch_size: int):
 
 @pytest.mark.slow
 def test_two_ranks_equal_one_with_twice_the_batch(tmp_path):
-    two, one = run(tmp_path, 2, 16), run(tmp_path, 1, 32)
+    """Four micro-batches of 8, two on each rank, and one of 32."""
+    two, one = run(tmp_path, 2, 8), run(tmp_path, 1, 32)
     assert two.pop("world") == 2 and one.pop("world") == 1
     averaged = two.pop("averaged"), one.pop("averaged")
     assert len(averaged[0]) == 2 and (averaged[0] == 0.5).all() and (averaged[1] == 0).all()
@@ -70,14 +71,15 @@ class Starts:
     """Starts of elastic_worker.py by the launcher, which all go on with one run."""
 
     def __init__(self, folder: Path):
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.run = folder / "run"
         self.number = 0
 
-    def start(self, ranks: int, stop: int):
+    def start(self, ranks: int, stop: int, save_minutes: float = 0.0):
         """A start that is told to stop after this update, 0 for none; all ranks stop after the same one."""
         self.number += 1
-        program = [WORKER.with_name("elastic_worker.py"), self.run, self.number, stop]
+        program = [WORKER.with_name("elastic_worker.py"), self.run, self.number, stop, save_minutes]
         command = ["bash", "-c", LAUNCH, ROOT, str(ranks), self.folder, *map(str, program)]
         done = subprocess.run(command, env=ENVIRONMENT, cwd=self.folder, capture_output=True, text=True, timeout=300)
         assert done.returncode == (75 if stop else 0), done.stdout + done.stderr
@@ -116,3 +118,24 @@ def test_two_ranks_then_one_then_two_are_a_run_that_nothing_has_stopped(tmp_path
         assert found == pytest.approx(expected, rel=1e-3), "other samples would change it by far more"
     summary = json.loads((starts.run / "summary.json").read_text())
     assert summary["devices"] == 2 and summary["final"]["images"] == 360
+
+
+@pytest.mark.slow
+def test_two_ranks_stopped_between_checkpoints_are_the_run_that_was_not_to_the_bit(tmp_path):
+    """Also where some updates are saved by the clock, and others are not. A finished run can be started again."""
+    whole, stopped = Starts(tmp_path / "whole"), Starts(tmp_path / "stopped")
+    whole.start(2, stop=0)
+    stopped.start(2, stop=4)
+    stopped.start(2, stop=0, save_minutes=1e-9)
+    assert events(stopped.run, "train", "eval") == events(whole.run, "train", "eval")
+    found, expected = (newest(starts.run / "checkpoints") for starts in (stopped, whole))
+    assert expected.state["statistics_of_ranks"].shape == (2, 2 * 2 * (8 + 8 + 16 + 16)), "network's and averages"
+    one, other = expected.state["statistics_of_ranks"]
+    assert not np.array_equal(one, other), "each rank has gathered its own"
+    for kind in ("weights", "state"):
+        ours, theirs = getattr(found, kind), getattr(expected, kind)
+        assert [name for name in theirs if not np.array_equal(ours[name], theirs[name])] == []
+        assert list(ours) == list(theirs)
+    summary = (stopped.run / "summary.json").read_text()
+    stopped.start(2, stop=0)
+    assert (stopped.run / "summary.json").read_text() == summary

@@ -1,7 +1,8 @@
 """A rank of a job that goes on with its run wherever it is, for test_ranks.py.
 
-Usage: python elastic_worker.py RUN NUMBER STOP, as the launcher calls a program; ranks append the updates and their
-samples to RUN/../<NUMBER>-<rank>.samples, and the last rank sends itself SIGUSR1 after update STOP, 0 for none.
+Usage: python elastic_worker.py RUN NUMBER STOP SAVE_MINUTES, as the launcher calls a program; ranks append the updates
+and their samples to RUN/../<NUMBER>-<rank>.samples, and the last rank sends itself SIGUSR1 after update STOP, 0 for
+none.
 """
 
 import json
@@ -18,7 +19,7 @@ from neonext_ms.runtime.exit_codes import STOPPED
 from neonext_ms.training.trainer import train
 from tests.support.tiny import ELASTIC, TinyConfig
 
-run, number, stop = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+run, number, stop, save_minutes = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 rank, world = int(os.environ.get("RANK_ID", 0)), int(os.environ.get("MS_WORKER_NUM", 1))
 epoch, beat = Loader.epoch, heartbeat.beat
 
@@ -43,7 +44,7 @@ Loader.epoch, heartbeat.beat = noted, stopped
 if os.environ.get("MS_ROLE") == "MS_SCHED":
     stop = 0
 try:
-    train(TinyConfig(**ELASTIC, output_dir=str(run), resume="auto"))
+    train(TinyConfig(**ELASTIC, output_dir=str(run), resume="auto", save_minutes=save_minutes))
 except Stopped as error:
     print(error)
     sys.exit(STOPPED)

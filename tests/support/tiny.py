@@ -14,7 +14,7 @@ SHORT = {"epochs": 2, "batch_size": 128, "eval_batch_size": 60, "random_crop": "
 SHORT |= {"drop_path_rate": 0.2, "num_workers": 0, "log_interval": 4}
 # For any number of ranks: SGD, as AdamW's first steps divide a gradient by its own size, rounding errors included.
 ELASTIC = {**SHORT, "epochs": 1, "batch_size": 64, "global_batch": 128, "log_interval": 1}
-ELASTIC |= {"optimizer": "sgd", "lr": 0.05, "preempt_signal": "SIGUSR1"}
+ELASTIC |= {"optimizer": "sgd", "lr": 0.05, "ema_decay": 0.5, "preempt_signal": "SIGUSR1"}
 EPOCH = 11  # updates, of 1437 // 128
 
 

@@ -10,6 +10,7 @@ from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.apply_gradients import Clip, Update
 from neonext_ms.training.drop_path import drop_path_masks
 from neonext_ms.training.optim.adamw import AdamW
+from neonext_ms.training.optim.loss_scale import LossScale
 from neonext_ms.training.optim.sgd import SGD
 from neonext_ms.training.run.saver import copy_of
 from neonext_ms.training.step import Gradient, StepMetrics, TrainStep
@@ -127,6 +128,24 @@ def test_loss_or_one_gradient_alone_that_is_not_finite_changes_nothing():
     assert make(1.0, 0.1) == (1, True, True)
     for loss, value in ((1.0, np.nan), (1.0, -np.inf), (np.nan, 0.1), (np.inf, 0.1)):
         assert make(loss, value) == (0, False, False), (loss, value)
+
+
+@pytest.mark.parametrize(
+    "loss, gradient, limit, scales",
+    [(2.0, 0.1, 1.0, [4.0, 8.0]), (1.0, np.inf, 3.0, [2.0, 2.0]), (np.nan, 0.1, 3.0, [2.0, 2.0])],
+)
+def test_a_spike_that_is_skipped_says_nothing_about_the_loss_scale(loss, gradient, limit, scales):
+    """It doubles after two updates whose numbers are finite, skipped or not; what is not finite halves it."""
+    network = small_network()
+    optimizer, loss_scale = SGD(network.trainable_params(), 0.0), LossScale(4.0, 2)
+    update = Update(network, optimizer, ONE, Clip(0.0, loss_scale))
+    found = []
+    for values in ((loss, gradient, limit), (1.0, 0.1, np.inf)):
+        gradients = tuple(Tensor(np.full(sum(g.sizes), values[1], np.float32)) for g in optimizer.groups)
+        numbers = [Tensor(np.float32(value)) for value in (values[0], 1.0, 0.1, values[2])]
+        found.append(StepMetrics.read(update(*numbers[:2], gradients, *numbers[2:])).finite)
+        found.append(float(loss_scale.scale.asnumpy()))
+    assert found == [0.0, scales[0], 1.0, scales[1]]
 
 
 def test_the_state_of_an_optimizer_is_complete():

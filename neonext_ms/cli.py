@@ -31,8 +31,10 @@ def main(arguments: list[str] | None = None):
     if arguments[:1] in (["train"], ["ablate"]):
         keep_ctrl_c()
     try:
-        code = _run(arguments)
-        sys.stdout.flush()  # here, where a reader that has gone is no error
+        try:
+            code = _run(arguments)
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone is no error
         sys.exit(code)
     except UserError as error:
         if debug:

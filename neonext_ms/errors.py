@@ -1,5 +1,8 @@
 """The exceptions that users see: one line, without a traceback."""
 
+import shlex
+import sys
+
 
 class UserError(ValueError):
     """What was asked for cannot be done as asked.
@@ -7,6 +10,16 @@ class UserError(ValueError):
     The message is one line that names the value given, what is expected, and how to fix it. The command line prints
     it without a traceback; library callers can catch it as a ValueError.
     """
+
+
+class NotInstalled(UserError):
+    """A package that not everybody needs is missing. what: needs it; packages: to install, all of them."""
+
+    def __init__(self, what: str, *packages: str):
+        # This interpreter's own pip: another would install where this one does not look.
+        command = f"{shlex.quote(sys.executable)} -m pip install {' '.join(packages)}"
+        are = "are" if len(packages) > 1 else "is"
+        super().__init__(f"{what} needs {' and '.join(packages)}, which {are} not installed: {command}")
 
 
 class DivergedError(UserError):

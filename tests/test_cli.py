@@ -185,7 +185,7 @@ def test_the_module_runs_as_a_program(tmp_path):
 def piped(arguments, script, tmp_path):
     """Exit codes of the command and of what reads it, and what stands on stderr."""
     command = f"{sys.executable} -m neonext_ms {arguments} {script}; echo ${{PIPESTATUS[@]}}"
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"} | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, env=env, timeout=120)
     return done.stdout.splitlines(), done.stderr
 

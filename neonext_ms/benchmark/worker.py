@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from neonext_ms.errors import UserError
+from neonext_ms.errors import NotInstalled, UserError
 
 
 class Worker:
@@ -68,7 +68,7 @@ class Worker:
 def check_torch():
     """Raises UserError unless PyTorch is installed."""
     if importlib.util.find_spec("torch") is None:
-        raise UserError("--against torch needs PyTorch, which is not installed: pip install torch")
+        raise NotInstalled("--against torch", "torch")
 
 
 def _serve(pipe, title: str, framework: str, make: Callable[[], object]):

@@ -12,7 +12,7 @@ from neonext_ms.checkpoint.card import ModelCard
 from neonext_ms.checkpoint.network import load_network
 from neonext_ms.deploy.export.description import ENCRYPTION, read_description
 from neonext_ms.deploy.key import read_key
-from neonext_ms.errors import UserError
+from neonext_ms.errors import NotInstalled, UserError
 
 Network = Callable[[np.ndarray], np.ndarray]  # (n, c, S, S) float32 -> (n, K) float32 logits
 
@@ -144,7 +144,7 @@ def open_onnx(path: str | Path) -> Network:
     try:
         import onnxruntime
     except ImportError:
-        raise UserError("running ONNX needs onnxruntime: pip install 'neonext_ms[onnx]'") from None
+        raise NotInstalled("running ONNX", "onnxruntime") from None
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         (tensor,) = session.get_inputs()

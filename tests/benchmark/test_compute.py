@@ -135,5 +135,7 @@ def test_mistakes_are_named_before_anything_is_measured(capsys, arguments, words
 
 def test_torch_is_asked_for_but_missing(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install torch"):
+    with pytest.raises(
+        UserError, match="^--against torch needs torch, which is not installed: .*python.* -m pip install torch$"
+    ):
         benchmark_compute(["operator"], Settings(["torch"]))

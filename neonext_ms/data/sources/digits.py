@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from neonext_ms.data.sources.base import ArraySource
-from neonext_ms.errors import UserError
+from neonext_ms.errors import NotInstalled
 
 SIZE = 32
 VAL_COUNT = 360
@@ -17,9 +17,7 @@ def open_digits(split: str) -> ArraySource:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise UserError(
-            "dataset 'digits' needs scikit-learn, which is not installed: pip install scikit-learn"
-        ) from error
+        raise NotInstalled("dataset 'digits'", "scikit-learn") from error
     small, labels = load_digits(return_X_y=True)
     rows = np.flatnonzero(_in_val(labels) == (split == "val"))
     images = np.stack([_enlarge(small[row].reshape(8, 8)) for row in rows])

@@ -10,7 +10,7 @@ import types
 import warnings
 from pathlib import Path
 
-from neonext_ms.errors import UserError
+from neonext_ms.errors import NotInstalled, UserError
 
 _PACKAGE = Path("ptvision") / "models" / "neonext"
 
@@ -25,7 +25,7 @@ def check_clone(folder: Path):
             "clone HapKoM/neonext from GitHub and give its folder"
         )
     if importlib.util.find_spec("torch") is None:
-        raise UserError("the authors' code needs PyTorch, which is not installed: pip install torch")
+        raise NotInstalled("the authors' PyTorch code", "torch")
 
 
 def network_arguments(network) -> dict:

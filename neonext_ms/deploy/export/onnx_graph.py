@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from neonext_ms.deploy.export.limits import Form
-from neonext_ms.errors import UserError
+from neonext_ms.errors import NotInstalled
 
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
 
@@ -28,7 +28,7 @@ def write_onnx(network, path: Path, shape: list[int | None], form: Form):
     try:
         import onnx
     except ImportError:
-        raise UserError("ONNX needs the packages onnx and onnxruntime: pip install 'neonext_ms[onnx]'") from None
+        raise NotInstalled("ONNX", "onnx", "onnxruntime") from None
     import mindspore as ms
     from mindspore import ops
     from mindspore.onnx import export

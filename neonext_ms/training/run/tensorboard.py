@@ -5,13 +5,13 @@ import numbers
 import time
 from pathlib import Path
 
-from neonext_ms.errors import UserError
+from neonext_ms.errors import NotInstalled
 
 
 def check_installed():
     """Raise UserError where tensorboardX is missing."""
     if importlib.util.find_spec("tensorboardX") is None:
-        raise UserError("tensorboard=true needs tensorboardX, which is not installed: pip install tensorboardX")
+        raise NotInstalled("tensorboard=true", "tensorboardX")
 
 
 class TensorBoard:

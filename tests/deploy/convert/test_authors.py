@@ -85,7 +85,7 @@ def test_another_folder_is_refused_and_so_is_a_machine_without_pytorch(clone, mo
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     check_clone(clone)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="the authors' code needs PyTorch, .*pip install torch"):
+    with pytest.raises(UserError, match="the authors' PyTorch code needs torch, .* -m pip install torch$"):
         check_clone(clone)
     (clone / "ptvision" / "models" / "neonext" / "builder.py").unlink()
     with pytest.raises(UserError, match="not a clone of the authors' repository: it has no .*builder.py"):

@@ -130,6 +130,6 @@ def test_tensorboard_gets_what_metrics_jsonl_gets(tmp_path):
 
 def test_without_tensorboardx_a_run_says_so_before_it_begins(tmp_path, monkeypatch):
     monkeypatch.setattr(tensorboard.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="^tensorboard=true needs tensorboardX.*: pip install tensorboardX$"):
+    with pytest.raises(UserError, match="^tensorboard=true needs tensorboardX, .* -m pip install tensorboardX$"):
         train(TrainConfig(tensorboard=True, output_dir=str(tmp_path / "run")))
     assert not (tmp_path / "run").exists()

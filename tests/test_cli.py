@@ -68,6 +68,7 @@ MISTAKES = {
         ["validate", "--top_k", "3"],
         ["no option --top_k: its options are "],
     ),
+    "capitals": (["train", "--LR", "3"], ["--LR: did you mean --lr?"]),
     "part of an option": (["train", "--epoch", "3"], ["--epoch: did you mean --epochs?"]),
     "one number for two": (["train", "--scale", "0.5"], ["--scale: expected ", "2 elements, got [0.5]"]),
     "words for numbers": (["convert", "--input", "a", "--output", "b", "--shifts", "1", "x"], ["--shifts: expected "]),

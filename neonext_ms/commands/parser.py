@@ -102,9 +102,7 @@ def make_parser(name: str, function: Callable):
     about = "\n\n".join(part for part in (docstring.short_description, docstring.long_description) if part)
     positional = [key for key in inspect.signature(function).parameters if key in POSITIONAL]
     usage = " ".join((f"neonext {name}", *(f"[{key}]" for key in positional), "[options]"))
-    parser = ArgumentParser(
-        prog=f"neonext {name}", usage=usage, description=about, exit_on_error=False, allow_abbrev=False
-    )
+    parser = ArgumentParser(prog=f"neonext {name}", usage=usage, description=about, exit_on_error=False)
     for key in positional:
         explained = next(parameter.description for parameter in docstring.params if parameter.arg_name == key)
         parser.add_argument(key, help=explained, **POSITIONAL[key])
@@ -177,7 +175,7 @@ def _check_options(name: str, arguments: Iterable[str], known: set[str]):
 
 
 def _did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
-    near = difflib.get_close_matches(word.replace("-", "_").lower(), sorted(known), 1)
+    near = difflib.get_close_matches(word.lower(), sorted(known), 1)
     return f"did you mean {prefix}{near[0]}?" if near else ""
 
 
@@ -220,7 +218,7 @@ def _resumed(arguments: Sequence[str]) -> list[str]:
 
     from neonext_ms.training.run.resume import own_configuration
 
-    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = ArgumentParser(add_help=False)
     for key in ("resume", "output_dir"):
         parser.add_argument(f"--{key}", nargs="?")
     given, _ = parser.parse_known_args(arguments)

@@ -4,24 +4,30 @@ import re
 
 import pytest
 
+from neonext_ms.analysis.profile import profile_rows, profile_table
 from neonext_ms.commands import COMMANDS
 from neonext_ms.commands.parser import parse
+from neonext_ms.models import list_models
 from tests.support.paths import ROOT
 
 PATH = ROOT / "neonext_ms" / "benchmark" / "README.md"
 TEXT = PATH.read_text(encoding="utf-8")
 TABLES = re.findall(r"<!-- (\w+): begin -->", TEXT)
-LINES = re.findall(r"^neonext (benchmark (\w+) .*?)(?: +#.*)?$", TEXT, re.MULTILINE)
+LINES = re.findall(r"^neonext ((?:benchmark )?(\w+) .*?)(?: +#.*)?$", TEXT, re.MULTILINE)
 
 
 @pytest.mark.parametrize("subject", TABLES)
 def test_a_command_writes_it(subject):
     (line,) = (line for line, named in LINES if named == subject)
     function, options = parse(line.split())
-    assert function is COMMANDS["benchmark"][subject]
+    assert function is {**COMMANDS, **COMMANDS["benchmark"]}[subject]
     assert ROOT / options["readme"] == PATH
     (marked,) = re.findall(rf"<!-- {subject}: begin -->\n(.*?)\n<!-- {subject}: end -->", TEXT, re.DOTALL)
     assert marked.startswith("| ") or marked == "not measured yet"
+
+
+def test_the_models_are_those_of_the_profile():
+    assert f"<!-- profile: begin -->\n{profile_table(profile_rows(list_models(), 224))}\n<!-- profile: end -->" in TEXT
 
 
 def test_nothing_is_pasted():

@@ -138,6 +138,36 @@ class Linear(nn.Dense):
         super().__init__(in_channels, out_channels, weight_init=Tensor(weight), bias_init=Tensor(bias))
 
 
+def check_images(rank: int, channels: int, last: int, expected: int):
+    """Refuse an input that is no batch of images of a network.
+
+    Args:
+        rank: number of its dimensions.
+        channels, last: its second and its last; anything where there are not so many.
+        expected: channels of the network's images.
+
+    Raises:
+        UserError: names what is expected, and the way there from the usual other orders.
+    """
+    shape = f"images of shape (N, {expected}, H, W)"
+    if rank != 4:
+        hint = ", one image as images[None]" if rank == 3 else ""
+        raise UserError(f"the network takes {shape}{hint}, got an input of {rank} dimensions")
+    if channels != expected:
+        hint = ": bring (N, H, W, C) into this order by transpose(0, 3, 1, 2)" if last == expected else ""
+        raise UserError(f"the network takes {shape}, got {channels} channels{hint}")
+
+
+def check_image_type(dtype: str):
+    """Refuse images that are not floating-point numbers of a type that the operators have; dtype: its name.
+
+    Raises:
+        UserError: names what is expected.
+    """
+    if dtype.lower() not in ("float16", "float32", "bfloat16"):
+        raise UserError(f"the network takes float32 or float16 images, normalised, got {dtype}: use astype")
+
+
 def check_input_size(h: int, w: int, stages: int) -> tuple[tuple[int, int], ...]:
     """(H, W) of every stage for an h x w image.
 

@@ -8,12 +8,14 @@ import numpy as np
 from mindspore import nn, ops
 
 from neonext_ms.errors import UserError
-from neonext_ms.models.layers import Block, Downsample, Head, Stem, check_input_size
+from neonext_ms.models.layers import Block, Downsample, Head, Stem, check_image_type, check_images, check_input_size
 from neonext_ms.ops import parse_spec
 
 log = logging.getLogger(__name__)
 # A constant of the graph: an input that does not fit is refused by name when it is compiled, not by a failed reshape.
-_check_input_size = ops.constexpr(check_input_size)
+_check_images, _check_image_type, _check_input_size = map(
+    ops.constexpr, (check_images, check_image_type, check_input_size)
+)
 
 
 @ops.constexpr
@@ -160,6 +162,9 @@ class NeoNeXt(nn.Cell):
         return self.head(x)
 
     def construct(self, x, drop_path=None):
+        rank = len(x.shape)
+        _check_images(rank, x.shape[1] if rank > 1 else 0, x.shape[-1] if rank else 0, self.spec.in_channels)
+        _check_image_type(str(x.dtype))
         _check_input_size(x.shape[2], x.shape[3], len(self.stages))
         outputs = self.stage_outputs(x, drop_path)
         return outputs if self.features_only else self.forward_head(outputs[-1])

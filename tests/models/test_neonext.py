@@ -150,6 +150,25 @@ def test_a_size_that_does_not_fit_is_refused_by_stage(size, words):
     assert all(word in message for word in words), message
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "words"),
+    [
+        ((2, 1, 32, 32), np.float32, ["(N, 3, H, W)", "got 1 channels"]),
+        ((3, 32, 32), np.float32, ["(N, 3, H, W)", "images[None]", "3 dimensions"]),
+        ((2, 32, 32, 3), np.float32, ["(N, 3, H, W)", "got 32 channels", "transpose(0, 3, 1, 2)"]),
+        ((), np.float32, ["(N, 3, H, W)", "0 dimensions"]),
+        ((2, 3, 32, 32), np.uint8, ["float32 or float16", "got UInt8", "astype"]),
+        ((2, 3, 32, 32), np.float64, ["float32 or float16", "got Float64", "astype"]),
+    ],
+)
+def test_an_input_that_is_no_batch_of_images_is_refused(shape, dtype, words):
+    network = create_model("neonext_pico", 10, seed=0)
+    with pytest.raises(UserError) as error:
+        network(Tensor(np.ones(shape, dtype)))
+    message = str(error.value)
+    assert "\n" not in message and all(word in message for word in words), message
+
+
 def test_features_and_headless_models():
     x = Tensor(np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype(np.float32))
     network = create_model("neonext_pico", 0, seed=0).set_train(False)

@@ -12,6 +12,7 @@ from neonext_ms.checkpoint.network import build_with, load_trained
 from neonext_ms.checkpoint.safetensors_file import safetensors_bytes
 from neonext_ms.checkpoint.store import Checkpoint, versions
 from neonext_ms.deploy.export.output import check_output, name_folder, workplace
+from neonext_ms.texts import read_yaml
 
 PRIVATE = ("output_dir", "data_dir", "pretrained", "resume")  # keys of a configuration that say where files lie
 NAMES = 20  # classes that the page lists
@@ -157,7 +158,7 @@ def _training(trained: Checkpoint, dataset: str) -> str:
     recipe = trained.path.parent.parent / "config.yaml"
     if trained.path.parent.name != "checkpoints" or not recipe.is_file():
         return said
-    values = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    _, values = read_yaml(recipe)
     kept = {key: value for key, value in values.items() if key not in PRIVATE and value is not None}
     return f"{said} The recipe, for `neonext train --config`:\n\n```yaml\n{yaml.safe_dump(kept, sort_keys=False)}```"
 

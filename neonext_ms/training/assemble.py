@@ -31,7 +31,7 @@ from neonext_ms.training.optim.loss_scale import LossScale
 from neonext_ms.training.optim.optimizer import Optimizer
 from neonext_ms.training.optim.schedule import learning_rate
 from neonext_ms.training.optim.sgd import SGD
-from neonext_ms.training.run.resume import digest_of_weights, find_resume, same_run
+from neonext_ms.training.run.resume import find_resume, same_run
 from neonext_ms.training.step import Gradient, TrainStep
 
 
@@ -110,8 +110,7 @@ def _begin(config: TrainConfig, network, class_names: list[str], checkpoint: Che
     if checkpoint:
         digest = checkpoint.manifest["training"].get("pretrained")
     elif config.pretrained:
-        path = Path(config.pretrained)
-        said, digest = load_pretrained(network, path, class_names), digest_of_weights(path)
+        said, digest = load_pretrained(network, Path(config.pretrained), class_names)
     freeze_stages(network, config.freeze_stages)
     return said, digest
 

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from neonext_ms.checkpoint.network import assign_pretrained, load_trained
+from neonext_ms.checkpoint.store import Checkpoint
 from neonext_ms.errors import UserError
+from neonext_ms.training.consistency import digest_of_arrays
 
 
-def load_pretrained(network, path: Path, class_names: list[str]) -> str:
+def load_pretrained(network, path: Path, class_names: list[str]) -> tuple[str, str]:
     """Take a checkpoint's weights; the classifier stays as it is, freshly drawn, where the classes are others.
 
     The weights fit any resolution and any shifts: a network for 384 pixels is given shifts of its own and loads what
@@ -18,7 +20,7 @@ def load_pretrained(network, path: Path, class_names: list[str]) -> str:
         class_names: of the data set to train on.
 
     Returns:
-        one line that says what was done.
+        one line that says what was done, and what tells these weights from others.
 
     Raises:
         UserError: no checkpoint, or one whose weights do not fit otherwise.
@@ -31,7 +33,12 @@ def load_pretrained(network, path: Path, class_names: list[str]) -> str:
     if new_head:
         said += f"; the head is drawn anew: {len(class_names)} classes, not those {len(card.class_names)}"
     assign_pretrained(network, trained, new_head)
-    return said
+    return said, digest_of_weights(trained)
+
+
+def digest_of_weights(trained: Checkpoint) -> str:
+    """SHA-256 of a trained model's weights, in whatever file they are."""
+    return digest_of_arrays(trained.weights).hex()
 
 
 def freeze_stages(network, count: int):

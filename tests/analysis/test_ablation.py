@@ -69,27 +69,38 @@ def test_a_run_that_diverges_is_counted_and_one_that_was_interrupted_goes_on(tmp
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     finished(tmp_path, "neo", 0, [0.5], [1.0])
     (tmp_path / "normal-0").mkdir()
-    begun = replace(config, neocell_init="normal").to_yaml() + "# before its first checkpoint\n"
-    (tmp_path / "normal-0" / "config.yaml").write_text(begun)
+    (tmp_path / "normal-0" / "config.yaml").write_text(config.to_yaml())  # killed before its first checkpoint
     result = ablate(config, seeds=1)
     run = json.loads((tmp_path / "normal-0.json").read_text())
     assert run == result["runs"][1] and (run["init"], run["seed"], run["run"]) == ("normal", 0, "normal-0")
     assert "loss is" in run["diverged"] and run["curve"] == [] and run["seconds"] > 0
     assert [row["diverged"] for row in result["table"]] == [0, 1]
-    assert (tmp_path / "normal-0" / "config.yaml").read_text() == begun, "the same folder"
+    written = TinyConfig.from_yaml(tmp_path / "normal-0" / "config.yaml")
+    assert written == replace(config, neocell_init="normal", output_dir=None), "the same folder"
     assert any("run 2 of 2: diverged (the" in record.getMessage() for record in caplog.records)
 
 
-def test_a_run_that_ends(tmp_path):
-    config = TinyConfig(**{**SHORT, "seed": 3}, output_dir=str(tmp_path / "new"))
+@pytest.mark.parametrize("lr, guesses", [(1e-12, True), (0.01, False)])
+def test_a_run_that_ends(tmp_path, lr, guesses):
+    """One that has learned nothing is counted as diverged: guessing among ten classes costs 2.3026."""
+    config = TinyConfig(
+        **{**SHORT, "seed": 3, "lr": lr, "epochs": 8, "warmup_epochs": 1.0}, output_dir=str(tmp_path / "new")
+    )
     folder = tmp_path / "new"
     folder.mkdir()
     finished(folder, "normal", 3, [0.5], [1.0])
     (run, _) = ablate(config, seeds=1)["runs"]
     events = [json.loads(line) for line in (folder / "neo-3" / "metrics.jsonl").read_text().splitlines()]
-    (evaluation,) = (event for event in events if event["event"] == "eval")
-    assert run["curve"] == [{key: evaluation[key] for key in ("epoch", "loss", "accuracy")}]
-    assert bool(run["diverged"]) == (evaluation["loss"] >= math.log(10))
+    evaluations = [event for event in events if event["event"] == "eval"]
+    assert [event["epoch"] for event in evaluations] == list(range(1, 9))
+    for point, event in zip(run["curve"], evaluations, strict=True):
+        assert point == {"epoch": event["epoch"], "loss": event["loss"], "accuracy": event["accuracy"]}
+    loss = evaluations[-1]["loss"]
+    if guesses:
+        assert loss > 2.3026
+        assert run["diverged"] == f"its last validation loss, {loss:.2f}, is not below that of guessing"
+    else:
+        assert loss < 2.2 and run["diverged"] is None
     assert TinyConfig.from_yaml(folder / "neo-3" / "config.yaml") == replace(config, output_dir=None)
 
 

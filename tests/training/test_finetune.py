@@ -41,7 +41,7 @@ def test_the_head_is_drawn_anew_for_other_classes(checkpoint, classes):
     path, weights = checkpoint
     network = small_network(len(classes), seed=2)
     fresh = values_of(network)
-    said = load_pretrained(network, path, classes)
+    said, _ = load_pretrained(network, path, classes)
     same = classes == list("abcd")
     assert "\n" not in said and str(path) in said and ("drawn anew" in said) != same
     assert same or f"{len(classes)} classes" in said
@@ -53,7 +53,7 @@ def test_the_head_is_drawn_anew_for_other_classes(checkpoint, classes):
 def test_another_resolution_with_another_shift(checkpoint):
     path, weights = checkpoint
     network = small_network(shifts=(1, 1))
-    said = load_pretrained(network, path, list("abcd"))
+    said, _ = load_pretrained(network, path, list("abcd"))
     assert "32 pixels" in said and "shifts [1, 0]" in said
     np.testing.assert_array_equal(network.stages[1][0].neocell.left[0].asnumpy(), weights["stages.1.0.neocell.left.0"])
     ms.set_context(mode=ms.GRAPH_MODE)

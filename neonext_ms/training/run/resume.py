@@ -4,10 +4,12 @@ import logging
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-from neonext_ms.checkpoint.manifest import manifest_path, parse_manifest
+from neonext_ms.checkpoint.manifest import manifest_path
+from neonext_ms.checkpoint.network import load_trained
 from neonext_ms.checkpoint.store import Checkpoint, load_checkpoint, numbered, step_of
 from neonext_ms.errors import UserError
 from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.finetune import digest_of_weights
 from neonext_ms.training.keys import free
 from neonext_ms.training.run.folder import holds_run
 
@@ -152,14 +154,9 @@ def _same_file(old: str | None, new: str | None, digest: str | None) -> bool:
     if Path(old).resolve() == Path(new).resolve():
         return True
     try:
-        return digest is not None and digest_of_weights(Path(new)) == digest
-    except (OSError, UserError):
+        return digest is not None and digest_of_weights(load_trained(new)) == digest
+    except UserError:
         return False
-
-
-def digest_of_weights(path: Path) -> str:
-    """SHA-256 of the weights in a checkpoint, as its manifest has it."""
-    return parse_manifest(manifest_path(path))["file"]["sha256"]
 
 
 def _same_global_batch(config: TrainConfig, world: int, images: int) -> TrainConfig:

@@ -12,6 +12,7 @@ import pytest
 from neonext_ms.errors import UserError
 from neonext_ms.training.run import signals
 from neonext_ms.training.run.signals import StopRequest
+from tests.support.paths import ROOT
 
 
 def received(request: StopRequest, number: int):
@@ -101,6 +102,27 @@ def test_outside_the_main_thread_nothing_is_changed():
 def test_impossible_signals(name):
     with pytest.raises(UserError, match=name):
         StopRequest(name)
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_called_ctrl_c_while_mindspore_runs(tmp_path):
+    """MindSpore makes SIGTERM of it, from its first graph on. The run is saved."""
+    command = [sys.executable, "-m", "neonext_ms", "train", "--epochs=500", "--batch_size=256", "--device=CPU"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [*command, "--num_workers=0", "--log_interval=1", "--output_dir=run"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as training:  # fmt: skip
+        for line in training.stdout:
+            if "step 3/5" in line:
+                break
+        training.send_signal(signal.SIGINT)
+        rest = training.communicate(timeout=120)[0]
+    assert training.returncode == 75
+    assert rest.splitlines()[-1].startswith("neonext: Ctrl-C has stopped the run after update ")
+    assert rest.splitlines()[-1].endswith("which is saved: go on with --resume run")
+    assert len(list((tmp_path / "run" / "checkpoints").glob("*.ckpt.json"))) == 1
 
 
 LATE = """

@@ -51,11 +51,11 @@ int MakePlan(Call& call, const std::vector<Group>& groups) {
     c += g.channels;
     if (!y.HasShape({n, x.shape[1], h * g.h_out / g.h_in, w * g.w_out / g.w_in})) return NEONEXT_BAD_SHAPE;
   }
-  if (c != x.shape[1] || x.size() == 0) return NEONEXT_BAD_SHAPE;
+  if (x.shape[1] % c != 0 || x.size() == 0) return NEONEXT_BAD_SHAPE;
   constexpr int64_t kLargest = INT32_MAX / 2;
-  if (std::max({n, h * w, y.shape[2] * y.shape[3]}) > kLargest) return NEONEXT_BAD_SHAPE;
-  call.plan = PlanFor(groups, static_cast<int>(n), static_cast<int>(c), static_cast<int>(h), static_cast<int>(w),
-                      Vec::kLanes, Vec::kMaxPlanes);
+  if (std::max({n, x.shape[1], h * w, y.shape[2] * y.shape[3]}) > kLargest) return NEONEXT_BAD_SHAPE;
+  call.plan = PlanFor(groups, static_cast<int>(x.shape[1] / c), static_cast<int>(n), static_cast<int>(x.shape[1]),
+                      static_cast<int>(h), static_cast<int>(w), Vec::kLanes, Vec::kMaxPlanes);
   return NEONEXT_OK;
 }
 
@@ -74,7 +74,7 @@ int ReadForward(int count, const Arguments& arguments, Call& call) {
   if (call.has_bias) {
     call.bias = arguments[at];
     if (!call.bias.IsFloat()) return NEONEXT_BAD_TYPE;
-    if (!call.bias.HasShape({call.plan->c})) return NEONEXT_BAD_SHAPE;
+    if (!call.bias.HasShape({call.plan->c / call.plan->copies})) return NEONEXT_BAD_SHAPE;
   }
   return NEONEXT_OK;
 }
@@ -93,7 +93,7 @@ int ReadBackward(int count, const Arguments& arguments, Call& call) {
   call.dbias = arguments[at];
   if (const int bad = MakePlan(call, groups)) return bad;
   if (call.dx.type != call.x.type || !call.dbias.IsFloat()) return NEONEXT_BAD_TYPE;
-  if (!call.dx.SameShape(call.x) || !call.dbias.HasShape({call.plan->c})) return NEONEXT_BAD_SHAPE;
+  if (!call.dx.SameShape(call.x) || !call.dbias.HasShape({call.plan->c / call.plan->copies})) return NEONEXT_BAD_SHAPE;
   return NEONEXT_OK;
 }
 

@@ -17,7 +17,7 @@ struct Call {
   std::vector<Tensor> dleft, dright;
   Tensor bias{}, dbias{};
   bool has_bias = false;
-  float* partial = nullptr;  // (segments, gradients) when the images are cut into several segments
+  float* partial = nullptr;  // (segments, gradients) when the gradients of a channel come in several parts
 };
 
 // Sort the `count` tensors of a call, as neonext_cpu.h lists them, and find its plan. Returns NEONEXT_OK or a code.

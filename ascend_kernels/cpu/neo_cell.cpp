@@ -70,8 +70,8 @@ void ForwardTask(const Call& call, const Task& task) {
     const int count = std::min(plan.stretch, task.first + task.count - first);
     Workspace work(plan, run, count, false);
     for (int c = 0; c < count; ++c) {
-      work.Load(call, work[c], run.first_in_group + first + c);
-      if (call.has_bias) ReadFloats(call.bias, run.first + first + c, 1, &work[c].bias);
+      work.Load(call, work[c], (run.first_in_group + first + c) / plan.copies);
+      if (call.has_bias) ReadFloats(call.bias, (run.first + first + c) / plan.copies, 1, &work[c].bias);
     }
     const int64_t plane = int64_t(task.image) * plan.c + run.first + first;
     const T* const x = static_cast<const T*>(call.x.data) + plane * in;
@@ -120,7 +120,7 @@ void BackwardTask(const Call& call, const Task& task) {
   for (int first = task.first; first < task.first + task.count; first += plan.stretch) {
     const int count = std::min(plan.stretch, task.first + task.count - first);
     Workspace work(plan, run, count, true);
-    for (int c = 0; c < count; ++c) work.Load(call, work[c], run.first_in_group + first + c);
+    for (int c = 0; c < count; ++c) work.Load(call, work[c], (run.first_in_group + first + c) / plan.copies);
     const int64_t plane = int64_t(task.image) * plan.c + run.first + first;
     const T* const x = static_cast<const T*>(call.x.data) + plane * in;
     const T* const dy = static_cast<const T*>(call.y.data) + plane * out;
@@ -149,17 +149,30 @@ void BackwardTask(const Call& call, const Task& task) {
   }
 }
 
-// Add up the segments in their order, whichever thread finished first.
+// Write the gradients of a tensor: of every channel, `copies` parts in a row, each of which is `size` values.
+void WriteSums(float* parts, int copies, int64_t size, const Tensor& to) {
+  const int64_t all = to.size();
+  for (int64_t i = 0; copies > 1 && i < all; ++i) {
+    const float* const first = parts + i / size * copies * size + i % size;  // at i or behind it: not overwritten yet
+    float sum = 0;
+    for (int part = 0; part < copies; ++part) sum += first[part * size];
+    parts[i] = sum;
+  }
+  WriteFloats(parts, all, to, 0);
+}
+
+// Add up the segments in their order, whichever thread finished first, and the planes of every channel.
 void SumSegments(const Call& call) {
   const Plan& plan = *call.plan;
   for (int s = 1; s < plan.segments; ++s) {
     for (int i = 0; i < plan.gradients; ++i) call.partial[i] += call.partial[int64_t(s) * plan.gradients + i];
   }
   for (size_t g = 0; g < plan.groups.size(); ++g) {
-    WriteFloats(call.partial + plan.left_at[g], call.dleft[g].size(), call.dleft[g], 0);
-    WriteFloats(call.partial + plan.right_at[g], call.dright[g].size(), call.dright[g], 0);
+    const Group& group = plan.groups[g];
+    WriteSums(call.partial + plan.left_at[g], plan.copies, group.h_out * group.h_in, call.dleft[g]);
+    WriteSums(call.partial + plan.right_at[g], plan.copies, group.w_in * group.w_out, call.dright[g]);
   }
-  WriteFloats(call.partial + plan.bias_at, plan.c, call.dbias, 0);
+  WriteSums(call.partial + plan.bias_at, plan.copies, 1, call.dbias);
 }
 
 // Below this many elements the threads would wait longer for each other than for the work.
@@ -186,7 +199,7 @@ int Backward(int count, const Arguments& arguments) {
   Call call;
   if (const int bad = ReadBackward(count, arguments, call)) return bad;
   Aligned<float> partial;
-  if (call.plan->segments > 1) {
+  if (call.plan->segments > 1 || call.plan->copies > 1) {
     partial.resize(int64_t(call.plan->segments) * call.plan->gradients);
     call.partial = partial.data();
   }

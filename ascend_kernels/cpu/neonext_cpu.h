@@ -28,7 +28,7 @@ enum {
 
 // Y[n, c] = A[c] X[n, c] B[c] (+ bias[c]).
 // Inputs: x (N, C, H, W); layout; for every group left (C_g, h_out, h_in) and right (C_g, w_in, w_out); bias (C) if the
-// layout says so. Output: y (N, C, H', W').
+// layout says so. Output: y (N, C, H', W'). x may have m C planes an image: m in a row for every channel.
 // The layout is int32: has_bias, then for every group channels, h_out, h_in, w_in, w_out, shift_left, shift_right.
 int neocell_forward(NEONEXT_PARAMETERS);
 

@@ -109,20 +109,21 @@ int EvenPart(int64_t n, int64_t most) {
   return static_cast<int>(std::max<int64_t>(1, (n + parts - 1) / parts));
 }
 
-Plan MakePlan(const std::vector<Group>& groups, int n, int c, int h, int w, int lanes, int max_planes) {
+Plan MakePlan(const std::vector<Group>& groups, int copies, int n, int c, int h, int w, int lanes, int max_planes) {
   Plan plan{};
-  plan.n = n, plan.c = c, plan.h = h, plan.w = w;
+  plan.copies = copies, plan.n = n, plan.c = c, plan.h = h, plan.w = w;
   plan.h_out = h * groups[0].h_out / groups[0].h_in;
   plan.w_out = w * groups[0].w_out / groups[0].w_in;
   plan.groups = groups;
   int channel = 0;
   for (size_t g = 0; g < groups.size(); ++g) {
     const Group& group = groups[g];
-    for (int first = 0, last; first < group.channels; first = last) {
-      const auto left = [&](int i) { return ShiftOf(i, group.channels, group.h_in, group.shift_left); };
-      const auto right = [&](int i) { return ShiftOf(i, group.channels, group.w_in, group.shift_right); };
+    const int planes = group.channels * copies;
+    for (int first = 0, last; first < planes; first = last) {
+      const auto left = [&](int i) { return ShiftOf(i / copies, group.channels, group.h_in, group.shift_left); };
+      const auto right = [&](int i) { return ShiftOf(i / copies, group.channels, group.w_in, group.shift_right); };
       last = first + 1;
-      while (last < group.channels && left(last) == left(first) && right(last) == right(first)) ++last;
+      while (last < planes && left(last) == left(first) && right(last) == right(first)) ++last;
       Run run{};
       run.group = static_cast<int>(g);
       run.first = channel + first;
@@ -134,11 +135,11 @@ Plan MakePlan(const std::vector<Group>& groups, int n, int c, int h, int w, int 
       PackColumns(run, group, w, plan.w_out, lanes, max_planes);
       plan.runs.push_back(run);
     }
-    channel += group.channels;
+    channel += planes;
     plan.left_at.push_back(plan.gradients);
-    plan.gradients += group.channels * group.h_out * group.h_in;
+    plan.gradients += planes * group.h_out * group.h_in;
     plan.right_at.push_back(plan.gradients);
-    plan.gradients += group.channels * group.w_in * group.w_out;
+    plan.gradients += planes * group.w_in * group.w_out;
   }
   plan.bias_at = plan.gradients;
   plan.gradients += c;
@@ -165,18 +166,18 @@ Plan MakePlan(const std::vector<Group>& groups, int n, int c, int h, int w, int 
 
 }  // namespace
 
-std::shared_ptr<const Plan> PlanFor(const std::vector<Group>& groups, int n, int c, int h, int w, int lanes,
+std::shared_ptr<const Plan> PlanFor(const std::vector<Group>& groups, int copies, int n, int c, int h, int w, int lanes,
                                     int max_planes) {
   static std::mutex mutex;
   static std::map<std::vector<int>, std::shared_ptr<const Plan>> plans;
-  std::vector<int> key{n, c, h, w, lanes, max_planes};
+  std::vector<int> key{copies, n, c, h, w, lanes, max_planes};
   for (const Group& g : groups) {
     key.insert(key.end(), {g.channels, g.h_out, g.h_in, g.w_in, g.w_out, g.shift_left, g.shift_right});
   }
   std::lock_guard<std::mutex> lock(mutex);
   std::shared_ptr<const Plan>& plan = plans[key];
   if (!plan) {
-    auto made = std::make_shared<const Plan>(MakePlan(groups, n, c, h, w, lanes, max_planes));
+    auto made = std::make_shared<const Plan>(MakePlan(groups, copies, n, c, h, w, lanes, max_planes));
     if (plans.size() > 256) {  // inputs of ever new sizes
       plans.clear();
       return plans[key] = made;

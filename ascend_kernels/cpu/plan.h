@@ -62,8 +62,8 @@ struct Columns {
 // Channels that share block sizes and shifts, so all of the above.
 struct Run {
   int group;
-  int first, count;    // channels of the cell
-  int first_in_group;  // the same channels, counted within the group
+  int first, count;    // planes of an image
+  int first_in_group;  // the same planes, counted within the group
   std::vector<Block> rows, cols;
   int cut;          // rows of the last block, where a shift cuts one block into the last and the first; else 0
   bool vectorised;  // a block fits into a vector; else rows and cols are all there is
@@ -81,19 +81,21 @@ struct Task {
 struct Plan {
   static constexpr int kStretch = 8;
 
-  int n, c, h, w, h_out, w_out;
-  int stretch;  // channels, kStretch at most, that a task works on image by image
+  int n, c, h, w, h_out, w_out;  // c planes an image: `copies` in a row for every channel
+  int copies;
+  int stretch;  // planes, kStretch at most, that a task works on image by image
   std::vector<Group> groups;
   std::vector<Run> runs;
   std::vector<Task> tasks;
   int segments;                        // parts into which the images are cut
   std::vector<int> left_at, right_at;  // per group, where its gradients start in a buffer of all gradients
-  int gradients;                       // size of that buffer: left blocks, right blocks, bias
+  int gradients;                       // size of that buffer: left blocks, right blocks, bias, of every plane
   int bias_at;
 };
 
-// Plans are kept, since a network asks for the same few again and again.
-std::shared_ptr<const Plan> PlanFor(const std::vector<Group>& groups, int n, int c, int h, int w, int lanes,
+// Plans are kept, since a network asks for the same few again and again. An image has c planes, `copies` of them in a
+// row for every channel of the groups.
+std::shared_ptr<const Plan> PlanFor(const std::vector<Group>& groups, int copies, int n, int c, int h, int w, int lanes,
                                     int max_planes);
 
 }  // namespace neonext

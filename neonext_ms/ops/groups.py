@@ -130,8 +130,11 @@ def cell_output_size(shape: Sequence[int], channels: int, sizes) -> tuple[int, i
     """(H', W') of an input for a cell of `channels`, whose first group has blocks of `sizes`; UserError if unfit."""
     if len(shape) != 4:
         raise UserError(f"NeoCell takes an input of the shape (N, C, H, W), got {tuple(shape)}")
-    _, c, h, w = shape
-    if c != channels:
-        raise UserError(f"NeoCell has {channels} channels, but the input has {c} (its shape is N, C, H, W)")
-    left, right = sizes
-    return output_size([Group(channels, left, right)], h, w)
+    if shape[1] != channels:
+        raise UserError(f"NeoCell has {channels} channels, but the input has {shape[1]} (its shape is N, C, H, W)")
+    return plane_output_size(shape[2:], sizes)
+
+
+def plane_output_size(plane: Sequence[int], sizes) -> tuple[int, int]:
+    """(H', W') of an (H, W) plane for blocks of `sizes`, left and right; UserError if the output is empty."""
+    return output_size([Group(1, *sizes)], *plane)

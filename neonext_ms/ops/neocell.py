@@ -8,6 +8,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn
 from neonext_ms.errors import UserError
 from neonext_ms.ops.backend import backend_reason, compiled
 from neonext_ms.ops.dense import DenseNeoCell
+from neonext_ms.ops.formulation import Formulation
 from neonext_ms.ops.groups import Group, output_size
 from neonext_ms.ops.init import neo_init, normal_init
 from neonext_ms.ops.patchwise import PatchwiseNeoCell
@@ -50,36 +51,17 @@ class NeoCell(nn.Cell):
     def __init__(self, groups: Sequence[Group], has_bias=False, backend="auto", init="neo", seed=None):
         super().__init__()
         self.groups = _checked_groups(groups)
-        if backend not in BACKENDS:
-            raise UserError(f"unknown NeoCell backend {backend!r}: use one of {', '.join(BACKENDS)}")
-        if init not in ("neo", "normal"):
-            raise UserError(f"unknown NeoCell initialisation {init!r}: use 'neo' or 'normal'")
-        fused = compiled("neocell", backend)
+        self.fused, self.portable = formulations(self.groups, has_bias, backend)
+        self.backend = "fused" if self.fused else "dense" if backend == "auto" else backend
         self.backend_reason = backend_reason(backend)
-        self.backend = "fused" if fused else "dense" if backend == "auto" else backend
-        self.fused = fused(self.groups, has_bias) if fused else None
-        self.portable = (PatchwiseNeoCell if backend == "patchwise" else DenseNeoCell)(self.groups, has_bias)
         self.channels = self.portable.channels
-        self.init = init
         rng = generator(seed)
-        self.left = ParameterTuple(self.blocks("left", rng))
-        self.right = ParameterTuple(self.blocks("right", rng))
+        self.left = ParameterTuple(fresh_blocks(self.groups, "left", init, rng))
+        self.right = ParameterTuple(fresh_blocks(self.groups, "right", init, rng))
         self.bias = Parameter(Tensor(np.zeros(self.channels, np.float32)), name="bias") if has_bias else None
 
-    def blocks(self, side: str, rng: np.random.Generator, first: int = 0) -> list[Parameter]:
-        """Freshly initialised blocks of one side, a parameter for each group, numbered from `first` on."""
-        parameters = []
-        for i, group in enumerate(self.groups, first):
-            rows, cols = getattr(group, side)
-            if self.init == "neo":
-                value = neo_init(group.channels, rows, cols, rng)
-            else:
-                value = normal_init(group.channels, rows, cols, rng, outputs=rows if side == "left" else cols)
-            parameters.append(Parameter(Tensor(value), name=f"{side}.{i}"))
-        return parameters
-
     def construct(self, x):
-        self.portable.output_size(x)  # refuses an x that does not fit, before a compiled operator would fail at it
+        self.portable.check(x)  # before a compiled operator would fail
         if self.fused is not None and self.fused.serves(x):
             return self.fused(x, self.left, self.right, self.bias)
         return self.portable(x, self.left, self.right, self.bias)
@@ -95,6 +77,38 @@ def _checked_groups(groups: Sequence[Group]) -> tuple[Group, ...]:
     w = int(np.prod([group.right[0] for group in groups]))
     output_size(groups, h, w)
     return groups
+
+
+def formulations(groups: Sequence[Group], has_bias: bool, backend: str) -> tuple[Formulation | None, Formulation]:
+    """The compiled formulation that a backend asks for, None without one, and the one for all that it does not serve.
+
+    Raises:
+        UserError: an unknown backend, or "fused" where there is none.
+    """
+    if backend not in BACKENDS:
+        raise UserError(f"unknown NeoCell backend {backend!r}: use one of {', '.join(BACKENDS)}")
+    fused = compiled("neocell", backend)
+    portable = PatchwiseNeoCell if backend == "patchwise" else DenseNeoCell
+    return fused(groups, has_bias) if fused else None, portable(groups, has_bias)
+
+
+def fresh_blocks(groups: Sequence[Group], side: str, init: str, rng: np.random.Generator, first=0) -> list[Parameter]:
+    """Freshly initialised blocks of one side, a parameter for each group, numbered from `first` on.
+
+    Raises:
+        UserError: an unknown init.
+    """
+    if init not in ("neo", "normal"):
+        raise UserError(f"unknown NeoCell initialisation {init!r}: use 'neo' or 'normal'")
+    parameters = []
+    for i, group in enumerate(groups, first):
+        rows, cols = getattr(group, side)
+        if init == "neo":
+            value = neo_init(group.channels, rows, cols, rng)
+        else:
+            value = normal_init(group.channels, rows, cols, rng, outputs=rows if side == "left" else cols)
+        parameters.append(Parameter(Tensor(value), name=f"{side}.{i}"))
+    return parameters
 
 
 def generator(seed) -> np.random.Generator:

@@ -6,7 +6,7 @@ reproduce that comparison.
 
 from mindspore import Tensor, ops
 
-from neonext_ms.ops.formulation import Formulation, add_bias
+from neonext_ms.ops.formulation import Formulation, add_bias, repeated
 from neonext_ms.ops.matmul import matmul
 
 
@@ -14,21 +14,21 @@ class PatchwiseNeoCell(Formulation):
     """One product of small matrices a patch and side, in the type of x."""
 
     def construct(self, x, left, right, bias):
-        size = self.output_size(x)
+        copies, h_out, w_out = self.output_size(x)
         parts = []
         first = 0
         for i in range(len(left)):
-            a, b = left[i].astype(x.dtype), right[i].astype(x.dtype)
+            a, b = repeated(left[i].astype(x.dtype), copies), repeated(right[i].astype(x.dtype), copies)
             last = first + a.shape[0]
-            runs = _common_runs(self.left_runs[i], self.right_runs[i], a.shape[1], b.shape[2])
-            parts.append(_group_product(x[:, first:last], a, b, runs, size))
+            runs = _common_runs(self.left_runs[i], self.right_runs[i], a.shape[1], b.shape[2], copies)
+            parts.append(_group_product(x[:, first:last], a, b, runs, (h_out, w_out)))
             first = last
         return add_bias(_joined(parts), bias)
 
 
 @ops.constexpr
-def _common_runs(left_runs, right_runs, h_block: int, w_block: int):
-    """Channel runs (first, last + 1, top, side) in which no shift changes.
+def _common_runs(left_runs, right_runs, h_block: int, w_block: int, copies: int):
+    """Runs of planes (first, last + 1, top, side) in which no shift changes; each channel has `copies` planes.
 
     A shift of s rows starts the first row of patches `top` rows above the plane's output, top = (k - s) % k; likewise
     `side` for columns.
@@ -38,7 +38,7 @@ def _common_runs(left_runs, right_runs, h_block: int, w_block: int):
         for first_r, last_r, t in right_runs:
             start, stop = max(first_l, first_r), min(last_l, last_r)
             if start < stop:
-                runs.append((start, stop, (h_block - s) % h_block, (w_block - t) % w_block))
+                runs.append((start * copies, stop * copies, (h_block - s) % h_block, (w_block - t) % w_block))
     return tuple(runs)
 
 

@@ -106,6 +106,54 @@ def neocell_gradients(x, left, right, groups: Sequence[Group], dy, dtype=np.floa
     return dx, dleft, dright, dy.sum((0, 2, 3))
 
 
+def _volumes(groups, shape):
+    """Yield (channel, group, index in it, sizes of P, A and B), each as (rows, cols, shift)."""
+    d, h, w = shape
+    h_out, w_out = output_size([group.plane for group in groups], h, w)
+    d_out, _ = output_size([group.along for group in groups], d, 1)
+    along = _channels([group.along for group in groups])
+    for (channel, g, i, s, t), (*_, r, _) in zip(_channels([group.plane for group in groups]), along):
+        yield channel, g, i, (d_out, d, r), (h_out, h, s), (w, w_out, t)
+
+
+def neocell_3d(x, depth, left, right, groups) -> np.ndarray:
+    """Y[n, c] = P[c] along the depth, A[c] along the rows and B[c] along the columns of X[n, c].
+
+    Args:
+        x: (N, C, D, H, W).
+        depth, left, right: per group (C_g, d_out, d_in), (C_g, h_out, h_in) and (C_g, w_in, w_out).
+        groups: of a NeoCell3d.
+
+    Returns:
+        (N, C, D', H', W') float64.
+    """
+    x = np.asarray(x, np.float64)
+    channels = []
+    for channel, g, i, *sizes in _volumes(groups, x.shape[2:]):
+        p, a, b = (block_diagonal(blocks[g][i], *size) for blocks, size in zip((depth, left, right), sizes))
+        channels.append(np.einsum("ed,gh,ndhw,wv->negv", p, a, x[:, channel], b, optimize=True))
+    return np.stack(channels, 1)
+
+
+def neocell_3d_gradients(x, depth, left, right, groups, dy):
+    """Gradients of sum(Y * dY): dx, and ddepth, dleft and dright as lists; float64. Arguments as for `neocell_3d`."""
+    x, dy = np.asarray(x, np.float64), np.asarray(dy, np.float64)
+    dx = np.zeros(x.shape)
+    gradients = [[np.zeros(np.shape(block)) for block in blocks] for blocks in (depth, left, right)]
+    for channel, g, i, *sizes in _volumes(groups, x.shape[2:]):
+        p, a, b = (block_diagonal(blocks[g][i], *size) for blocks, size in zip((depth, left, right), sizes))
+        x_c, dy_c = x[:, channel], dy[:, channel]
+        dx[:, channel] = np.einsum("ed,gh,negv,wv->ndhw", p, a, dy_c, b, optimize=True)
+        windows = (
+            np.einsum("negv,gh,ndhw,wv->ed", dy_c, a, x_c, b, optimize=True),
+            np.einsum("negv,ed,ndhw,wv->gh", dy_c, p, x_c, b, optimize=True),
+            np.einsum("negv,ed,gh,ndhw->wv", dy_c, p, a, x_c, optimize=True),
+        )
+        for blocks, window, (*_, shift) in zip(gradients, windows, sizes):
+            blocks[g][i] = fold_block_gradient(window, *blocks[g].shape[1:], shift)
+    return dx, *gradients
+
+
 def terms(x, left, right, groups: Sequence[Group], inputs, dtype=np.float64) -> np.ndarray:
     """Y[n, o] = sum over t of A[o, t] @ X[n, inputs[t][o]] @ B[o, t].
 

@@ -16,7 +16,7 @@ from neonext_ms.ops.dense import DenseNeoCell
 from neonext_ms.ops.formulation import Formulation, add_bias
 from neonext_ms.ops.groups import Group
 from neonext_ms.ops.matmul import matmul
-from neonext_ms.ops.neocell import NeoCell, generator
+from neonext_ms.ops.neocell import NeoCell, fresh_blocks, generator
 
 
 class NeoCellTerms(NeoCell):
@@ -54,26 +54,26 @@ class NeoCellTerms(NeoCell):
             raise UserError(f"the width (={width}) of a NeoCell must divide its {self.channels} channels")
         self.rank, self.width = rank, width
         if several:
-            self._add_terms(has_bias, rng)
+            self._add_terms(has_bias, init, rng)
         # One pair of products in place of one for every term.
         pair = several and isinstance(self.portable, DenseNeoCell)
         self.pair = DenseTerms(self.groups, rank, width) if pair else None
 
-    def _add_terms(self, has_bias: bool, rng: np.random.Generator):
+    def _add_terms(self, has_bias: bool, init: str, rng: np.random.Generator):
         """The blocks of all terms but the first, and the bias of their sum."""
         left, right = list(self.left), list(self.right)
         for _ in range(1, self.rank * self.width):
             for group in self.groups:
                 zeros = Tensor(np.zeros((group.channels, *group.left), np.float32))
                 left.append(Parameter(zeros, name=f"left.{len(left)}"))
-            right += self.blocks("right", rng, len(right))
+            right += fresh_blocks(self.groups, "right", init, rng, len(right))
         self.left, self.right = ParameterTuple(left), ParameterTuple(right)
         self.bias = Parameter(Tensor(np.zeros(self.channels, np.float32)), name="bias") if has_bias else None
 
     def construct(self, x):
         if self.rank * self.width == 1:
             return super().construct(x)
-        self.portable.output_size(x)
+        self.portable.check(x)
         inputs = _around_groups(x, self.width)
         if self.fused is not None and self.fused.serves(x):
             y = self._sum(self.fused, inputs)
@@ -113,7 +113,7 @@ class DenseTerms(Formulation):
     def construct(self, inputs, left, right):
         x = inputs[0]
         c, h, w = x.shape[1:]
-        h_out, w_out = self.output_size(x)
+        _, h_out, w_out = self.output_size(x)
         a = assemble([block.astype(x.dtype) for block in left], self.left_runs, h_out, h)
         b = assemble([block.astype(x.dtype) for block in right], self.right_runs, w, w_out)
         # Rows of A in the order (H', rank), so that A X is already (H', rank W): each rank beside the other.

@@ -93,6 +93,11 @@ void CheckNeocell() {
   for (bool half : {false, true}) {                                  // more columns than are taken together
     check(Cell({Square(4, 9, 1), Square(7, 9, 1)}, 2, 9, 300, true, half));
     check(Cell({{5, 1, 2, 2, 1, 0, 0}}, 2, 9, 301, true, half));
+    for (int copies : {2, 5}) {  // planes of a channel, in one segment and in several; and long ones for blocks of one
+      check(Cell({Square(4, 9, 1), Square(7, 13, 2)}, 3, 14, 17, true, half, half, copies));
+      check(Cell({Square(7, 2, 1)}, 43, 28, 56, true, half, false, copies));
+      check(Cell({{5, 2, 3, 1, 1, 0, 0}, {3, 2, 3, 1, 1, 0, 0}}, 2, 9, 300, true, half, false, copies));
+    }
   }
   std::printf("%d cells, largest error %.3g units in the last place\n", cases, g_worst);
 }

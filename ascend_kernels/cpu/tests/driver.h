@@ -123,10 +123,11 @@ struct Cell {
   std::vector<Buffer> blocks, dblocks;
   std::vector<Buffer> own;  // x, dy, layout, bias, y, dx, dbias
 
-  Cell(std::vector<Group> groups, int n, int h, int w, bool has_bias, bool half_x = false, bool half_weights = false)
+  Cell(std::vector<Group> groups, int n, int h, int w, bool has_bias, bool half_x = false, bool half_weights = false,
+       int copies = 1)
       : half_x(half_x), half_weights(half_weights), has_bias(has_bias) {
     golden.groups = groups;
-    golden.n = n, golden.h = h, golden.w = w, golden.c = 0;
+    golden.n = n, golden.h = h, golden.w = w, golden.c = 0, golden.copies = copies;
     golden.h_out = h * groups[0].h_out / groups[0].h_in;
     golden.w_out = w * groups[0].w_out / groups[0].w_in;
     std::vector<int32_t> layout{has_bias};
@@ -137,7 +138,7 @@ struct Cell {
     };
     blocks.reserve(2 * groups.size());
     for (const Group& g : groups) {
-      golden.c += g.channels;
+      golden.c += g.channels * copies;
       layout.insert(layout.end(), {g.channels, g.h_out, g.h_in, g.w_in, g.w_out, g.shift_left, g.shift_right});
       golden.left.push_back(random(size_t(g.channels) * g.h_out * g.h_in));
       golden.right.push_back(random(size_t(g.channels) * g.w_in * g.w_out));
@@ -149,8 +150,9 @@ struct Cell {
     }
     golden.x = random(size_t(n) * golden.c * h * w);
     golden.dy = random(size_t(n) * golden.c * golden.h_out * golden.w_out);
-    golden.bias = has_bias ? random(golden.c) : std::vector<double>(golden.c, 0.0);
-    const std::vector<int64_t> in{n, golden.c, h, w}, out{n, golden.c, golden.h_out, golden.w_out}, c{golden.c};
+    const int channels = golden.c / copies;
+    golden.bias = has_bias ? random(channels) : std::vector<double>(channels, 0.0);
+    const std::vector<int64_t> in{n, golden.c, h, w}, out{n, golden.c, golden.h_out, golden.w_out}, c{channels};
     own = {Buffer(in, half_x, golden.x),
            Buffer(out, half_x, golden.dy),
            Buffer(layout),

@@ -20,7 +20,8 @@ inline int BlockPosition(int i, int j, int r, int q, int s) {
 
 struct GoldenCell {
   std::vector<Group> groups;
-  int n, c, h, w, h_out, w_out;
+  int n, c, h, w, h_out, w_out;  // c planes an image
+  int copies;                    // planes in a row that are one channel's
   std::vector<std::vector<double>> left, right, dleft, dright;
   std::vector<double> x, bias, y, dy, dx, dbias;
 
@@ -42,14 +43,15 @@ struct GoldenCell {
   void Run() {
     y.assign(size_t(n) * c * h_out * w_out, 0.0);
     dx.assign(size_t(n) * c * h * w, 0.0);
-    dbias.assign(c, 0.0);
+    dbias.assign(c / copies, 0.0);
     dleft.clear(), dright.clear();
     for (size_t g = 0; g < groups.size(); ++g) {
       dleft.emplace_back(left[g].size(), 0.0);
       dright.emplace_back(right[g].size(), 0.0);
     }
     std::vector<double> t_rows(size_t(h_out) * w), dt(size_t(h_out) * w);
-    for (int channel = 0; channel < c; ++channel) {
+    for (int number = 0; number < c; ++number) {
+      const int channel = number / copies;
       int g, in_group, s, t;
       locate(channel, g, in_group, s, t);
       const Group& o = groups[g];
@@ -58,7 +60,7 @@ struct GoldenCell {
       double* da = dleft[g].data() + size_t(in_group) * o.h_out * o.h_in;
       double* db = dright[g].data() + size_t(in_group) * o.w_in * o.w_out;
       for (int image = 0; image < n; ++image) {
-        const size_t plane = size_t(image) * c + channel;
+        const size_t plane = size_t(image) * c + number;
         const double* xp = x.data() + plane * h * w;
         const double* dyp = dy.data() + plane * h_out * w_out;
         double* yp = y.data() + plane * h_out * w_out;

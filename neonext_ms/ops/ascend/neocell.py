@@ -13,8 +13,8 @@ from mindspore.ops import CustomRegOp, DataType
 from neonext_ms.ops.ascend.tiling import gradient_splits, prefers_kron, shape_refusal
 from neonext_ms.ops.assembly import assemble
 from neonext_ms.ops.fallback import warn_fallback
-from neonext_ms.ops.formulation import Formulation, add_bias
-from neonext_ms.ops.groups import Group, cell_output_size
+from neonext_ms.ops.formulation import Formulation, add_bias, repeated
+from neonext_ms.ops.groups import Group, plane_output_size
 
 INSTALLED = "aclnn"
 
@@ -37,13 +37,13 @@ class AscendNeoCell(Formulation):
 
     def serves(self, x) -> bool:
         """Whether the operators take x; where they do not, one warning says why. Decided when a graph is compiled."""
-        return _serves(x.dtype, x.shape, self.channels, self.sizes)
+        return _serves(x.dtype, x.shape[2:], self.sizes)
 
     def construct(self, x, left, right, bias):
         h, w = x.shape[2:]
-        h_out, w_out = self.output_size(x)
-        a = assemble(left, self.left_runs, h_out, h)
-        b = assemble(right, self.right_runs, w, w_out)
+        copies, h_out, w_out = self.output_size(x)
+        a = repeated(assemble(left, self.left_runs, h_out, h), copies)
+        b = repeated(assemble(right, self.right_runs, w, w_out), copies)
         return add_bias(self.product(x, a, b), bias)
 
 
@@ -115,11 +115,11 @@ def _operator(name: str, inputs: dict, outputs: dict, shape, dtype) -> ops.Custo
 
 
 @ops.constexpr
-def _serves(dtype, shape, channels, sizes) -> bool:
+def _serves(dtype, plane, sizes) -> bool:
     if dtype not in (ms.float16, ms.bfloat16):
         reason = f"the AscendC operators take float16 and bfloat16, not {str(dtype).lower()}"
     else:
-        reason = shape_refusal(*shape[2:], *cell_output_size(shape, channels, sizes))
+        reason = shape_refusal(*plane, *plane_output_size(plane, sizes))
     if reason:
         warn_fallback(reason)
     return not reason

@@ -8,7 +8,7 @@ from mindspore import Tensor, ops
 
 from neonext_ms.ops.cpu.library import cpu_library
 from neonext_ms.ops.formulation import Formulation
-from neonext_ms.ops.groups import Group, cell_output_size
+from neonext_ms.ops.groups import Group, plane_output_size
 
 
 class FusedNeoCell(Formulation):
@@ -27,12 +27,12 @@ class FusedNeoCell(Formulation):
         channels, sizes = self.channels, self.sizes
 
         def output_shape(x, *_):
-            return [x[0], channels, *cell_output_size(x, channels, sizes)]
+            return [*x[:2], *plane_output_size(x[2:], sizes)]
 
         # With that of a bias even where there is none: eagerly, MindSpore takes the number of outputs from an earlier
         # call with inputs of the same shapes.
         def gradient_shapes(x, dy, layout, *blocks):
-            return (x, *blocks, [x[1]])
+            return (x, *blocks, [channels])
 
         def gradient_types(x, dy, layout, *blocks):
             return (x, *blocks, blocks[0])

@@ -1,0 +1,67 @@
+"""A trained network with other block sizes, such as for a resolution that its blocks do not divide."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mindspore import Tensor
+
+from neonext_ms.errors import UserError
+from neonext_ms.models.neonext import NeoNeXt, NeoNeXtSpec
+from neonext_ms.ops import parse_spec
+from neonext_ms.ops.resample import resample_left, resample_right, resampled_group
+
+
+def resample_network(network: NeoNeXt, kernels: Sequence[str], backend: str = "auto") -> NeoNeXt:
+    """A new network that does the same to a picture of another size with blocks of other sizes.
+
+    All weights are copied; the blocks of the stages' NeoCells are functions that are sampled anew
+    (`neonext_ms.ops.resample`). A 7 x 7 network at 384 pixels has planes of 12 x 12 in its last stage: kernels
+    ("4+7", "4+7", "7", "12") give it whole blocks there in place of cut ones.
+
+    Args:
+        network: of any kind; it is left as it is.
+        kernels: for each stage its block sizes, as many as it had, in the form of `NeoNeXtSpec`.
+        backend: of the new network.
+
+    Raises:
+        UserError: another number of stages or of block sizes, or shifts that the new sizes cannot keep.
+    """
+    spec = network.spec
+    if len(kernels) != len(spec.kernels):
+        raise UserError(f"kernels must have one entry for each of the {len(spec.kernels)} stages, got {tuple(kernels)}")
+    shifts = tuple(_shift(spec, stage, kernel) for stage, kernel in enumerate(kernels))
+    made = NeoNeXt(
+        replace(spec, kernels=tuple(kernels), shifts=shifts),
+        network.num_classes,
+        network.drop_path_rate,
+        network.features_only,
+        backend,
+        seed=0,
+    )
+    values = {p.name: p for p in network.get_parameters()}
+    for parameter in made.get_parameters():
+        value = values[parameter.name].asnumpy()
+        side = parameter.name.split(".")[-2]
+        if value.shape != parameter.shape:
+            resample = resample_left if side == "left" else resample_right
+            value = resample(value, *parameter.shape[1:]).astype(value.dtype)
+        parameter.set_data(Tensor(value))
+    return made
+
+
+def _shift(spec: NeoNeXtSpec, stage: int, kernel: str) -> int:
+    """The shift of a stage whose groups become those of `kernel`."""
+    before, dim = spec.stage_groups(stage), spec.dims[stage]
+    after = parse_spec(kernel, dim)
+    if len(before) != len(after):
+        raise UserError(
+            f"stage {stage + 1} has blocks of {spec.kernels[stage]}: give as many sizes for it, got {kernel!r}"
+        )
+    wanted = [resampled_group(group, new.left[0]) for group, new in zip(before, after)]
+    for group in wanted:
+        if parse_spec(kernel, dim, group.shift[0]) == wanted:
+            return group.shift[0]
+    raise UserError(
+        f"stage {stage + 1}: blocks of {spec.kernels[stage]} shifted by {spec.shifts[stage]} cannot become {kernel} "
+        "with the same shifts: change all sizes by the same factor"
+    )

@@ -175,12 +175,6 @@ def load_checkpoint(path: Path, with_state: bool = True) -> Checkpoint:
     )
 
 
-def load_weights(path: Path) -> tuple[dict[str, np.ndarray], dict]:
-    """The weights of a checkpoint by name, and its manifest; errors as those of `load_checkpoint`."""
-    checkpoint = load_checkpoint(path, with_state=False)
-    return checkpoint.weights, checkpoint.manifest
-
-
 def delete_checkpoint(path: Path):
     """Remove a checkpoint and all that belongs to it: the manifest first, so that what is left is none."""
     for file in (manifest_path(path), _pending(path), path, state_path(path)):

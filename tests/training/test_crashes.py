@@ -15,7 +15,7 @@ import pytest
 
 from neonext_ms.checkpoint import store as module
 from neonext_ms.checkpoint.manifest import manifest_path
-from neonext_ms.checkpoint.store import load_checkpoint, load_weights, numbered, save_checkpoint, state_path
+from neonext_ms.checkpoint.store import load_checkpoint, numbered, save_checkpoint, state_path
 from neonext_ms.errors import UserError
 from neonext_ms.training.run.folder import RunFolder
 from neonext_ms.training.run.resume import newest
@@ -53,9 +53,9 @@ def check(folder: RunFolder) -> tuple[int, int]:
     last = newest(folder.checkpoints)
     best = 0
     if folder.best.exists():
-        weights, manifest = load_weights(folder.best)
-        best = manifest["step"]
-        assert all((value == best).all() for value in weights.values())
+        found = load_checkpoint(folder.best)
+        best = found.manifest["step"]
+        assert all((value == best).all() for value in found.weights.values())
     return last.manifest["step"] if last else 0, best
 
 
@@ -332,11 +332,11 @@ def test_a_replacement_that_was_killed_is_finished_or_dropped_by_the_next(tmp_pa
         save_checkpoint(path, next(parameters(2)), {**CARD, "step": 2})
 
     run_in_child(work)
-    assert load_weights(path)[1]["step"] == 1 + renamed
+    assert load_checkpoint(path).manifest["step"] == 1 + renamed
     monkeypatch.setattr(module, "write_manifest", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError):
         save_checkpoint(path, next(parameters(3)), {**CARD, "step": 3})
     monkeypatch.undo()
-    assert load_weights(path)[1]["step"] == 1 + renamed
+    assert load_checkpoint(path).manifest["step"] == 1 + renamed
     save_checkpoint(path, next(parameters(4)), {**CARD, "step": 4})
-    assert load_weights(path)[1]["step"] == 4
+    assert load_checkpoint(path).manifest["step"] == 4

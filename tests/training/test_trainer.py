@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from neonext_ms.checkpoint.store import load_weights
+from neonext_ms.checkpoint.store import load_checkpoint
 from neonext_ms.errors import DivergedError, UserError
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.run.folder import RunFolder
@@ -33,7 +33,7 @@ def runs(tmp_path_factory):
 def test_the_same_seed_gives_the_same_weights_to_the_bit(runs):
     a, b, _ = runs
     for name in ("neonext_pico_best.ckpt", "neonext_pico-2_10.ckpt"):
-        first, second = load_weights(a / "checkpoints" / name)[0], load_weights(b / "checkpoints" / name)[0]
+        first, second = (load_checkpoint(run / "checkpoints" / name).weights for run in (a, b))
         assert all(np.array_equal(first[key], second[key]) for key in first)
 
 
@@ -47,7 +47,7 @@ def test_run_folder(runs):
     assert summary["final"]["images"] == 360 and summary["parameters"] == 5522
     evaluations = [e for e in events if e["event"] == "eval"]
     best = max((e[f"{prefix}accuracy"], kind) for e in evaluations for prefix, kind in (("", "raw"), ("ema_", "ema")))
-    manifest = load_weights(a / "checkpoints" / "neonext_pico_best.ckpt")[1]
+    manifest = load_checkpoint(a / "checkpoints" / "neonext_pico_best.ckpt").manifest
     assert (summary["best"]["accuracy"], summary["best"]["weights"]) == best
     assert (manifest["metrics"]["accuracy"], manifest["weights"]) == best
     assert all(e["skipped"] == 0 and e["gradient_norm"] > 0 for e in events if e["event"] == "train")
@@ -79,7 +79,7 @@ def test_only_the_newest_and_the_best_checkpoints_stay(tmp_path):
         folder.save(weights, {}, meta, best=(weights, meta) if epoch == 1 else None)
     names = {p.name for p in folder.checkpoints.glob("*_*.ckpt") if ".state" not in p.name}
     assert names == {"neonext_pico-3_30.ckpt", "neonext_pico-4_40.ckpt", "neonext_pico_best.ckpt"}
-    assert load_weights(folder.best)[0]["a"].tolist() == [1, 1, 1]
+    assert load_checkpoint(folder.best).weights["a"].tolist() == [1, 1, 1]
 
 
 def test_a_second_writer_is_refused(tmp_path):

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from neonext_ms import create_model
 from neonext_ms.checkpoint.network import load_network
-from neonext_ms.checkpoint.store import load_checkpoint
+from neonext_ms.checkpoint.store import load_checkpoint, save_checkpoint
 from neonext_ms.cli import main
 from neonext_ms.deploy import Classifier, export_model, load_features
 from neonext_ms.deploy.export.folder import write_folder
@@ -61,6 +61,27 @@ def test_the_page_says_what_the_model_is(folder):
     assert "/tmp" not in page and "None" not in page
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     compile(code, "README.md", "exec")
+
+
+def test_the_page_of_a_run_has_its_recipe_and_odd_names_forge_nothing(checkpoint, tmp_path):
+    """Nothing that says where files lie on this machine, and no class that ends a table, a line or the head."""
+    odd = ["a|b", "`x`", "two\nlines", "---", "<b>", "*", "", " ", "\x1b[2J", "ok"]
+    loaded = load_checkpoint(checkpoint)
+    path = tmp_path / "run" / "checkpoints" / "x_best.ckpt"
+    path.parent.mkdir(parents=True)
+    meta = {**loaded.manifest, "class_names": odd, "dataset": {"name": "folder", "data_dir": "/home/me/photos"}}
+    save_checkpoint(path, loaded.weights, meta)
+    (path.parent.parent / "config.yaml").write_text("model: neonext_pico\nlr: 0.001\ndata_dir: /home/me/photos\n")
+    write_folder(path, tmp_path / "x")
+    page = (tmp_path / "x" / "README.md").read_text(encoding="utf-8")
+    assert "```yaml\nmodel: neonext_pico\nlr: 0.001\n```" in page and "/home/me" not in page
+    lines = page.splitlines()
+    for line in ("0. `a\\|b`", "1. `` `x` ``", "2. `two\ufffdlines`", "3. `---`", "4. `<b>`", "8. `\ufffd[2J`"):
+        assert line in lines, line
+    assert yaml.safe_load(page.split("\n---\n")[0].removeprefix("---\n"))["library_name"] == "neonext_ms"
+    config = json.loads((tmp_path / "x" / "config.json").read_text())
+    assert config["class_names"] == odd and config["dataset"] == {"name": "folder", "data_dir": None}
+    assert load_network(tmp_path / "x")[1].class_names == tuple(odd)
 
 
 def test_the_model_in_it_is_the_checkpoints(folder, checkpoint, images):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from neonext_ms.checkpoint.manifest import manifest_path
-from neonext_ms.checkpoint.store import delete_checkpoint, load_checkpoint, load_weights, numbered, state_path
+from neonext_ms.checkpoint.store import delete_checkpoint, load_checkpoint, numbered, state_path
 from neonext_ms.errors import Stopped, UserError
 from neonext_ms.runtime import heartbeat
 from neonext_ms.runtime.ranks import Ranks
@@ -84,9 +84,9 @@ def check_equal(run: Path, whole: Path):
             assert list(a) == list(b) and all(np.array_equal(a[key], b[key]) for key in b), (name, kind)
         for key in ("best", "final", "updates", "evaluated", "global_batch"):
             assert ours.manifest["training"][key] == theirs.manifest["training"][key], (name, key)
-    best, expected = (load_weights(r / "checkpoints" / "neonext_pico_best.ckpt") for r in (run, whole))
-    assert all(np.array_equal(best[0][key], expected[0][key]) for key in expected[0])
-    assert best[1]["metrics"] == expected[1]["metrics"] and best[1]["step"] == expected[1]["step"]
+    best, expected = (load_checkpoint(r / "checkpoints" / "neonext_pico_best.ckpt") for r in (run, whole))
+    assert all(np.array_equal(best.weights[key], value) for key, value in expected.weights.items())
+    assert all(best.manifest[key] == expected.manifest[key] for key in ("metrics", "step"))
     assert events(run, "train", "eval") == events(whole, "train", "eval")
     summaries = [json.loads((r / "summary.json").read_text()) for r in (run, whole)]
     assert all(summaries[0][key] == summaries[1][key] for key in ("best", "final"))

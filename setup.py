@@ -21,12 +21,14 @@ EXTRAS = {
     "digits": ["scikit-learn>=1.4,<2"],  # carries the built-in data set
     "tensorboard": ["tensorboardX>=2.6,<3"],
     "onnx": ["onnx>=1.16,<2", "onnxruntime>=1.18,<2"],
+    "parquet": ["pyarrow>=15"],
     "convert": ["torch>=2.6,<3", "ninja"],  # only to compare with the authors' code; .pt files need neither
 }
 EXTRAS["dev"] = [
     *EXTRAS["digits"],
     *EXTRAS["tensorboard"],
     *EXTRAS["onnx"],
+    *EXTRAS["parquet"],
     "clang-format==20.*",  # its formatting, too, differs between versions
     "hypothesis>=6.100,<7",
     "pytest>=8,<10",

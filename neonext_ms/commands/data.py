@@ -1,21 +1,28 @@
 """Commands of data sets: packing them, and what augmentation makes of them."""
 
 from pathlib import Path
+from typing import Literal
 
 from neonext_ms.terminal import say
 
 
-def pack_command(data_dir: str, output: str, shard_images: int = 10000):
-    """Pack an image folder into MindRecord files, for training with dataset=mindrecord; started again, it goes on.
+def pack_command(
+    data_dir: str,
+    output: str,
+    shard_images: int = 10000,
+    format: Literal["mindrecord", "tar", "parquet"] = "mindrecord",
+):
+    """Pack an image folder into few large files, for training with dataset=<format>; started again, it goes on.
 
     Args:
         data_dir: folder with train/ and val/.
         output: folder to write to.
         shard_images: images in a file.
+        format: of the files; tar as WebDataset has it, parquet as Hugging Face has it (needs pyarrow).
     """
     from neonext_ms.data.packing import pack
 
-    result = pack(Path(data_dir).expanduser(), Path(output).expanduser(), shard_images)
+    result = pack(Path(data_dir).expanduser(), Path(output).expanduser(), shard_images, format)
     for split in ("train", "val"):
         say(f"{split}: {result[split]['samples']} images, {result[split]['bytes'] / 1e9:.2f} GB")
     say(f"{output}: {result['written']} files written, {result['kept']} kept from before")

@@ -1,4 +1,4 @@
-"""Packing a folder of images into MindRecord files."""
+"""Packing a folder of images into few large files."""
 
 import hashlib
 import json
@@ -8,38 +8,25 @@ import shutil
 import stat
 import time
 from pathlib import Path
-from typing import NamedTuple
 
+from neonext_ms.data.shards import KINDS, Entry, Kind
 from neonext_ms.data.sources.folder import FolderSource, open_folder
-from neonext_ms.data.sources.packed import FORMAT, PACK_FILE, file_digest, rows_digest, shard_rows
+from neonext_ms.data.sources.packed import FORMAT, PACK_FILE, ROWS, file_digest, rows_digest
+from neonext_ms.data.sources.parquet import import_parquet
 from neonext_ms.errors import UserError
 from neonext_ms.files import locked, open_regular, publish, write_atomically
 
 SPLITS = ("train", "val")
 PARTIAL = ".partial"
-PAGE_BYTES = 32 << 20  # of a MindRecord file; an image file must fit into one, twice
-MOST_PAGE_BYTES = 256 << 20  # by MindRecord
-NOTHING = b"\0"  # in the place of an empty file: MindRecord holds no empty field
-GROUP_BYTES = 64 << 20  # image files handed to MindRecord at once
-
+NOTHING = b"\0"  # in the place of an empty file, of which MindRecord holds none
 _DAMAGED = "does not read back as it was written"
 _CHANGED = "was packed from images whose content or classes were others"
 
 log = logging.getLogger(__name__)
 
 
-class Entry(NamedTuple):
-    """An image file as it is found. path: relative to data_dir, as MindRecord takes it; size 0 if it cannot be read."""
-
-    file: str
-    path: str
-    label: int
-    size: int
-    changed: int
-
-
-def pack(data_dir: Path, output: Path, shard_images: int) -> dict:
-    """Write data_dir/{train,val}/<class>/<image> as MindRecord files, in the order in which the folder is listed.
+def pack(data_dir: Path, output: Path, shard_images: int, kind: str = "mindrecord") -> dict:
+    """Write data_dir/{train,val}/<class>/<image> into large files, in the order in which the folder is listed.
 
     A training run on the result gets the same samples in the same order as one on the folder. The image files go in
     as they are; an empty one, or one that cannot be opened, as a zero byte, so that it stays a bad file.
@@ -50,70 +37,72 @@ def pack(data_dir: Path, output: Path, shard_images: int) -> dict:
     Args:
         data_dir: the folder.
         output: folder to write to, made if it does not exist.
-        shard_images: images in a MindRecord file.
+        shard_images: images in a file.
+        kind: of the files, one of `shards.KINDS`.
     Returns: samples and bytes of each split, shards written and kept.
     Raises: UserError: data_dir is no such folder or has an image that is too large, output holds something else, or
         another process packs into it.
     """
     if shard_images < 1:
         raise UserError(f"shard_images must be 1 or more, got {shard_images}")
+    if kind == "parquet":
+        import_parquet()
     sources = {split: open_folder(data_dir, split) for split in SPLITS}
     found = {split: _entries(source, data_dir) for split, source in sources.items()}
-    _check_sizes([entry for entries in found.values() for entry in entries])
+    _check_sizes([entry for entries in found.values() for entry in entries], kind)
     output.mkdir(parents=True, exist_ok=True)
     with locked(output, "packs into"):
-        foreign = [name for name in os.listdir(output) if not _is_ours(name)]
+        foreign = [name for name in os.listdir(output) if not _is_ours(name, kind)]
         if foreign:
             raise UserError(f"'{output}' holds other files, such as '{foreign[0]}': give a new or empty folder")
         splits, result = {}, {"written": 0, "kept": 0}
         for split, entries in found.items():
-            splits[split], kept = _pack_split(split, entries, data_dir, output, shard_images)
+            splits[split], kept = _pack_split(output / f"{split}-#.{kind}", entries, data_dir, shard_images)
             result["kept"] += kept
             result["written"] += len(splits[split]) - kept
             result[split] = {key: sum(card[key] for card in splits[split]) for key in ("samples", "bytes")}
         shutil.rmtree(output / PARTIAL, ignore_errors=True)
-        extra = sorted(path.name for path in output.glob("*.mindrecord") if not _is_listed(path.name, splits))
+        extra = sorted(path.name for path in output.glob(f"*.{kind}") if not _is_listed(path.name, splits))
         if extra:
             raise UserError(f"'{output / extra[0]}' is from another packing: remove it, or give a new or empty folder")
-        pack_file = {"format": FORMAT, "class_names": sources["train"].class_names, "splits": splits}
+        pack_file = {"format": FORMAT, "kind": kind, "class_names": sources["train"].class_names, "splits": splits}
         write_atomically(output / PACK_FILE, json.dumps(pack_file, indent=1))
     return result
 
 
 def _entries(source: FolderSource, data_dir: Path) -> list[Entry]:
     entries = []
-    for file, label in zip(source.paths, source.labels.tolist()):
+    for number, (file, label) in enumerate(zip(source.paths, source.labels.tolist())):
         try:
             status = os.stat(file)
             size, changed = (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (0, 0)
         except OSError:
             size = changed = 0
         relative = os.fsencode(os.path.relpath(file, data_dir))
-        # MindRecord's texts are UTF-8; other names are written with escapes.
-        entries.append(Entry(file, relative.decode("utf-8", "backslashreplace"), label, size, changed))
+        # Texts in large files are UTF-8; other names are written with escapes.
+        entries.append(Entry(number, file, relative.decode("utf-8", "backslashreplace"), label, size, changed))
     return entries
 
 
-def _check_sizes(entries: list[Entry]):
+def _check_sizes(entries: list[Entry], kind: str):
     """Before anything is written, which may take hours."""
-    large = [entry for entry in entries if entry.size > MOST_PAGE_BYTES // 2]
+    most = KINDS[kind].most
+    large = [entry for entry in entries if entry.size > most]
     if large:
         raise UserError(
-            f"'{large[0].file}' has {large[0].size} bytes, and MindRecord holds {MOST_PAGE_BYTES // 2} at most"
+            f"'{large[0].file}' has {large[0].size} bytes, and {kind} holds {most} at most"
             + (f", as {len(large) - 1} more" if len(large) > 1 else "")
             + ": make it smaller, or train from the folder"
         )
 
 
-def _pack_split(
-    split: str, entries: list[Entry], data_dir: Path, output: Path, shard_images: int
-) -> tuple[list[dict], int]:
-    """The cards of all shards, and how many were kept."""
-    progress, cards, count = _Progress(split, len(entries)), [], 0
+def _pack_split(pattern: Path, entries: list[Entry], data_dir: Path, shard_images: int) -> tuple[list[dict], int]:
+    """The cards of all shards, whose numbers stand for the # of the pattern, and how many were kept."""
+    progress, cards, count = _Progress(pattern.name.partition("-")[0], len(entries)), [], 0
     for first in range(0, len(entries), shard_images):
-        name = f"{split}-{first // shard_images:05}.mindrecord"
+        name = pattern.name.replace("#", f"{first // shard_images:05}")
         shard = entries[first : first + shard_images]
-        card, kept = _shard(shard, data_dir, output / name)
+        card, kept = _shard(shard, data_dir, pattern.with_name(name))
         cards.append(card)
         count += kept
         progress.report(first + len(shard), kept)
@@ -156,7 +145,7 @@ def _shard(entries: list[Entry], data_dir: Path, file: Path) -> tuple[dict, bool
         "state": _state(entries),
         "index": rows_digest(rows),
     }
-    for suffix in ("", ".db"):
+    for suffix in _kind(file).endings:
         publish(Path(f"{unfinished}{suffix}"), Path(f"{file}{suffix}"))
     write_atomically(card_file, json.dumps(card))  # last: a shard with a card is complete
     return card, False
@@ -167,7 +156,8 @@ def _kept(entries: list[Entry], data_dir: Path, file: Path, card_file: Path) -> 
     try:
         card = json.loads(card_file.read_text(encoding="utf-8"))
         listing, size = card["listing"], card["bytes"]
-        whole = file.stat().st_size == size and Path(f"{file}.db").is_file() and card["samples"] == len(entries)
+        whole = file.stat().st_size == size and card["samples"] == len(entries)
+        whole = whole and all(Path(f"{file}{suffix}").is_file() for suffix in _kind(file).endings)
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
     if listing != _listing(entries):
@@ -188,43 +178,34 @@ def _listing(entries: list[Entry]) -> str:
 
 def _state(entries: list[Entry]) -> str:
     """Changes with the names, sizes and times of the images."""
-    return _digest(
-        json.dumps([(entry.path, entry.label, entry.size, entry.changed) for entry in entries]).encode()
-    ).hex()
+    return _digest(json.dumps([(entry.path, *entry[3:]) for entry in entries]).encode()).hex()
 
 
 def _digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def _write(entries: list[Entry], file: Path) -> list[bytes]:
-    """Write one MindRecord file; returns the SHA-256 of every image file."""
-    from mindspore.mindrecord import FileWriter
+def _kind(file: Path) -> Kind:
+    return KINDS[file.suffix[1:]]
 
-    page = PAGE_BYTES
-    while page < 2 * max(entry.size for entry in entries):
-        page *= 2
-    writer = FileWriter(str(file), shard_num=1)
-    writer.set_page_size(page)  # bytes, although its documentation says KB
-    writer.add_schema({"data": {"type": "bytes"}, "label": {"type": "int32"}, "path": {"type": "string"}}, "images")
-    writer.add_index(["label", "path"])
-    digests, rows, held = [], [], 0
-    for number, entry in enumerate(entries, 1):
+
+def _write(entries: list[Entry], file: Path) -> list[bytes]:
+    """Write one shard; returns the SHA-256 of every image file."""
+    digests = []
+
+    def read(entry: Entry) -> bytes:
         data = _read(entry)
         digests.append(_digest(data))
-        rows.append({"data": data, "label": entry.label, "path": entry.path})
-        held += len(data)
-        if held >= GROUP_BYTES or number == len(entries):
-            writer.write_raw_data(rows)
-            rows, held = [], 0
-    writer.commit()
+        return data
+
+    _kind(file).write(entries, file, read)
     return digests
 
 
 def _read(entry: Entry) -> bytes:
     try:
         with open_regular(entry.file) as stream:
-            data = stream.read(MOST_PAGE_BYTES)
+            data = stream.read()
     except OSError as error:
         log.warning("cannot read '%s' (%s); it is packed as a zero byte", entry.file, error.strerror)
         return NOTHING
@@ -236,11 +217,11 @@ def _read(entry: Entry) -> bytes:
 def _read_back(file: Path, entries: list[Entry], digests: list[bytes], difference: str = _DAMAGED) -> list[tuple]:
     """The rows of a shard, read as training does and compared; UserError if images, labels or names differ."""
     classes = max(entry.label for entry in entries) + 1
-    rows = list(shard_rows(file, classes, len(entries)))
-    with open(file, "rb") as stream:
-        found = [_digest(os.pread(stream.fileno(), length, start)) for start, length, _, _ in rows]
+    rows = list(ROWS[file.suffix[1:]](file, classes, len(entries)))
+    found = list(map(_digest, _kind(file).images(file, rows)))
     advice = "check the disk and pack again" if difference is _DAMAGED else "give a new or empty folder"
-    expected = [(digest, entry.label, entry.path) for digest, entry in zip(digests, entries)]
+    name = _kind(file).name
+    expected = [(digest, entry.label, name(entry)) for digest, entry in zip(digests, entries)]
     found = [(digest, *row[2:]) for digest, row in zip(found, rows)]
     if found != expected:
         wrong = next(
@@ -250,8 +231,9 @@ def _read_back(file: Path, entries: list[Entry], digests: list[bytes], differenc
     return rows
 
 
-def _is_ours(name: str) -> bool:
-    return name in (PACK_FILE, PARTIAL) or name.endswith((".mindrecord", ".mindrecord.db", ".mindrecord.json"))
+def _is_ours(name: str, kind: str) -> bool:
+    endings = (*KINDS[kind].endings, ".json")
+    return name in (PACK_FILE, PARTIAL) or name.endswith(tuple(f".{kind}{ending}" for ending in endings))
 
 
 def _is_listed(name: str, splits: dict[str, list[dict]]) -> bool:

@@ -172,7 +172,7 @@ def test_images_that_are_too_large_are_named_before_the_work_begins(copies, tmp_
         with open(images / "val" / "dog" / name, "wb") as file:
             file.truncate((128 << 20) + 1)
     with pytest.raises(
-        UserError, match="dog/y.tif' has 134217729 bytes, and MindRecord holds 134217728 .*, as 1 more:"
+        UserError, match="dog/y.tif' has 134217729 bytes, and mindrecord holds 134217728 .*, as 1 more:"
     ):
         pack(images, tmp_path / "new", 3)
     assert not (tmp_path / "new").exists()

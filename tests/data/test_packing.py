@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neonext_ms.data import Loader, Preprocess, TrainTransform, open_source, packing
+from neonext_ms.data import Loader, Preprocess, TrainTransform, open_source, packing, shards
 from neonext_ms.data.packing import pack
+from neonext_ms.data.sources.mindrecord import mindrecord_rows
 from neonext_ms.errors import UserError
 
 
@@ -93,7 +94,7 @@ def test_mindspore_reads_it(folder, packed):
 
 def test_several_pages(tmp_path, monkeypatch):
     """Files of more than one page, as all large ones are."""
-    monkeypatch.setattr(packing, "PAGE_BYTES", 32 << 10)
+    monkeypatch.setattr(shards, "PAGE_BYTES", 32 << 10)
     rng = np.random.RandomState(1)
     for split in ("train", "val"):
         for i in range(12):
@@ -161,7 +162,7 @@ def test_a_shard_that_does_not_read_back(folder, tmp_path, monkeypatch):
 
     def write(entries, file):
         digests = replace(entries, file)
-        start, length, *_ = next(iter(packing.shard_rows(file, 2, 5)))
+        start, length, *_ = next(iter(mindrecord_rows(file, 2, 5)))
         with open(file, "r+b") as stream:
             stream.seek(start + length // 2)
             stream.write(b"?")

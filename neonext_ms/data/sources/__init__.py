@@ -11,7 +11,7 @@ from neonext_ms.data.sources.cifar import open_cifar
 from neonext_ms.data.sources.digits import open_digits
 from neonext_ms.data.sources.folder import FolderSource, open_folder
 from neonext_ms.data.sources.idx import IDX_DATASETS, open_idx
-from neonext_ms.data.sources.packed import open_packed
+from neonext_ms.data.sources.packed import ROWS, open_packed
 from neonext_ms.errors import UserError
 
 __all__ = ["SPLITS", "ArraySource", "FolderSource", "Source", "known_datasets", "open_source", "register_source"]
@@ -25,7 +25,7 @@ _OPEN: dict[str, Open] = {
     "cifar10": partial(open_cifar, "cifar10"),
     "cifar100": partial(open_cifar, "cifar100"),
     "folder": open_folder,
-    "mindrecord": open_packed,
+    **{kind: partial(open_packed, kind) for kind in ROWS},
     **{name: partial(open_idx, name) for name in IDX_DATASETS},
 }
 _OWN: dict[str, Open] = {}

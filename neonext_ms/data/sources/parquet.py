@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from neonext_ms.data.sources.stored import Row, StoredSource, all_rows, find_class_names, find_shards
-from neonext_ms.errors import UserError
+from neonext_ms.errors import NotInstalled, UserError
 
 _IMAGES, _LABELS = ("image", "img", "jpg", "png", "webp"), ("label", "labels", "cls", "fine_label")
 _KEPT = 4  # row groups of a process
@@ -102,7 +102,7 @@ def import_parquet():
     try:
         from pyarrow import parquet
     except ImportError:
-        raise UserError("Parquet files need pyarrow: pip install 'neonext_ms[parquet]'") from None
+        raise NotInstalled("dataset or format 'parquet'", "'pyarrow<22'") from None
     return parquet
 
 

@@ -14,6 +14,7 @@ from neonext_ms.training.run.tensorboard import TensorBoard
 from neonext_ms.training.run.watch import Oddity
 
 SLOW_LOADER = 0.3  # data-wait share from which the loader is called the bottleneck
+FAR = 4  # an update of more than so many times the images that a rate is meant for, or of so many times fewer, is odd
 SLOW_AFTER = 20  # steps; those before include the start of the workers
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,13 @@ class Reporter:
             *(self.steps_an_epoch, config.epochs),
         )
         log.info("run folder %s", self.folder.path)
+        base, images = config.lr_base_batch, job.global_batch
+        if base and not 1 / FAR <= images / base <= FAR:
+            log.warning(
+                "lr=%g is for updates of lr_base_batch=%d images; these of %d get %.3g: global_batch=%d would keep it, "
+                "and lr_base_batch=null take it as it is",
+                *(config.lr, base, images, config.peak_lr(world), base),
+            )
 
     def compiled(self, seconds: float):
         """The graphs of training and evaluation are ready."""

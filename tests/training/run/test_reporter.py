@@ -14,6 +14,7 @@ from neonext_ms.training.run.folder import RunFolder
 from neonext_ms.training.run.progress import Progress
 from neonext_ms.training.run.reporter import SLOW_AFTER, Reporter
 from neonext_ms.training.trainer import train
+from tests.support.tiny import TinyConfig, assembled
 
 METRICS = {"loss": 1.5, "accuracy": 0.25, "lr": 1e-3, "images_per_second": 100.0, "data_wait": 0.0}
 
@@ -133,3 +134,17 @@ def test_without_tensorboardx_a_run_says_so_before_it_begins(tmp_path, monkeypat
     with pytest.raises(UserError, match="^tensorboard=true needs tensorboardX, .* -m pip install tensorboardX$"):
         train(TrainConfig(tensorboard=True, output_dir=str(tmp_path / "run")))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("batch_size, global_batch, odd", [(16, None, True), (64, 256, False), (128, None, False)])
+def test_a_rate_far_from_what_it_was_made_for_is_questioned_at_the_start(
+    tmp_path, caplog, batch_size, global_batch, odd
+):
+    config = TinyConfig(batch_size=batch_size, global_batch=global_batch, lr=0.01, lr_base_batch=256)
+    job = assembled(config)
+    Reporter(config, RunFolder(tmp_path / "run", "neonext_pico", 1), 1, Progress(1, 1, 1)).start(job)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == odd * [
+        "lr=0.01 is for updates of lr_base_batch=256 images; these of 16 get 0.000625: global_batch=256 would keep it, "
+        "and lr_base_batch=null take it as it is"
+    ]

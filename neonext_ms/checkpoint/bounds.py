@@ -1,6 +1,7 @@
 """How much a file from others may become in memory: a small one can describe as many values as it likes."""
 
 import struct
+import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +27,17 @@ def check_total(sizes: Iterable[int], path: Path):
     """Raise UserError if these numbers of bytes are more than a file may become."""
     if (total := sum(sizes)) > most_bytes(path):
         raise UserError(f"{path} describes {total:,} bytes of weights, more than {TIMES} times its own")
+
+
+def check_entries(archive: zipfile.ZipFile, path: Path):
+    """`check_total` for a zip: entries are compressed, lie over one another, or say of themselves what is not so."""
+    check_total((max(entry.file_size, entry.compress_size) for entry in archive.infolist()), path)
+
+
+def reason(error: Exception) -> str:
+    """What a reader of damaged files has to say, without the damage that it quotes."""
+    text = "".join(character if character.isprintable() else "?" for character in str(error))
+    return f"{text:.120}" or type(error).__name__
 
 
 def array(data: bytes | memoryview, dtype: np.dtype, shape: tuple, order: str = "C") -> np.ndarray:

@@ -30,7 +30,7 @@ def parse_safetensors(data: bytes, path: Path) -> dict[str, np.ndarray]:
     try:
         entries = safetensors.deserialize(data)
     except safetensors.SafetensorError as error:
-        raise UserError(f"{path} is not a safetensors file, or a damaged one ({error})") from None
+        raise UserError(f"{path} is not a safetensors file, or a damaged one ({bounds.reason(error)})") from None
     state = {}
     for name, entry in entries:
         if entry["dtype"] not in TYPES:
@@ -39,7 +39,7 @@ def parse_safetensors(data: bytes, path: Path) -> dict[str, np.ndarray]:
         try:
             values = bounds.array(entry["data"], np.dtype(TYPES[entry["dtype"]]), tuple(entry["shape"]))
         except ValueError as error:
-            raise UserError(f"{path} is not a safetensors file, or a damaged one ({error})") from None
+            raise UserError(f"{path} is not a safetensors file, or a damaged one ({bounds.reason(error)})") from None
         state[name] = bfloat16_to_float32(values) if entry["dtype"] == "BF16" else values
     return state
 

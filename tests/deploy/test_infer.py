@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
+from mindspore import Tensor
 from PIL import Image
 
 from neonext_ms.checkpoint.network import load_network
@@ -248,6 +249,52 @@ def test_an_unreadable_validation_image_ends_neither_infer_nor_validate(capsys, 
     opened = open_source("folder", tmp_path, "val")
     indices = [index for index, _ in opened.readable(20)]
     assert len(indices) == 20 and opened.paths.index(str(bad)) not in indices
+
+
+def test_weights_that_are_no_numbers_are_refused_wherever_they_are_opened(capsys, save_checkpoint, tmp_path):
+    """By the name of the tensor: accuracy says nothing, as most comparisons with NaN are false."""
+
+    def spoil(network):
+        weight = network.stages[1][0].fc1.weight
+        weight.set_data(
+            Tensor(np.where(np.arange(weight.size).reshape(weight.shape) == 3, np.nan, 1).astype(np.float32))
+        )
+
+    path = save_checkpoint(tmp_path / "x.ckpt", spoil)
+    for command in (
+        ["validate", "--model", path],
+        ["infer", "--model", path, "--count", 1],
+        ["export", "--checkpoint", path, "--output", tmp_path / "x.mindir"],
+        ["export", "--checkpoint", path, "--output", tmp_path / "x", "--format", "folder"],
+        ["convert", "--input", path, "--output", tmp_path / "x.pt"],
+        [
+            "train",
+            "--model",
+            "neonext_pico",
+            "--pretrained",
+            path,
+            "--output_dir",
+            tmp_path / "run",
+            "--num_workers",
+            0,
+        ],
+    ):
+        code, out, err = run(capsys, *command)
+        assert code == 2 and not out, command
+        assert "x.ckpt: stages.1.0.fc1.weight has 1 of 1024 values that are not finite numbers" in err, err
+    assert sorted(os.listdir(tmp_path)) == ["x.ckpt", "x.ckpt.json"]
+
+
+def test_outputs_that_are_no_numbers_are_no_accuracy(capsys, save_checkpoint, tmp_path):
+    """Of finite weights that overflow."""
+
+    def spoil(network):
+        weight = network.head.fc.weight
+        weight.set_data(Tensor(np.full(weight.shape, 2e38, np.float32)))
+
+    path = save_checkpoint(tmp_path / "x.ckpt", spoil)
+    code, out, err = run(capsys, "validate", "--model", path, "--num_workers", 0, "--json")
+    assert code == 2 and not out and "the network's outputs are not finite numbers" in err
 
 
 @pytest.fixture(scope="module")

@@ -112,12 +112,14 @@ def _is_state_dict(value) -> bool:
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
-            bounds.check_total((entry.file_size for entry in archive.infolist()), path)
+            bounds.check_entries(archive, path)
             return {name.removesuffix(".npy"): _npy(archive.read(name)) for name in archive.namelist()}
     except UserError:
         raise
     except (zipfile.BadZipFile, OSError, *bounds.DAMAGED) as error:
-        raise UserError(f"{path} is not an .npz file of plain arrays, or a damaged one ({error})") from None
+        raise UserError(
+            f"{path} is not an .npz file of plain arrays, or a damaged one ({bounds.reason(error)})"
+        ) from None
 
 
 def _npy(data: bytes) -> np.ndarray:

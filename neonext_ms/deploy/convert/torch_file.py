@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neonext_ms.checkpoint.bounds import DAMAGED, MOST_DIMS, check_total
+from neonext_ms.checkpoint.bounds import DAMAGED, MOST_DIMS, check_entries, check_total, reason
 from neonext_ms.checkpoint.fields import shown
 from neonext_ms.checkpoint.safetensors_file import bfloat16_to_float32
 from neonext_ms.deploy.convert.torch_pickle import STORAGES, Storage, Unpickler
@@ -39,9 +39,11 @@ def read_torch(path: Path):
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror or error})") from None
     except zipfile.BadZipFile as error:
-        raise UserError(f"{path} is not a PyTorch file, or a damaged one ({error}): {_what_it_is(path)}") from None
+        raise UserError(
+            f"{path} is not a PyTorch file, or a damaged one ({reason(error)}): {_what_it_is(path)}"
+        ) from None
     except DAMAGED as error:
-        raise UserError(f"{path} is a damaged PyTorch file ({type(error).__name__}: {error})") from None
+        raise UserError(f"{path} is a damaged PyTorch file ({type(error).__name__}: {reason(error)})") from None
 
 
 def _read(archive: zipfile.ZipFile, path: Path):
@@ -50,8 +52,7 @@ def _read(archive: zipfile.ZipFile, path: Path):
         raise UserError(f"{path} is a zip file, but not one of PyTorch's: it has no <name>/data.pkl")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
         raise UserError(f"{path} has compressed entries, which PyTorch does not write: save it again with torch.save")
-    # Entries that are not compressed, but lie over one another, can still be more than the file.
-    check_total((entry.file_size for entry in archive.infolist()), path)
+    check_entries(archive, path)
     prefix = descriptions[0].removesuffix("data.pkl")
     if f"{prefix}byteorder" in archive.namelist() and archive.read(f"{prefix}byteorder") != b"little":
         raise UserError(f"{path} was written on a big-endian machine: save it on a little-endian one")

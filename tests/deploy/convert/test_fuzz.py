@@ -188,6 +188,17 @@ def test_entries_that_lie_over_one_another(tmp_path):
     assert not read_or_refused(read, tmp_path / "x.pt")
 
 
+@pytest.mark.parametrize("suffix", [".pt", ".npz"])
+def test_entries_that_say_they_are_large(tmp_path, suffix):
+    """The compressed size, for which a reader makes room before it reads, in the directory alone."""
+    data = bytearray(state_dict_bytes(STATE, suffix))
+    for at in (data.rindex(b"PK\x01\x02") + 20, data.index(b"PK\x01\x02") + 20):
+        changed = bytearray(data)
+        changed[at : at + 4] = struct.pack("<I", 1 << 29)
+        (tmp_path / f"x{suffix}").write_bytes(changed)
+        assert not read_or_refused(read, tmp_path / f"x{suffix}")
+
+
 def test_zeros_that_are_compressed(tmp_path):
     np.savez_compressed(tmp_path / "x.npz", x=np.zeros(1 << 27, np.uint8))
     with pytest.raises(UserError, match="more than 4 times its own"):

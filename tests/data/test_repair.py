@@ -1,7 +1,9 @@
 """What decodes to good pixels is an image, whatever stands around them; what does not, is none."""
 
 import io
+import random
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -268,3 +270,25 @@ def test_bright_and_black_16_bit_images_need_no_word(recwarn):
     for values in (DEEP << 4, np.zeros((4, 4), np.uint16)):
         np.testing.assert_array_equal(both(deep_png(values))[..., 0], values >> 8)
     assert len(recwarn) == 0
+
+
+def test_fuzzed_images():
+    """Pixels or a UserError of one line, whatever stands in the file; what else is raised is a mistake of ours."""
+    rng = random.Random(0)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    seeds = [encoded(form, exif=exif) for form in ("JPEG", "PNG", "WEBP", "TIFF")]
+    seeds += [encoded(form) for form in ("GIF", "BMP", "PPM", "TGA", "ICO", "ICNS", "PCX", "SGI", "DDS", "QOI")]
+    seeds += [encoded("PNG", Image.fromarray(DEEP)), encoded("GIF", PICTURE.quantize(9), transparency=0)]
+    for _ in range(600):
+        data = bytearray(rng.choice(seeds))
+        for _ in range(rng.choice((1, 2, 8))):
+            at = rng.randrange(rng.choice((len(data), min(len(data), 100))))
+            data[at : at + rng.choice((0, 1, 1, 1, 4))] = rng.choice((b"", b"\0", b"\xff", rng.randbytes(2)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.simplefilter("ignore", ImageWarning)
+            try:
+                read_region(io.BytesIO(data), "x", lambda height, width: (0, 0, width, height), 8)
+            except UserError as error:
+                assert "\n" not in str(error)

@@ -7,6 +7,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
+from neonext_ms import create_model
 from neonext_ms.checkpoint.network import load_network
 from neonext_ms.checkpoint.store import load_checkpoint
 from neonext_ms.cli import main
@@ -14,6 +15,7 @@ from neonext_ms.data import Preprocess
 from neonext_ms.deploy import Classifier, export_model
 from neonext_ms.deploy.convert.convert import convert, released_preprocess
 from neonext_ms.deploy.convert.official import our_name
+from neonext_ms.deploy.convert.source import read_weights
 from neonext_ms.deploy.convert.state_dict import read_state_dict, state_dict_bytes
 from neonext_ms.deploy.convert.structure import model_name, structure
 from neonext_ms.deploy.fold.graph import fold
@@ -211,6 +213,45 @@ def test_another_variant_is_refused_with_what_it_is(tmp_path, capsys):
     ):
         assert words in error, error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "network._backbone."]
+)
+@pytest.mark.parametrize("name", ["x.pt", "x.pth.tar", "x.bin", "x.PTH", "x.ckpt", "x.safetensors"])
+def test_files_as_people_have_them(tmp_path, prefix, name):
+    """Of compiled, parallel and averaged models, under whatever suffix; a file is what its first bytes say."""
+    state = read_state_dict(OFFICIAL)
+    prefixed = {f"{prefix}{key}": value for key, value in state.items()} | {"n_averaged": np.array(5)}
+    (tmp_path / name).write_bytes(state_dict_bytes(prefixed, ".safetensors" if "safe" in name else ".pt"))
+    found = read_weights(tmp_path / name, ema=False)
+    expected = read_weights(OFFICIAL, ema=False)
+    assert found.values.keys() == expected.values.keys() and not found.unexpected
+    assert all(value.tobytes() == expected.values[key].tobytes() for key, value in found.values.items())
+    assert found.origin.counters == expected.origin.counters and len(found.origin.counters) == 9
+
+
+def test_a_prefix_of_some_names_alone_stays(tmp_path):
+    state = {"module.a": np.ones(1, np.float32), "b": np.ones(2, np.float32)}
+    (tmp_path / "x.pt").write_bytes(state_dict_bytes(state, ".pt"))
+    assert set(read_state_dict(tmp_path / "x.pt")) == {"module.a", "b"}
+
+
+def test_what_mindspore_itself_saved_becomes_a_checkpoint(tmp_path):
+    network = create_model("neonext_pico", 3, seed=1, depths=(1, 1), dims=(8, 16), kernels=("4+7", "7"), shifts=(1, 0))
+    ms.save_checkpoint(network, str(tmp_path / "plain.ckpt"))
+    with pytest.raises(UserError, match="plain.ckpt has no manifest .* make one with neonext convert"):
+        export_model(tmp_path / "plain.ckpt", tmp_path / "x.mindir")
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    convert(tmp_path / "plain.ckpt", tmp_path / "ours.ckpt", image_size=32, class_names=tmp_path / "names.txt")
+    again, card = load_network(tmp_path / "ours.ckpt")
+    assert card.class_names == ("a", "b", "c") and card.preprocess.image_size == 32
+    for ours, theirs in zip(again.get_parameters(), network.get_parameters(), strict=True):
+        assert ours.name == theirs.name and ours.asnumpy().tobytes() == theirs.asnumpy().tobytes()
+    data = (tmp_path / "plain.ckpt").read_bytes()
+    (tmp_path / "plain.ckpt").write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match="plain.ckpt cannot be read .it is cut short.: use another file"):
+        convert(tmp_path / "plain.ckpt", tmp_path / "x.ckpt")
 
 
 def test_the_weights_in_a_training_checkpoint_and_their_average():

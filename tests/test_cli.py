@@ -147,6 +147,12 @@ def test_values_of_a_list_stand_side_by_side(capsys):
         assert code == 0 and [row["model"] for row in json.loads(out)] == models[:given]
 
 
+def test_a_list_takes_any_name_of_a_file(capsys):
+    name = "run: 1, [new] #2 'x' \"y\".pb"
+    code, _, err = run(capsys, "benchmark", "artefact", "--models", name, "x.pb", "--batch_sizes", "1", "8")
+    assert code == 2 and err.startswith(f"neonext: error: cannot measure {name}: expected one of .ckpt")
+
+
 def test_help_of_train_begins_with_what_is_used_most(capsys):
     lines = run(capsys, "train", "--help")[1].splitlines()
     options = [line.split()[0] for line in lines if line.startswith("  --")]

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import json
 import os
 import re
 import textwrap
@@ -208,7 +209,7 @@ def _gather(arguments: Sequence[str], lists: set[str]) -> list[str]:
                 values.append(words.pop(0))
             if values:
                 whole = len(values) == 1 and (values[0].startswith("[") or values[0] == "null")
-                gathered.append(values[0] if whole else f"[{', '.join(values)}]")
+                gathered.append(values[0] if whole else f"[{', '.join(map(_quoted, values))}]")
     return gathered
 
 
@@ -224,6 +225,11 @@ def _resumed(arguments: Sequence[str]) -> list[str]:
     given, _ = parser.parse_known_args(arguments)
     path = own_configuration(given.resume, given.output_dir)
     return [f"--config={path}"] if path else []
+
+
+def _quoted(value: str) -> str:
+    """As YAML in a list: numbers as they are, anything else as text, whatever characters a file's name has."""
+    return value if re.fullmatch(r"[-+.,\deE]+", value) else json.dumps(value)
 
 
 def _configs_first(arguments: Sequence[str]) -> list[str]:

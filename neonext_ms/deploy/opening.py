@@ -75,7 +75,22 @@ def open_model(path: str | Path, key: bytes | None = None, matmul_precision: str
         network = open_onnx(path)
     else:
         network = _open_mindir(path, (key or _key_for(path)) if description.encrypted else None)
-    return OpenedModel(network, description.card, description.shape[0])
+    return OpenedModel(_checked(network, description.card), description.card, description.shape[0])
+
+
+def _checked(network: Network, card: ModelCard) -> Network:
+    """The network of an exported file, whose card can say what it likes of its outputs."""
+
+    def run(images):
+        logits = network(images)
+        if logits.shape != (len(images), len(card.class_names)):
+            raise UserError(
+                f"{card.source} gives outputs of shape {logits.shape} for {len(images)} images, but its card has "
+                f"{len(card.class_names)} class names: export the model again"
+            )
+        return logits
+
+    return run
 
 
 def _open_checkpoint(path: Path, matmul_precision: str | None) -> OpenedModel:

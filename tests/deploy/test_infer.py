@@ -340,6 +340,18 @@ def test_the_preprocessing_is_that_of_the_card(capsys, checkpoint, exported, by_
     assert abs(json.loads(out)["loss"] - by_the_checkpoint["loss"]) > 0.01
 
 
+def test_a_card_with_other_classes_than_its_file_is_noticed(capsys, exported, folder, tmp_path):
+    """An edited one, which fits itself."""
+    path, card = exported[None]
+    (tmp_path / path.name).write_bytes(path.read_bytes())
+    for count in (3, 12):
+        names = [str(i) for i in range(count)]
+        edited = {**card, "model": {**card["model"], "num_classes": count}, "class_names": names}
+        (tmp_path / f"{path.name}.json").write_text(json.dumps(edited))
+        code, _, err = run(capsys, "infer", "--model", tmp_path / path.name, folder / "a.png")
+        assert code == 2 and f"gives outputs of shape (1, 10) for 1 images, but its card has {count} class names" in err
+
+
 def test_a_model_that_does_not_know_its_data_set_needs_one(capsys, exported, tmp_path):
     path, card = exported[None]
     (tmp_path / path.name).write_bytes(path.read_bytes())

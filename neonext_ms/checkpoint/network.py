@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neonext_ms.checkpoint.card import ModelCard
 from neonext_ms.checkpoint.fields import readable
 from neonext_ms.checkpoint.folder import read_folder
 from neonext_ms.checkpoint.store import Checkpoint, load_checkpoint
@@ -72,7 +73,7 @@ def build_with(trained: Checkpoint, **overrides):
     Raises:
         UserError: its weights are not those of the network that its card describes.
     """
-    _refuse_larger(trained)
+    refuse_larger(trained.card, trained.weights)
     network = trained.card.build(**overrides)
     assign_pretrained(network, trained)
     return network
@@ -106,16 +107,20 @@ def load_features(checkpoint: str | Path, **overrides):
     return load_network(checkpoint, **{**overrides, "features_only": True})[0]
 
 
-def _refuse_larger(trained: Checkpoint):
-    """Before a network is built: a card can ask for one of any size, whatever the file holds."""
-    spec, classes = trained.card.spec(), trained.card.model.num_classes
+def refuse_larger(card: ModelCard, weights: dict[str, np.ndarray]):
+    """Before a network is built: a card can ask for one of any size, whatever the file beside it holds.
+
+    Raises:
+        UserError: the network has more weights than there are, or there is no such network.
+    """
+    spec, classes = card.spec(), card.model.num_classes
     blocks = [
         depth * (8 * dim * dim + sum(g.channels * (g.left[0] ** 2 + g.right[0] ** 2) for g in spec.stage_groups(i)))
         for i, (depth, dim) in enumerate(zip(spec.depths, spec.dims))
     ]
-    least, there = sum(blocks) + classes * spec.dims[-1], sum(value.size for value in trained.weights.values())
+    least, there = sum(blocks) + classes * spec.dims[-1], sum(value.size for value in weights.values())
     if least > there:
         raise UserError(
-            f"{trained.path} holds {there} weights, but the {trained.card.model.name} that its card "
-            f"describes has more than {least}: they do not belong together"
+            f"{card.source} holds {there} weights, but the {card.model.name} that its card describes has more than "
+            f"{least}: they do not belong together"
         )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from neonext_ms.checkpoint.network import assign_pretrained, load_trained
+from neonext_ms.checkpoint.network import assign_pretrained, load_trained, refuse_larger
 from neonext_ms.errors import UserError
 
 
@@ -37,7 +37,7 @@ def create_model(
     if name != model.name:
         raise UserError(f"{pretrained} holds a {model.name}, not a {name}: create that one")
     classes = model.num_classes if num_classes is None else num_classes
-    trained.card.spec()
+    refuse_larger(trained.card, trained.weights)
     network = build(name, classes, seed, **{**model.overrides, **overrides})
     assign_pretrained(network, trained, new_head=classes != model.num_classes)
     return network.set_train(False)

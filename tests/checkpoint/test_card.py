@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from neonext_ms import create_model
 from neonext_ms.checkpoint.card import DatasetName, Model, ModelCard
 from neonext_ms.checkpoint.manifest import manifest_path, write_manifest
 from neonext_ms.checkpoint.network import load_network
+from neonext_ms.checkpoint.safetensors_file import safetensors_bytes
 from neonext_ms.checkpoint.store import load_checkpoint, save_checkpoint
 from neonext_ms.data import Preprocess
+from neonext_ms.deploy.convert.convert import convert
 from neonext_ms.errors import UserError
 from tests.support.cards import CARD, WRONG_CARDS, WRONG_OVERRIDES, changed
 
@@ -51,8 +54,16 @@ def test_a_network_larger_than_its_file_is_not_built(tmp_path, overrides):
     """It would take all the memory there is."""
     path = tmp_path / "x.ckpt"
     save_checkpoint(path, {"a": np.ones(3, np.float32)}, changed(CARD, ("model", "overrides"), overrides))
-    with pytest.raises(UserError, match="x.ckpt holds 3 weights, .* do not belong together"):
-        load_network(path)
+    (tmp_path / "x.safetensors").write_bytes(
+        safetensors_bytes({"stem.proj.weight": np.ones(3, np.float32)}, load_checkpoint(path).card.to_dict())
+    )
+    for build in (
+        lambda: load_network(path),
+        lambda: create_model("neonext_pico", pretrained=path),
+        lambda: convert(tmp_path / "x.safetensors", tmp_path / "y.ckpt"),
+    ):
+        with pytest.raises(UserError, match="x.* holds 3 weights, .* do not belong together"):
+            build()
 
 
 @pytest.mark.parametrize(
@@ -90,6 +101,11 @@ def test_classes_in_another_order_are_other_classes(tmp_path):
             (tmp_path / split / name / "0.png").touch()
     card = ModelCard.from_dict(CARD, "x.ckpt")
     assert len(card.validation_source("folder", str(tmp_path))) == 2
+    with pytest.raises(UserError, match="x.ckpt does not say which data set it was trained on: name a dataset"):
+        card.validation_source()
+    for own, given in ((tmp_path, None), (tmp_path / "gone", tmp_path)):
+        moved = ModelCard.from_dict({**CARD, "dataset": {"name": "folder", "data_dir": str(own)}}, "x.ckpt")
+        assert len(moved.validation_source(None, given and str(given))) == 2
     swapped = ModelCard.from_dict({**CARD, "class_names": ["dog", "cat"]}, "x.ckpt")
     with pytest.raises(UserError, match="x.ckpt knows the 2 classes dog, cat, but folder/val has 2, cat, dog"):
         swapped.validation_source("folder", str(tmp_path))

@@ -8,7 +8,7 @@ import numpy as np
 
 from neonext_ms.checkpoint.card import Model, ModelCard
 from neonext_ms.checkpoint.manifest import manifest_path
-from neonext_ms.checkpoint.network import assign_weights
+from neonext_ms.checkpoint.network import assign_weights, refuse_larger
 from neonext_ms.checkpoint.store import save_checkpoint
 from neonext_ms.data import Preprocess
 from neonext_ms.data.sources.base import IMAGENET_MEAN, IMAGENET_STD
@@ -76,6 +76,8 @@ def convert(
     card = _card(weights, _Given(model, image_size, shifts, class_names))
     side = card.preprocess.image_size
     check_input_size(side, side, len(card.spec().dims))
+    if weights.card:
+        refuse_larger(card, weights.values)
     network = card.build()
     shapes = {p.name: p.shape for p in network.get_parameters()}
     weights.check(shapes, f"{source} does not fit {card.model.name}{_hint(weights)}")

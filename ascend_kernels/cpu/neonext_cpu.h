@@ -63,6 +63,15 @@ int mlp_backward_bfloat16(NEONEXT_PARAMETERS);
 int pointwise_forward_bfloat16(NEONEXT_PARAMETERS);
 int pointwise_backward_bfloat16(NEONEXT_PARAMETERS);
 
+// The sum of squares of x, float32: (N) to (1).
+int neonext_sum_of_squares(NEONEXT_PARAMETERS);
+
+// Inputs: (whether, factor); x (N); float32. Output: factor x, or zeros.
+int neonext_scaled(NEONEXT_PARAMETERS);
+
+// Inputs: (rate); averages a (N); parameters w, N values in all; float32. Output: a + rate (w - a), w end to end.
+int neonext_average(NEONEXT_PARAMETERS);
+
 // y = x, float32, any shape.
 int neonext_copy(NEONEXT_PARAMETERS);
 

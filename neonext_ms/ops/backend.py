@@ -10,6 +10,7 @@ from neonext_ms.ops.cpu.library import cpu_library, cpu_vector_width
 from neonext_ms.ops.cpu.mlp import FusedMLP, FusedResidualMLP
 from neonext_ms.ops.cpu.neocell import FusedNeoCell
 from neonext_ms.ops.cpu.pointwise import FusedPointwise
+from neonext_ms.ops.cpu.update import Average, ScaledIf, SumOfSquares
 from neonext_ms.ops.fallback import Unavailable, warn_fallback
 from neonext_ms.ops.precision import matmul_precision, using_matmul_precision
 
@@ -19,6 +20,9 @@ _COMPILED = {
         "mlp": FusedMLP,
         "residual_mlp": FusedResidualMLP,
         "pointwise": FusedPointwise,
+        "average": Average,
+        "sum_of_squares": SumOfSquares,
+        "scaled_if": ScaledIf,
     },
     # An NPU's own operators are as good for the others: products, and a GELU that is one kernel.
     "Ascend": {"neocell": AscendNeoCell},
@@ -29,7 +33,7 @@ def compiled(kind: str, backend: str) -> type[nn.Cell] | None:
     """The Cell of a compiled operator, or None where a layer runs on MindSpore's own operators.
 
     Args:
-        kind: "neocell", "mlp", "residual_mlp" or "pointwise".
+        kind: a key of _COMPILED.
         backend: of the layer. "auto" falls back where nothing is compiled, with one warning; "fused" insists; any
             other asks for MindSpore's operators.
 

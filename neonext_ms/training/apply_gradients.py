@@ -2,6 +2,7 @@
 
 from mindspore import mint, nn, ops
 
+from neonext_ms.ops.backend import compiled
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.optim.loss_scale import LEAST
 from neonext_ms.training.statistics import Statistics
@@ -66,9 +67,12 @@ class Clip(nn.Cell):
         self.max_norm = max_norm
         self.loss_scale = loss_scale
         self.map = ops.HyperMap()
+        squares, scaled = compiled("sum_of_squares", "auto"), compiled("scaled_if", "auto")
+        self.squares = squares() if squares else _squares
+        self.scaled_if = scaled() if scaled else _scaled_if
 
     def construct(self, loss, gradients, limit):
-        squares = ops.addn(self.map(_squares, gradients))
+        squares = ops.addn(self.map(self.squares, gradients))
         # A copy by an operator that does nothing: a bare Parameter would show the scale of the next update (MindSpore
         # 2.10), and a product with 1 is left out of the graph.
         scale = ops.ones_like(squares) if self.loss_scale is None else ops.maximum(self.loss_scale.scale, LEAST)
@@ -78,7 +82,7 @@ class Clip(nn.Cell):
         factor = 1 / scale
         if self.max_norm > 0:
             factor = factor * self.max_norm / ops.maximum(norm, self.max_norm)
-        gradients = self.map(ops.partial(_scaled_if, finite, factor), gradients)
+        gradients = self.map(ops.partial(self.scaled_if, finite, factor), gradients)
         if self.loss_scale is not None:
             norm = ops.depend(norm, self.loss_scale(numbers))  # a spike says nothing about the scale
         return gradients, norm, finite, scale

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from neonext_ms.ops.backend import compiled
 from neonext_ms.training.optim.flat import Flat
 from neonext_ms.training.statistics import is_statistic
 
@@ -34,12 +35,17 @@ class EMA(nn.Cell):
         self._first_statistic = sum(p.size for p in weights)
         self.averages = self.flat.vector("ema", np.concatenate([p.asnumpy().ravel() for p in self.flat.parameters]))
         self.updates = Parameter(Tensor(np.float32(0)), name="ema_updates", requires_grad=False)
+        average = compiled("average", "auto")
+        self.average = average() if average else None
 
     def construct(self, finite):
         count = finite.astype(self.updates.dtype)
         decay = ops.minimum((1 + self.updates) / (10 + self.updates), self.decay)
         rate = (1 - decay) * count
-        ops.assign(self.averages, self.averages + rate * (self.flat.values() - self.averages))
+        if self.average is not None:
+            ops.assign(self.averages, self.average(rate, self.averages, self.flat.parameters))
+        else:
+            ops.assign(self.averages, self.averages + rate * (self.flat.values() - self.averages))
         ops.assign(self.updates, self.updates + count)
         return count
 

@@ -1,14 +1,20 @@
 """The operator: channel groups, block-diagonal assembly, initialisation, formulations and the NeoCell layer."""
 
+from importlib import import_module
+
 from neonext_ms.ops.groups import Group, output_size, parse_spec
 
-__all__ = ["Group", "NeoCell", "output_size", "parse_spec"]
+# These need MindSpore; the arithmetic of groups and costs does not, and stays quick to import.
+_LAZY = {
+    "Group3d": "neonext_ms.ops.neocell3d",
+    "NeoCell": "neonext_ms.ops.neocell",
+    "NeoCell3d": "neonext_ms.ops.neocell3d",
+    "NeoCellTerms": "neonext_ms.ops.terms",
+}
+__all__ = ["Group", "output_size", "parse_spec", *_LAZY]
 
 
 def __getattr__(name):
-    # NeoCell needs MindSpore; the arithmetic of groups and costs does not, and stays quick to import.
-    if name == "NeoCell":
-        from neonext_ms.ops.neocell import NeoCell
-
-        return NeoCell
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from mindspore import Tensor
 
 from neonext_ms.errors import UserError
-from neonext_ms.ops import Group, NeoCell, reference
-from neonext_ms.ops.neocell3d import Group3d, NeoCell3d
+from neonext_ms.ops import Group, Group3d, NeoCell, NeoCell3d, reference
 from tests.support.gradients import ForwardAndGradients, assert_as_near
 
 BACKENDS = ["dense", "patchwise", "fused"]

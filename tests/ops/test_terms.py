@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from mindspore import Tensor
 
 from neonext_ms.errors import UserError
-from neonext_ms.ops import Group, NeoCell, output_size, parse_spec, reference
-from neonext_ms.ops.terms import NeoCellTerms
+from neonext_ms.ops import Group, NeoCell, NeoCellTerms, output_size, parse_spec, reference
 from tests.support.gradients import ForwardAndGradients, assert_as_near
 
 BACKENDS = ["dense", "patchwise", "fused"]

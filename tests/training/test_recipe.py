@@ -182,7 +182,7 @@ def test_float16_trains_and_an_overflow_lowers_the_scale(level):
     assert updates[0].loss != expected.loss, "it was computed in float16"
     assert good[-1].loss < good[0].loss
     assert all(p.dtype == ms.float32 for p in network.get_parameters())
-    assert np.isfinite(eval_step(Tensor(IMAGES), Tensor(TARGETS)).asnumpy()).all()
+    assert np.isfinite(eval_step(IMAGES)).all()
 
 
 def test_what_a_cpu_cannot_do_is_refused():

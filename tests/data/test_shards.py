@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from neonext_ms.checkpoint.store import load_weights
+from neonext_ms.checkpoint.store import load_checkpoint
 from neonext_ms.data import Loader, Mixing, Preprocess, RandomErasing, TrainTransform, open_source
 from neonext_ms.data.packing import pack
 from neonext_ms.errors import UserError
@@ -100,7 +100,7 @@ def test_the_weights_after_five_steps_are_the_folders_bit_for_bit(folder, packed
         )  # fmt: skip
         train(config)
         (path,) = (tmp_path / kind / "checkpoints").glob("neonext_pico-1_5.ckpt")
-        weights[kind] = load_weights(path)[0]
+        weights[kind] = load_checkpoint(path, with_state=False).weights
     for kind in KINDS:
         assert weights[kind].keys() == weights["folder"].keys() and len(weights[kind]) > 50
         for name, value in weights["folder"].items():

@@ -46,6 +46,15 @@ def test_manifests_of_others(checkpoint):
     assert 0 < read < 200  # of versions and the like nothing is asked
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_manifest_with_what_json_does_not_have_is_refused(checkpoint, value):
+    """Also where nothing is asked of it: other programs do not read it."""
+    path, manifest = checkpoint
+    seal(path, {**manifest, "metrics": {"loss": value}})
+    with pytest.raises(UserError, match="x.ckpt.json cannot be read .it holds (NaN|-Infinity), which is no number"):
+        load_checkpoint(path)
+
+
 def test_damaged_manifests(checkpoint):
     path, _ = checkpoint
     data = manifest_path(path).read_bytes()

@@ -37,6 +37,8 @@ def test_equal_logits_are_in_the_order_of_the_classes():
     found = [sums(np.zeros((1, 7), np.float32), np.array([label]))[1:3].tolist() for label in range(7)]
     assert found == [[1, 1], [0, 1], [0, 1], [0, 1], [0, 1], [0, 0], [0, 0]]
     assert order(np.array([[1, 3, 3, 0]])).tolist() == [[1, 2, 0, 3]]
+    many = np.arange(1000) % 3  # more than NumPy sorts by insertion
+    assert order(many[None]).tolist() == [[*range(2, 1000, 3), *range(1, 1000, 3), *range(0, 1000, 3)]]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

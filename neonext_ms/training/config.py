@@ -214,11 +214,14 @@ class TrainConfig:
 
     @classmethod
     def add_options(cls, parser):
-        """Give a jsonargparse parser an option for every key, with its text."""
+        """Give a jsonargparse parser an option for every key: its text, and whether a run that goes on may differ."""
         from jsonargparse import set_parsing_settings
 
         set_parsing_settings(docstring_parse_attribute_docstrings=True)
         parser.add_class_arguments(cls, as_group=False)
+        for action in parser._actions:
+            if action.dest in keys.free(cls, "on_resume") - {"resume", "output_dir"}:
+                action.help += " Free on resume."
 
     @classmethod
     def from_yaml(cls, path: Path) -> "TrainConfig":

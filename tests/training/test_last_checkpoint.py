@@ -12,7 +12,7 @@ import pytest
 
 from neonext_ms.checkpoint.store import numbered, step_of
 from neonext_ms.cli import COMMANDS, main
-from neonext_ms.errors import UnsavedError
+from neonext_ms.errors import UnsavedError, WorkerDied
 from neonext_ms.runtime import heartbeat
 from neonext_ms.training.run import saver
 from neonext_ms.training.trainer import train
@@ -78,13 +78,14 @@ def test_a_stop_that_cannot_be_saved_says_so(tmp_path, disk, monkeypatch):
         train(TinyConfig(**RUN, output_dir=str(tmp_path / "run")))
 
 
-def test_the_command_ends_with_code_1_and_one_line(monkeypatch, capsys):
+@pytest.mark.parametrize("error, code", [(UnsavedError, 1), (WorkerDied, 71)])
+def test_the_command_ends_with_one_line_and_a_code_with_which_a_job_is_started_again(monkeypatch, capsys, error, code):
     @functools.wraps(COMMANDS["env"])
     def fail():
-        raise UnsavedError("the run has come to its end, but this could not be written")
+        raise error("this went wrong, and another start may help")
 
     monkeypatch.setitem(COMMANDS, "env", fail)
     with pytest.raises(SystemExit) as end:
         main(["env"])
-    assert end.value.code == 1
-    assert capsys.readouterr().err == "neonext: error: the run has come to its end, but this could not be written\n"
+    assert end.value.code == code
+    assert capsys.readouterr().err == "neonext: error: this went wrong, and another start may help\n"

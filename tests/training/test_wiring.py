@@ -444,6 +444,22 @@ def test_shifts_replace_the_models_own():
     assert assembled(config).network.spec.shifts == (0, 1, 0, 1)
 
 
+def test_drop_path_follows_the_seed_and_spares_frozen_stages():
+    def masks(**options):
+        return Built(drop_path_rate=0.5, **options).job.masks(np.arange(64), step=3)
+
+    assert np.array_equal(masks(), masks()) and not np.array_equal(masks(), masks(seed=1))
+    assert set(masks()[0]) == {1.0} and set(masks()[1]) == {0.0, 2.0}, "two blocks, with rates of 0 and 0.5"
+    assert set(masks(freeze_stages=2).ravel()) == {1.0}
+
+
+def test_an_update_is_given_the_masks_of_its_step_and_places():
+    job = Built(drop_path_rate=0.5).job
+    images, targets, masks, rate = job.inputs("images", "targets", np.array([9, 4]), 3)
+    assert (images, targets, rate) == ("images", "targets", job.rate(3))
+    assert np.array_equal(masks, job.masks(np.arange(10), step=3)[:, [9, 4]])
+
+
 def test_a_device_that_is_not_there():
     with pytest.raises(UserError, match="device Ascend was asked for"):
         assembled(TrainConfig(), join_ranks("Ascend"))

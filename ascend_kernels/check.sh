@@ -15,7 +15,7 @@ python=${PYTHON:-python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-model_sources="device formats global_memory instructions machine plans timeline vector host library"
+model_sources="device formats global_memory instructions machine plans timeline vector host library aot"
 own_includes="-I$here/common -I$here/op_kernel"
 cpu_debug="-D__CCE_AICORE__=220 -D__DAV_C220__ -D__CCE_KT_TEST__=1 -DASCENDC_CPU_DEBUG=1 -DASCENDC_DEBUG=1"
 
@@ -41,7 +41,7 @@ check_tier() {
     local tier=$work/$label
     mkdir -p "$tier"
     echo "== $label: compile"
-    for name in kernels cann_intrinsics; do
+    for name in kernels cann_intrinsics cann_vector; do
         # shellcheck disable=SC2086
         g++ -std=c++17 -O1 -fPIC $cpu_debug -include "$here/emulator/cann_prelude.h" $flags $own_includes \
             -c "$here/emulator/$name.cpp" -o "$tier/$name.o"
@@ -51,7 +51,7 @@ check_tier() {
         g++ -std=c++17 -O2 -ffp-contract=off -fPIC $own_includes -c "$here/emulator/$name.cpp" -o "$tier/$name.o"
         objects+=("$tier/$name.o")
     done
-    g++ -shared "${objects[@]}" "$tier/kernels.o" "$tier/cann_intrinsics.o" -o "$tier/libneocell.so"
+    g++ -shared "${objects[@]}" "$tier/kernels.o" "$tier"/cann_{intrinsics,vector}.o -o "$tier/libneocell.so"
     run_cases "$label" "$tier/libneocell.so"
 }
 

@@ -1,10 +1,11 @@
-// The tier with CANN's own headers: the intrinsics and globals that they declare and a CPU build must define.  Whatever
-// moves data or orders pipes goes to the instruction model; registers that the model does not have are ignored.
+// The tier with CANN's own headers, cube core and common parts: the intrinsics and globals that they declare and a CPU
+// build must define.  Whatever moves data or orders pipes goes to the instruction model; registers that the model does
+// not have are ignored.
 #include <kernel_operator.h>
 
 #include <cstring>
 
-#include "machine.h"
+#include "device.h"
 
 using emulator::Format;
 using emulator::TheMachine;
@@ -13,7 +14,7 @@ using emulator::TheMachine;
 int64_t block_idx = 0, block_num = 1, g_ubBase = 0;
 uint64_t g_tilingKey = 0, g_fullSizeOfWorkspace = 0, g_fixpipeNdNzParam = 0;
 uint64_t* g_workspaceSharedPtr = nullptr;
-int32_t g_coreType = 1, g_taskRation = 2, sub_block_idx = 0;  // 1: cube core
+int32_t g_coreType = 1, g_taskRation = 2, sub_block_idx = 0;  // 1: cube core, 2: vector core
 std::string g_strCoreType;
 
 namespace AscendC {
@@ -28,9 +29,36 @@ int ProcessLock::Write() { return 0; }
 namespace check {  // the instruction model checks more
 bool CheckFuncMmadImpl(MmadApiParams&, const char*) { return true; }
 bool CheckFuncLoadData2dImpl(LoadData2dApiParams&, const char*) { return true; }
+bool CheckFuncDataCopyImpl(DataCopyApiParams&, const char*) { return true; }
+bool CheckFuncDataCopyPadImpl(DataCopyPadApiParams&, const char*) { return true; }
+bool CheckFuncVecBinaryImpl(VecBinaryApiParams&, const char*) { return true; }
+bool CheckFunVecBinaryScalarImpl(VecBinaryScalarApiParams&, const char*) { return true; }
 bool CheckFuncInitConstValueImpl(CubeInitConstValueApiParams&, const char*) { return true; }
 }  // namespace check
 }  // namespace AscendC
+
+// ------------------------------------------------------------------------------------ the core that the headers ask
+// for
+namespace {
+
+AscendC::TPipe* g_pipes[emulator::UNITS];
+
+void Turn(int block, int unit) {
+  static int last = 0;
+  g_pipes[last] = g_tPipePtr;
+  g_tPipePtr = g_pipes[unit];
+  last = unit;
+  block_idx = block;
+  g_coreType = unit == emulator::CUBE_CORE ? 1 : 2;
+  sub_block_idx = unit == emulator::VECTOR_CORE_1 ? 1 : 0;
+}
+
+const bool g_registered = [] {
+  emulator::TheDevice().onTurn = Turn;
+  return true;
+}();
+
+}  // namespace
 
 // --------------------------------------------------------- buffer hooks; the queues check their own states by asserts
 void AscendCBufAbsAddr(uint8_t hardware, uint64_t address, uint64_t) {
@@ -135,6 +163,10 @@ void set_flag(pipe_t source, pipe_t destination, event_t id) {
 void wait_flag(pipe_t source, pipe_t destination, event_t id) {
   TheMachine().WaitFlag(PipeOf(source), PipeOf(destination), id);
 }
+void ffts_cross_core_sync(pipe_t pipe, uint64_t message) {  // as GetffstMsg packs it
+  TheMachine().CrossCoreSet(message >> 4 & 3, PipeOf(pipe), message >> 8 & 15);
+}
+void wait_flag_dev(int64_t id) { TheMachine().CrossCoreWait(static_cast<int>(id)); }
 void pipe_barrier(pipe_t pipe) {
   if (pipe == PIPE_ALL) {
     TheMachine().BarrierAll();
@@ -195,12 +227,6 @@ void create_ca_matrix_bf16(bfloat16_t*, int64_t, bfloat16_t) {
 void create_cb_matrix_bf16(bfloat16_t*, int64_t, bfloat16_t) {
   TheMachine().Die("InitConstValue on L0B is not modelled");
 }
-void copy_gm_to_ubuf_align_b16(void*, void*, uint8_t, uint16_t, uint32_t, uint8_t, uint8_t, uint32_t, uint32_t) {
-  TheMachine().Die("the cube core has no UB");
-}
-void copy_ubuf_to_gm(void*, void*, uint8_t, uint16_t, uint16_t, uint16_t, uint16_t) {
-  TheMachine().Die("the cube core has no UB");
-}
 
 // --------------------------------------------------------------------------------------------- scalar unit, registers
 int64_t sff0(uint64_t value) {
@@ -216,8 +242,6 @@ uint64_t sbitset1(uint64_t value, int64_t bit) { return value | 1ull << bit; }
 void dcci(void*, uint64_t, uint64_t) {}
 void set_atomic_none() {}
 void set_l1_3d_size(uint64_t) {}
-void set_mask_norm() {}
 void set_mov_pad_val(uint64_t) {}
 void set_padding(uint64_t) {}
 void set_quant_pre(uint64_t) {}
-void set_vector_mask(uint64_t, uint64_t) {}

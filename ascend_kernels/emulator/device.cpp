@@ -94,7 +94,7 @@ void Device::RunBlock(int block, const std::function<void()>& body) {
       cell = {Clock{}, 0, -1, cell.owner};
     }
   }
-  current_ = CUBE_CORE;
+  Turn(CUBE_CORE);
   swapcontext(&fibers_->home, &fibers_->core[current_]);
   current_ = CUBE_CORE;
   for (int unit = 0; unit < UNITS; ++unit) {
@@ -104,6 +104,13 @@ void Device::RunBlock(int block, const std::function<void()>& body) {
              ", and the next kernel would not wait for it");
       }
     }
+  }
+}
+
+void Device::Turn(int unit) {
+  current_ = unit;
+  if (onTurn != nullptr) {
+    onTurn(block_, unit);
   }
 }
 
@@ -129,7 +136,7 @@ bool Device::Yield() {
       if (!done_[unit] && (stuck || id < 0 || !arrived_[unit][id].empty())) {
         int from = current_;
         stuck_ = stuck;
-        current_ = unit;
+        Turn(unit);
         if (unit != from) {
           swapcontext(&fibers_->core[from], &fibers_->core[unit]);
         }

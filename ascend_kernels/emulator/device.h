@@ -44,6 +44,8 @@ class Device {
   // Runs `body` on every core of an AI core; an Abort ends that core, its message is kept.
   void RunBlock(int block, const std::function<void()>& body);
 
+  void (*onTurn)(int block, int unit) = nullptr;  // called whenever another core goes on
+
   bool Dry() const { return dry_; }  // count and check, but move no data
   bool Mixed() const { return mixed_; }
   int Block() const { return block_; }
@@ -70,6 +72,7 @@ class Device {
  private:
   void Enter();  // what the coroutine of a core runs
   bool Yield();  // false if every core has ended
+  void Turn(int unit);
   Tensor::Cell& Own(Machine& core, Tensor& tensor, const char* call, uint64_t granule);
   void RaceInWorkspace(Machine& core, Tensor& tensor, const char* kind, int first, Pipe second, const char* call,
                        uint64_t granule);

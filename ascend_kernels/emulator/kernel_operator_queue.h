@@ -22,9 +22,9 @@ class TPipe {
  public:
   TPipe() {
     current[TheMachine().Which()] = this;
-    for (int id = 0; id < 3; ++id) {
+    for (int id = 0; id < 3 && ASCEND_IS_AIC; ++id) {  // as on 910B
       SetFlag<HardEvent::M_MTE1>(AllocEventID<HardEvent::M_MTE1>());
-    }  // as on 910B
+    }
   }
   ~TPipe() {
     for (const QueueBuffers& queue : queues_) {
@@ -34,7 +34,7 @@ class TPipe {
         }
       }
     }
-    for (int id = 0; id < 3; ++id) {
+    for (int id = 0; id < 3 && ASCEND_IS_AIC; ++id) {
       WaitFlag<HardEvent::M_MTE1>(id);
     }
   }

@@ -1,6 +1,4 @@
 // The vector core: copies between GM and UB and element-wise operations on the first `count` elements.
-// A vector core takes 256 B a cycle.  What an operation costs beyond that, and that Exp is within a unit in the last
-// place (CANN documents it for later chips only), are estimates.
 #ifndef EMULATOR_KERNEL_OPERATOR_VECTOR_H
 #define EMULATOR_KERNEL_OPERATOR_VECTOR_H
 
@@ -18,8 +16,7 @@ struct DataCopyPadExtParams {
   T paddingValue = T(0.0f);
 };
 
-constexpr uint32_t VECTOR_BYTES = 256;  // that a vector core takes a cycle
-constexpr uint32_t SLOW = 4;            // estimate: cycles where a simple operation takes one (Exp, Div, roots)
+using emulator::SLOW;
 
 inline void ExpectBlocks(const char* call, uint64_t bytes) {
   if (bytes % 32 != 0) {
@@ -61,7 +58,7 @@ void Elementwise(const char* call, uint32_t rate, uint32_t widest, const LocalTe
     TheMachine().Die(std::string(call) + ": count must be 1.." + std::to_string(d.size) + ", given " +
                      std::to_string(count));
   }
-  uint32_t cycles = (count * widest + VECTOR_BYTES - 1) / VECTOR_BYTES * rate;
+  uint32_t cycles = emulator::VectorCycles(count, widest) * rate;
   TheMachine().VectorAccess(call, cycles, {d.address, uint32_t(count * sizeof(D))}, sources);
   for (uint32_t i = 0; !emulator::TheDevice().Dry() && i < count; ++i) {
     d.address[i] = f(i);
@@ -72,18 +69,6 @@ template <typename T>
 constexpr void ExpectArithmetic() {
   static_assert(!std::is_same<T, bfloat16_t>::value,
                 "a vector core calculates in half and float: Cast bfloat16_t first");
-}
-
-// e^x off by -1, 0 or 1 units in the last place, as the bits of x decide
-inline float RoughExp(float x) {
-  float y = std::exp(x);
-  if (y < std::numeric_limits<float>::min()) {
-    return y;
-  }
-  uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  uint32_t hash = bits * 2654435761u >> 30;
-  return hash == 0 ? std::nextafter(y, 0.0f) : hash == 1 ? std::nextafter(y, std::numeric_limits<float>::max()) : y;
 }
 
 #define EMULATOR_BINARY(NAME, RATE, EXPRESSION)                                                                \
@@ -142,7 +127,7 @@ void Axpy(const LocalTensor<T>& d, const LocalTensor<T>& source, const T& scalar
     };                                                                              \
     Elementwise(#NAME, RATE, sizeof(T), d, count, {{source.address, bytes}}, f);    \
   }
-EMULATOR_UNARY(Exp, SLOW, RoughExp(a))
+EMULATOR_UNARY(Exp, SLOW, emulator::RoughExp(a))
 EMULATOR_UNARY(Abs, 1, std::fabs(a))
 EMULATOR_UNARY(Relu, 1, a < 0.0f ? 0.0f : a)
 #undef EMULATOR_UNARY

@@ -1,7 +1,5 @@
-// The C interface of the emulator: one function for tests and the performance model, three with the calling convention
-// of MindSpore's ops.Custom(func_type="aot"), by which a network runs on the emulated kernels.
+// The C interface of the emulator for tests and the performance model.
 #include <cstring>
-#include <mutex>
 
 #include "host.h"
 #include "pointwise_tiling.h"
@@ -91,59 +89,6 @@ bool ParseOperator(const char* name, Operator* op) {
   return false;
 }
 
-// ---------------------------------------------------------------------------------- ops.Custom(func_type="aot")
-constexpr uint32_t AOT_CORES = 24;
-
-int Refuse(const char* op, const std::string& reason) {
-  std::fprintf(stderr, "%s: %s\n", op, reason.c_str());
-  return 1;
-}
-
-struct Call {
-  int count;
-  void** params;
-  int* ranks;
-  int64_t** shapes;
-  const char** dtypes;
-};
-
-int RunAot(const char* name, Operator op, const Call& call, const std::vector<uint32_t>& shape) {
-  static std::mutex device;  // there is one, and MindSpore runs independent operators in several threads
-  std::lock_guard<std::mutex> lock(device);
-  bool bf16 = std::strcmp(call.dtypes[0], "bfloat16") == 0;
-  if (!bf16 && std::strcmp(call.dtypes[0], "float16") != 0) {
-    return Refuse(name, std::string("expects float16 or bfloat16, given ") + call.dtypes[0]);
-  }
-  emulator::Report report =
-      emulator::Launch(op, bf16, shape.data(), AOT_CORES, reinterpret_cast<uint8_t* const*>(call.params));
-  if (!report.plan.refusal.empty()) {
-    return Refuse(name, report.plan.refusal);
-  }
-  if (!report.violations.empty()) {
-    return Refuse(name, report.violations[0]);
-  }
-  return 0;
-}
-
-int RefuseCount(const char* name, const Call& call, int expected) {
-  return Refuse(name, "expects " + std::to_string(expected) + " tensors, given " + std::to_string(call.count));
-}
-
-uint32_t Size(const Call& call, int tensor, int axis) { return static_cast<uint32_t>(call.shapes[tensor][axis]); }
-
-// x (N, C, H, W), a (C, H', H), b (C, W, W') and, after them, what the operator adds
-int RunPlanes(const char* name, Operator op, const Call& call, int expected) {
-  if (call.count != expected) {
-    return RefuseCount(name, call, expected);
-  }
-  if (const char* reason = neocell::RefuseSizes(call.shapes[0], call.shapes[1], call.shapes[2])) {
-    return Refuse(name, reason);
-  }
-  return RunAot(
-      name, op, call,
-      {Size(call, 0, 0), Size(call, 0, 1), Size(call, 0, 2), Size(call, 0, 3), Size(call, 1, 1), Size(call, 2, 2)});
-}
-
 }  // namespace
 
 extern "C" {
@@ -167,26 +112,9 @@ int neo_cell_prefers_kron(const uint32_t* s) { return neocell::PrefersKron({s[0]
 // Images over which dA and dB of a gradient are summed apart: the first axis S of its outputs da and db.
 uint32_t neo_cell_grad_splits(uint32_t images, uint32_t channels) { return neocell::GradSplits(images, channels); }
 
-// x (N, C, H, W), a (C, H', H), b (C, W, W') -> y (N, C, H', W')
-int NeoCell(int count, void** params, int* ranks, int64_t** shapes, const char** dtypes, void*, void*) {
-  return RunPlanes("NeoCell", Operator::NEO_CELL, {count, params, ranks, shapes, dtypes}, 4);
-}
-
-// x (N, C, H*W), k (C, H'*W', H*W) -> y (N, C, H'*W')
-int NeoCellKron(int count, void** params, int* ranks, int64_t** shapes, const char** dtypes, void*, void*) {
-  Call call{count, params, ranks, shapes, dtypes};
-  if (count != 3) {
-    return RefuseCount("NeoCellKron", call, 3);
-  }
-  if (shapes[1][0] != shapes[0][1] || shapes[1][2] != shapes[0][2]) {
-    return Refuse("NeoCellKron", "k needs a matrix for every channel of x, with as many columns as x");
-  }
-  return RunAot("NeoCellKron", Operator::NEO_CELL_KRON, call,
-                {Size(call, 0, 0), Size(call, 0, 1), 1, Size(call, 0, 2), 1, Size(call, 1, 1)});
-}
-
-// x, a, b, dy -> dx like x, da (S, C, H', H) and db (S, C, W, W') in float32
-int NeoCellGrad(int count, void** params, int* ranks, int64_t** shapes, const char** dtypes, void*, void*) {
-  return RunPlanes("NeoCellGrad", Operator::NEO_CELL_GRAD, {count, params, ranks, shapes, dtypes}, 7);
+// Parts of the strips whose dW and db are summed apart, for {N, channels in, channels out, pixels}.
+uint32_t pointwise_splits(const uint32_t* s) {
+  neocell::PointwiseTiling tiling;
+  return neocell::PlanPointwiseWeightGrad({s[0], s[1], s[2], s[3]}, 1, &tiling) == nullptr ? tiling.splits : 0;
 }
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 KERNELS = Path(__file__).resolve().parents[1]
 CORE = ("device", "formats", "global_memory", "instructions", "machine", "vector")  # what any kernel needs
-SOURCES = (*CORE, "timeline", "plans", "host", "library")  # all but the kernels
+SOURCES = (*CORE, "timeline", "plans", "host", "library", "aot")  # all but the kernels
 
 
 def compile_command(root: Path, source: Path, output: Path) -> list[str]:

@@ -173,5 +173,11 @@ Machine& TheMachine();  // the core whose turn it is
 float Widen(uint16_t bits, Format format);
 uint16_t Narrow(float value, Format format);  // rounds to nearest, ties to even
 
+// A vector core takes 256 B a cycle.  What an operation costs beyond that, and that Exp is within a unit in the last
+// place (CANN documents it for later chips only), are estimates.
+constexpr uint32_t SLOW = 4;  // estimate: cycles where a simple operation takes one (Exp, Div)
+constexpr uint32_t VectorCycles(uint32_t count, uint32_t bytes) { return (count * bytes + 255) / 256; }
+float RoughExp(float x);  // e^x off by -1, 0 or 1 units in the last place, as the bits of x decide
+
 }  // namespace emulator
 #endif

@@ -88,11 +88,14 @@ std::vector<Argument> PointwiseArguments(Operator op, const neocell::PointwiseSh
     default:
       break;
   }
-  // Here the tiles of a row of dW share dY, those of a column share X, and as many as fit stand side by side.
-  uint32_t columns = t.columnTiles, together = neocell::CeilDiv(t.cores, t.splits), inner = neocell::Min(rows, columns);
-  uint32_t outer = neocell::Max(1, neocell::Min(together / inner, neocell::Max(rows, columns)));
+  // Here the tiles of a row of dW share dY, those of a column share X; as many as fit stand side by side, and what such
+  // a round reads of the operand that it goes through as a whole is in L2 for the next.
+  uint32_t columns = t.columnTiles, inner = neocell::Min(rows, columns), outer = neocell::Max(rows, columns);
+  uint32_t together = neocell::Max(1, neocell::Min(t.cores, rows * columns) / inner);
   bool rowsFirst = rows <= columns;
-  return {Input("dy", out, rowsFirst ? outer : inner), Input("x", in, rowsFirst ? inner : outer),
+  uint64_t whole = rowsFirst ? out : in, part = (rowsFirst ? in : out) / outer * together;
+  uint32_t again = (whole + part) / t.splits <= L2_BYTES ? outer : together;
+  return {Input("dy", out, rowsFirst ? again : inner), Input("x", in, rowsFirst ? inner : again),
           Output("dw", 4ull * t.splits * s.out * s.in), Output("db", 4ull * t.splits * s.out)};
 }
 

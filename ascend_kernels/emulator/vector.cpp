@@ -1,6 +1,7 @@
 // The instructions of a vector core that move data, and what all its arithmetic has in common.
-#include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "device.h"
 
@@ -11,6 +12,17 @@ namespace {
 uint32_t Up32(uint32_t bytes) { return (bytes + 31) / 32 * 32; }
 
 }  // namespace
+
+float RoughExp(float x) {
+  float y = std::exp(x);
+  if (y < std::numeric_limits<float>::min()) {
+    return y;
+  }
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  uint32_t hash = bits * 2654435761u >> 30;
+  return hash == 0 ? std::nextafter(y, 0.0f) : hash == 1 ? std::nextafter(y, std::numeric_limits<float>::max()) : y;
+}
 
 void Machine::CopyToUb(void* ub, const void* gm, const CopyRows& p) {
   const char* call = "DataCopy(GM to UB)";

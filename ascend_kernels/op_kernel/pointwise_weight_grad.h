@@ -29,7 +29,6 @@ class PointwiseWeightGrad {
     pipe->InitBuffer(l0b_, 2, L0_BYTES);
     pipe->InitBuffer(l0c_, STRIPS_IN_TILE, L0C_BYTES);
     FillOnes(ones_.template Get<T>(), ones);
-    Order<HardEvent::MTE2_MTE1>();
   }
 
   // As in PointwiseCube, neighbouring items run at the same time.

@@ -9,6 +9,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from neonext_ms.errors import UserError
 from neonext_ms.models.pointwise import MLP, Pointwise
 from neonext_ms.ops import Group, NeoCell
+from neonext_ms.ops.backend import compiled
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -85,9 +86,15 @@ class Block(nn.Cell):
         self.insert_child_to_cell("mlp", mlp)
         scale = Tensor(np.full(dim, layer_scale, np.float32))
         self.layer_scale = Parameter(scale, name="layer_scale") if layer_scale else None
+        branch = compiled("branch", backend)
+        self.branch = branch() if branch else None
 
     def construct(self, x, keep=None):
-        y = self.mlp(self.norm(self.neocell(x)))
+        y = self.norm(self.neocell(x))
+        if self.branch is not None and self.branch.serves(y):
+            w2, b2 = self.fc2.parameters_as(y, self.layer_scale)
+            return self.branch(x, y, *self.fc1.parameters_as(y), w2, b2, keep)
+        y = self.mlp(y)
         if self.layer_scale is not None:
             y = y * ops.reshape(self.layer_scale.astype(x.dtype), (1, -1, 1, 1))
         if keep is not None:

@@ -52,10 +52,13 @@ class Pointwise(nn.Cell):
             y = y + ops.reshape(self.bias.astype(x.dtype), (1, -1, 1))
         return ops.reshape(y, (-1, self.out_channels, h, w))
 
-    def parameters_as(self, x):
-        """Weight and bias in x's type; without a bias, zeros."""
-        bias = ops.zeros(self.out_channels, x.dtype) if self.bias is None else self.bias.astype(x.dtype)
-        return self.weight.astype(x.dtype), bias
+    def parameters_as(self, x, scale=None):
+        """Weight and bias in x's type; without a bias, zeros. `scale` (out_channels,) is a factor of the output."""
+        weight, bias = self.weight, self.bias
+        if scale is not None:
+            weight, bias = weight * ops.reshape(scale, (-1, 1)), bias if bias is None else bias * scale
+        bias = ops.zeros(self.out_channels, x.dtype) if bias is None else bias.astype(x.dtype)
+        return weight.astype(x.dtype), bias
 
 
 class MLP(nn.Cell):

@@ -6,6 +6,7 @@ from mindspore import nn
 from neonext_ms.errors import UserError
 from neonext_ms.ops.ascend.neocell import AscendNeoCell
 from neonext_ms.ops.ascend.package import ascend_package
+from neonext_ms.ops.ascend.pointwise import AscendBranch, AscendPointwise
 from neonext_ms.ops.cpu.library import cpu_library, cpu_vector_width
 from neonext_ms.ops.cpu.mlp import FusedMLP, FusedResidualMLP
 from neonext_ms.ops.cpu.neocell import FusedNeoCell
@@ -24,8 +25,7 @@ _COMPILED = {
         "sum_of_squares": SumOfSquares,
         "scaled_if": ScaledIf,
     },
-    # An NPU's own operators are as good for the others: products, and a GELU that is one kernel.
-    "Ascend": {"neocell": AscendNeoCell},
+    "Ascend": {"neocell": AscendNeoCell, "branch": AscendBranch, "pointwise": AscendPointwise},
 }
 
 

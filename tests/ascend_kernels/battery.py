@@ -1,6 +1,6 @@
 """A short examination of one library of kernels, in a process of its own: a mutant may crash or hang.
 
-Usage: python -m tests.ascend_kernels.battery LIBRARY. Prints the first failure, or "passed".
+Usage: python -m tests.ascend_kernels.battery LIBRARY PART... Prints the first failure, or "passed".
 """
 
 import sys
@@ -8,7 +8,13 @@ import sys
 import numpy as np
 
 from ascend_kernels.emulator.library import Emulator, launch_shape
-from tests.ascend_kernels.emulated import LIMITS, draw, golden, solve, worst_error
+from ascend_kernels.performance import CHIPS
+from ascend_kernels.performance_mlp import predict_pointwise
+from tests.ascend_kernels import pointwise
+from tests.ascend_kernels.emulated import LIMITS, decode, draw, golden, solve, worst_error
+from tests.ascend_kernels.pointwise import gelu
+from tests.ascend_kernels.test_gelu import every_number, unit_in_the_last_place
+from tests.ascend_kernels.test_gelu import run as run_gelu
 
 # operator, shape (N, C, H, W, H', W'), cores: one fractal and several, rectangles, partial tiles, few channels
 RUNS = [
@@ -32,6 +38,28 @@ MODELS = [
     ("neo_cell_kron", (128, 768, 7, 7, 7, 7)),
     ("neo_cell_grad", (128, 384, 14, 14, 14, 14)),
 ]
+# operator, shape (N, K, M, L), cores: several tiles of rows, strips of parts and of several images, a short last step
+POINTWISE_RUNS = [
+    ("pointwise", (3, 200, 150, 49), 2),
+    ("pointwise", (1, 200, 20, 20), 1),
+    ("pointwise_gelu", (5, 40, 75, 49), 2),
+    ("pointwise_gelu_kept", (2, 96, 100, 300), 2),
+    ("pointwise_residual", (5, 150, 40, 49), 2),
+    ("pointwise_residual", (2, 150, 41, 300), 3),
+    ("pointwise_input_grad", (3, 150, 200, 49), 2),
+    ("pointwise_gelu_grad", (3, 150, 40, 144), 2),
+    ("pointwise_weight_grad", (5, 300, 150, 49), 2),
+    ("pointwise_weight_grad", (2, 40, 20, 300), 24),
+    ("pointwise_weight_grad", (2, 256, 20, 49), 2),
+]
+# operator, shape, the bounds: device memory beyond what must move, and time beyond the busiest unit's own
+POINTWISE_MODELS = [
+    ("pointwise", (24, 96, 384, 784), 1.05, 1.4),
+    ("pointwise_gelu_kept", (24, 96, 384, 784), 1.05, 1.15),
+    ("pointwise_residual", (48, 1536, 384, 196), 1.05, 1.5),
+    ("pointwise_gelu_grad", (24, 384, 96, 784), 1.05, 1.17),
+    ("pointwise_weight_grad", (48, 384, 1536, 196), 1.1, 1.4),
+]
 
 
 def floor_bytes(operator: str, shape, cores: int = 24) -> float:
@@ -44,12 +72,13 @@ def floor_bytes(operator: str, shape, cores: int = 24) -> float:
 
 
 def examine_run(emulator, operator, shape, cores) -> str:
-    for dtype, integers in (("float16", False), ("float16", True), ("bfloat16", False)):
-        tensors = draw(shape, dtype, integers=integers)
-        values, report, _ = solve(emulator, operator, dtype, shape, cores, tensors)
+    kind = (pointwise.draw, pointwise.solve, pointwise.golden) if "pointwise" in operator else (draw, solve, golden)
+    for dtype, integers in (("float16", False), ("float16", "gelu" not in operator), ("bfloat16", False)):
+        tensors = kind[0](shape, dtype, integers=integers)
+        values, report, _ = kind[1](emulator, operator, dtype, shape, cores, tensors)
         if problem := report["refusal"] or "; ".join(report["violations"][:1]):
             return problem
-        error, limit = worst_error(values, golden(operator, tensors, dtype)), 0 if integers else LIMITS[dtype]
+        error, limit = worst_error(values, kind[2](operator, tensors, dtype)), 0 if integers else LIMITS[dtype]
         if error > limit:
             return f"{operator} {shape} {dtype}: error {error:.3g} above {limit:.3g}"
     return ""
@@ -66,17 +95,41 @@ def examine_model(emulator, operator, shape) -> str:
     return f"{operator} {shape}: predicted {time:.2f} x the floor" if time > 1.08 else ""
 
 
-def examine(library: str) -> str:
+def examine_pointwise_model(emulator, operator, shape, most_traffic, most_time) -> str:
+    row = predict_pointwise(emulator, operator, shape, CHIPS["910B2"])
+    if row["traffic"] > most_traffic:
+        return f"{operator} {shape}: moves {row['traffic']:.2f} x the floor"
+    return f"{operator} {shape}: predicted {row['ratio']:.2f} x the floor" if row["ratio"] > most_time else ""
+
+
+def examine_gelu(emulator, dtype) -> str:
+    bits = every_number(dtype)
+    (value,) = run_gelu(emulator, "pointwise_gelu", dtype, bits)
+    truth = gelu(decode(bits, dtype))
+    worst = (np.abs(value - truth) / unit_in_the_last_place(truth, dtype)).max()
+    return f"GELU in {dtype}: {worst:.1f} units in the last place" if worst > 2.5 else ""
+
+
+def examine(library: str, parts) -> str:
+    """`parts`: "neo_cell", "pointwise" or both."""
     emulator = Emulator(library)
-    for run in RUNS:
-        if problem := examine_run(emulator, *run):
-            return problem
-    for model in MODELS:
-        if problem := examine_model(emulator, *model):
-            return problem
+    examinations = []
+    if "neo_cell" in parts:
+        examinations += [(examine_run, RUNS), (examine_model, MODELS)]
+    if "pointwise" in parts:
+        examinations += [(examine_run, POINTWISE_RUNS), (examine_pointwise_model, POINTWISE_MODELS)]
+        examinations.append((examine_gelu, [("float16",)]))
+    for examination, cases in examinations:
+        for case in cases:
+            try:
+                problem = examination(emulator, *case)
+            except RuntimeError as error:  # a dry run that broke a rule
+                problem = str(error)
+            if problem:
+                return problem
     return ""
 
 
 if __name__ == "__main__":
     with np.errstate(all="ignore"):
-        print(examine(sys.argv[1]) or "passed")
+        print(examine(sys.argv[1], sys.argv[2:]) or "passed")

@@ -8,15 +8,13 @@ from collections.abc import Sequence
 
 import mindspore as ms
 from mindspore import nn, ops
-from mindspore.ops import CustomRegOp, DataType
 
+from neonext_ms.ops.ascend.operator import FLOAT, HALF, INSTALLED, operator
 from neonext_ms.ops.ascend.tiling import gradient_splits, prefers_kron, shape_refusal
 from neonext_ms.ops.assembly import assemble
 from neonext_ms.ops.fallback import warn_fallback
 from neonext_ms.ops.formulation import Formulation, add_bias, repeated
 from neonext_ms.ops.groups import Group, plane_output_size
-
-INSTALLED = "aclnn"
 
 
 class AscendNeoCell(Formulation):
@@ -63,25 +61,24 @@ class PlaneProduct(nn.Cell):
 
     def __init__(self, operators: str):
         super().__init__()
-        f16, bf16, f32 = DataType.F16_Default, DataType.BF16_Default, DataType.F32_Default
-        self.two_stage = _operator(
+        self.two_stage = operator(
             f"{operators}NeoCell",
-            {"x": (f16, bf16), "a": (f16, bf16), "b": (f16, bf16)},
-            {"y": (f16, bf16)},
+            {"x": HALF, "a": HALF, "b": HALF},
+            {"y": HALF},
             lambda x, a, b: [x[0], x[1], a[1], b[2]],
             lambda x, a, b: x,
         )
-        self.kron = _operator(
+        self.kron = operator(
             f"{operators}NeoCellKron",
-            {"x": (f16, bf16), "k": (f16, bf16)},
-            {"y": (f16, bf16)},
+            {"x": HALF, "k": HALF},
+            {"y": HALF},
             lambda x, k: [x[0], x[1], k[1]],
             lambda x, k: x,
         )
-        self.gradient = _operator(
+        self.gradient = operator(
             f"{operators}NeoCellGrad",
-            {"x": (f16, bf16), "a": (f16, bf16), "b": (f16, bf16), "dy": (f16, bf16)},
-            {"dx": (f16, bf16), "da": (f32, f32), "db": (f32, f32)},
+            {"x": HALF, "a": HALF, "b": HALF, "dy": HALF},
+            {"dx": HALF, "da": FLOAT, "db": FLOAT},
             lambda x, a, b, dy: (x, [gradient_splits(x[0], x[1]), *a], [gradient_splits(x[0], x[1]), *b]),
             lambda x, a, b, dy: (x, ms.float32, ms.float32),
         )
@@ -99,19 +96,6 @@ class PlaneProduct(nn.Cell):
     def bprop(self, x, a, b, out, dout):
         dx, da, db = self.gradient(x, a.astype(x.dtype), b.astype(x.dtype), dout)
         return dx, ops.sum(da, 0).astype(a.dtype), ops.sum(db, 0).astype(b.dtype)
-
-
-def _operator(name: str, inputs: dict, outputs: dict, shape, dtype) -> ops.Custom:
-    """An operator without attributes; inputs and outputs map its tensors' names to their types, (float16, bfloat16)."""
-    info = CustomRegOp(name)
-    for i, tensor in enumerate(inputs):
-        info = info.input(i, tensor, "required")
-    for i, tensor in enumerate(outputs):
-        info = info.output(i, tensor, "required")
-    for types in zip(*inputs.values(), *outputs.values()):
-        info = info.dtype_format(*types)
-    info = info.target(ms.get_context("device_target")).get_op_info()
-    return ops.Custom(name, shape, dtype, "aot", reg_info=info)
 
 
 @ops.constexpr

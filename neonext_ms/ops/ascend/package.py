@@ -7,7 +7,18 @@ from pathlib import Path
 
 from neonext_ms.ops.fallback import Unavailable
 
-OPERATORS = ("NeoCell", "NeoCellKron", "NeoCellGrad")
+OPERATORS = (
+    "NeoCell",
+    "NeoCellKron",
+    "NeoCellGrad",
+    "Pointwise",
+    "PointwiseGelu",
+    "PointwiseGeluKept",
+    "PointwiseResidual",
+    "PointwiseInputGrad",
+    "PointwiseGeluGrad",
+    "PointwiseWeightGrad",
+)
 
 
 def ascend_package(chip: str, environment=os.environ) -> Path:
@@ -18,7 +29,7 @@ def ascend_package(chip: str, environment=os.environ) -> Path:
         environment: where ASCEND_CUSTOM_OPP_PATH is looked up, and ASCEND_OPP_PATH for a package in CANN itself.
 
     Raises:
-        Unavailable: a chip that the operators are not for, or no package with all three operators for this chip.
+        Unavailable: a chip that the operators are not for, or no package with all operators for this chip.
     """
     # The first generation has names such as Ascend910A and Ascend910B, without a digit.
     if re.match(r"Ascend910B\d", chip):

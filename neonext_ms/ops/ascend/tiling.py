@@ -1,7 +1,7 @@
 """What the graph must know of the AscendC operators' tiling before it calls them.
 
-The truth is `ascend_kernels/common/neo_cell_tiling.h`, compiled into the installed package, which offers no function
-to ask. These three mirror it; the tests hold them to the header over many shapes.
+The truth are the headers in `ascend_kernels/common/`, compiled into the installed package, which offers no function to
+ask. These functions mirror them; the tests hold them to the headers over many shapes.
 
 Letters: N images, C channels, H x W plane, H' x W' output plane.
 """
@@ -13,6 +13,8 @@ _MOST_CORES = 24  # cube cores of the largest chip
 _KRON_DEPTH = 64  # largest plane for which the Kronecker operator pays
 _KRON_IMAGES = 72  # fewest images for which it pays
 _MOST_STRIDE = 65535  # of a load
+_TILE = 8  # rows and columns of a product, in fractals
+_MOST_SPLITS = 24
 
 
 def gradient_splits(n: int, c: int) -> int:
@@ -39,3 +41,36 @@ def shape_refusal(h: int, w: int, h_out: int, w_out: int) -> str:
     if operand > _OPERAND or result > _RESULT:
         return f"the AscendC operators do not take {planes}: at most 96 x 96 fit the chip's buffers"
     return ""
+
+
+def weight_splits(n: int, k: int, m: int, pixels: int) -> int:
+    """S, the parts of N * H * W whose dW (M, K) and db the gradient of a pointwise layer returns apart."""
+    blocks = _ceil(pixels, _FRACTAL)
+    if blocks > _TILE:
+        strips = n * _ceil(pixels, _even(blocks, _TILE) * _FRACTAL)
+    else:
+        strips = _ceil(n, min(n, _TILE // blocks))
+    rows = _ceil(m, _even(_ceil(m, _FRACTAL), _TILE) * _FRACTAL)
+    columns = _ceil(k, 2 * _even(_even(_ceil(k, _FRACTAL), 2 * (_TILE - 1)), _TILE - 1) * _FRACTAL)
+    tiles, data, part = rows * columns, n * pixels * (k + m) * 2, k * m * 8
+
+    def cost(splits):
+        return data * _ceil(splits * tiles, _MOST_CORES) * _MOST_CORES // (splits * tiles) + part * splits
+
+    return min(range(1, min(strips, _MOST_SPLITS) + 1), key=cost)
+
+
+def pointwise_refusal(k: int, m: int, pixels: int) -> str:
+    """Why the operators cannot serve a pointwise layer, or "" where they do."""
+    if max(k, m, pixels) > _MOST_STRIDE:
+        return f"the AscendC operators take at most {_MOST_STRIDE} channels and pixels, given {max(k, m, pixels)}"
+    return ""
+
+
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def _even(total: int, most: int) -> int:
+    """Size of the parts when `total` is cut into as few as possible of at most `most`."""
+    return _ceil(total, _ceil(total, most))

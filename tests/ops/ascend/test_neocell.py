@@ -17,8 +17,10 @@ from neonext_ms.errors import UserError
 from neonext_ms.evaluation.step import soft_cross_entropy
 from neonext_ms.models.layers import Block
 from neonext_ms.models.neonext import NeoNeXt, NeoNeXtSpec
+from neonext_ms.models.pointwise import Pointwise
 from neonext_ms.ops import Group, NeoCell, fallback, parse_spec, reference
-from neonext_ms.ops.ascend.neocell import INSTALLED, AscendNeoCell
+from neonext_ms.ops.ascend.neocell import AscendNeoCell
+from neonext_ms.ops.ascend.operator import INSTALLED
 from neonext_ms.ops.ascend.package import OPERATORS, ascend_package
 from neonext_ms.ops.ascend.tiling import gradient_splits, prefers_kron, shape_refusal
 from neonext_ms.ops.fallback import Unavailable
@@ -268,14 +270,17 @@ def test_no_npu_is_counted(ascend, warnings):
 
 
 def test_npu_with_package(npu, warnings, monkeypatch, tmp_path):
-    """The operators are those installed; GELU and the products on rows stay with the CPU."""
+    """The operators are those installed."""
     monkeypatch.setenv("ASCEND_CUSTOM_OPP_PATH", str(install(tmp_path, "ascend910b")))
     block = Block(parse_spec("7", 24), np.random.default_rng(0))
     assert isinstance(block.neocell.fused, AscendNeoCell) and not warnings.records
     product = block.neocell.fused.product
-    names = [operator.func for operator in (product.two_stage, product.kron, product.gradient)]
+    branch = block.branch.kept
+    found = (product.two_stage, product.kron, product.gradient)
+    found += (Pointwise(24, 24, False, np.random.default_rng(0)).fused.forward, block.branch.hidden, branch.hidden)
+    found += (branch.residual, branch.gradients.input_gradient, branch.hidden_gradient)
+    names = [operator.func for operator in (*found, branch.gradients.weight_gradient)]
     assert names == [f"{INSTALLED}{name}" for name in OPERATORS]
-    assert block.mlp.fused is None
     backend = environment()["NeoCell backend"]
     assert backend == f"fused (AscendC operators for float16 and bfloat16: {tmp_path})"
 

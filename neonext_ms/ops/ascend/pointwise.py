@@ -1,0 +1,173 @@
+"""Pointwise layers and the MLP of a block through the AscendC operators, for Ascend 910B and 910_93.
+
+As for NeoCell, a CPU runs the very same Cells on the emulator's library.
+Letters: N images, K channels in, M channels out.
+"""
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from neonext_ms.ops.ascend.operator import FLOAT, HALF, INSTALLED, operator
+from neonext_ms.ops.ascend.tiling import pointwise_refusal, weight_splits
+from neonext_ms.ops.fallback import warn_fallback
+
+
+class AscendPointwise(nn.Cell):
+    """y = W x + b at every pixel, one launch forward and two backward.
+
+    Args:
+        operators: what stands before an operator's name, as in `operator`.
+
+    Inputs, all of one type, float16 or bfloat16:
+        x: (N, K, H, W).
+        weight: (M, K).
+        bias: (M,).
+
+    Outputs:
+        (N, M, H, W).
+    """
+
+    def __init__(self, operators: str = INSTALLED):
+        super().__init__()
+        self.forward = _layer(f"{operators}Pointwise", outputs="y")
+        self.gradients = PointwiseGradients(operators)
+
+    def serves(self, x) -> bool:
+        """Whether the operators take x; where they do not, one warning says why. Decided when a graph is compiled."""
+        return _serves(x.dtype, x.shape)
+
+    def construct(self, x, weight, bias):
+        return self.forward(x, weight, bias)
+
+    def bprop(self, x, weight, bias, out, dout):
+        return self.gradients(dout, x, weight)
+
+
+class PointwiseGradients(nn.Cell):
+    """(dx, dW, db) of y = W x + b from dy, x and W; dW and db are summed in float32."""
+
+    def __init__(self, operators: str):
+        super().__init__()
+        self.input_gradient = operator(
+            f"{operators}PointwiseInputGrad",
+            {"dy": HALF, "w": HALF},
+            {"dx": HALF},
+            lambda dy, w: [dy[0], w[1], *dy[2:]],
+            lambda dy, w: dy,
+        )
+        self.weight_gradient = operator(
+            f"{operators}PointwiseWeightGrad",
+            {"dy": HALF, "x": HALF},
+            {"dw": FLOAT, "db": FLOAT},
+            _weight_gradient_shapes,
+            lambda dy, x: (ms.float32, ms.float32),
+        )
+
+    def construct(self, dy, x, weight):
+        dx = self.input_gradient(dy, weight)
+        dw, db = self.weight_gradient(dy, x)
+        return dx, ops.sum(dw, 0).astype(x.dtype), ops.sum(db, 0).astype(x.dtype)
+
+
+class AscendBranch(nn.Cell):
+    """trunk + s (W2 gelu(W1 x + b1) + b2) in two launches, five backward; GELU has the exact error function.
+
+    A scale of the channels belongs into W2 and b2. In training W1 x + b1 stays in memory for the gradients.
+
+    Args:
+        operators: what stands before an operator's name, as in `operator`.
+
+    Inputs, all of one type, float16 or bfloat16, but s:
+        trunk, x: (N, C, H, W).
+        w1: (hidden, C), b1: (hidden,).
+        w2: (C, hidden), b2: (C,).
+        s: (N,), float32, a factor for each image, or None for 1; it has no gradient.
+
+    Outputs:
+        (N, C, H, W).
+    """
+
+    def __init__(self, operators: str = INSTALLED):
+        super().__init__()
+        self.hidden = _layer(f"{operators}PointwiseGelu", outputs="y")
+        self.residual = operator(
+            f"{operators}PointwiseResidual",
+            {"x": HALF, "w": HALF, "b": HALF, "r": HALF, "s": FLOAT},
+            {"y": HALF},
+            lambda x, w, b, r, s: r,
+            lambda x, w, b, r, s: x,
+        )
+        self.kept = _KeptBranch(operators, self.residual, scaled=False)
+        self.kept_scaled = _KeptBranch(operators, self.residual, scaled=True)
+
+    def serves(self, x) -> bool:
+        """Whether the operators take x; where they do not, one warning says why. Decided when a graph is compiled."""
+        return _serves(x.dtype, x.shape)
+
+    def construct(self, trunk, x, w1, b1, w2, b2, s):
+        factors = ops.ones(x.shape[:1], ms.float32) if s is None else s.astype(ms.float32)
+        if not self.training:
+            return self.residual(self.hidden(x, w1, b1), w2, b2, trunk, factors)
+        kept = self.kept if s is None else self.kept_scaled
+        return kept(trunk, x, w1, b1, w2, b2, factors)[0]
+
+
+class _KeptBranch(nn.Cell):
+    """(y, gelu(z), z = W1 x + b1); only y has a gradient. `scaled`: s is not 1 everywhere."""
+
+    def __init__(self, operators: str, residual: ops.Custom, scaled: bool):
+        super().__init__()
+        self.scaled = scaled
+        self.hidden = _layer(f"{operators}PointwiseGeluKept", outputs="yz")
+        self.residual = residual
+        self.gradients = PointwiseGradients(operators)
+        self.hidden_gradient = operator(
+            f"{operators}PointwiseGeluGrad",
+            {"dy": HALF, "w": HALF, "z": HALF},
+            {"dz": HALF},
+            lambda dy, w, z: z,
+            lambda dy, w, z: z,
+        )
+
+    def construct(self, trunk, x, w1, b1, w2, b2, s):
+        hidden, z = self.hidden(x, w1, b1)
+        return self.residual(hidden, w2, b2, trunk, s), hidden, z
+
+    def bprop(self, trunk, x, w1, b1, w2, b2, s, out, dout):
+        dy = dout[0]
+        if self.scaled:
+            dy = dy * ops.reshape(s.astype(dy.dtype), (-1, 1, 1, 1))
+        dz = self.hidden_gradient(dy, w2, out[2])
+        dw2, db2 = self.gradients.weight_gradient(dy, out[1])
+        dx, dw1, db1 = self.gradients(dz, x, w1)
+        dw2, db2 = ops.sum(dw2, 0).astype(x.dtype), ops.sum(db2, 0).astype(x.dtype)
+        return dout[0], dx, dw1, db1, dw2, db2, ops.zeros_like(s)
+
+
+def _layer(name: str, outputs: str) -> ops.Custom:
+    """An operator on x, w and b with outputs (N, M, H, W), named by a letter each."""
+
+    def shape(x, w, b):
+        y = [x[0], w[0], *x[2:]]
+        return y if len(outputs) == 1 else (y,) * len(outputs)
+
+    def dtype(x, w, b):
+        return x if len(outputs) == 1 else (x,) * len(outputs)
+
+    return operator(name, {"x": HALF, "w": HALF, "b": HALF}, dict.fromkeys(outputs, HALF), shape, dtype)
+
+
+def _weight_gradient_shapes(dy, x):
+    splits = weight_splits(x[0], x[1], dy[1], x[2] * x[3])
+    return [splits, dy[1], x[1]], [splits, dy[1]]
+
+
+@ops.constexpr
+def _serves(dtype, shape) -> bool:
+    if dtype not in (ms.float16, ms.bfloat16):
+        reason = f"the AscendC operators take float16 and bfloat16, not {str(dtype).lower()}"
+    else:
+        reason = pointwise_refusal(shape[1], shape[1], shape[2] * shape[3])
+    if reason:
+        warn_fallback(reason)
+    return not reason

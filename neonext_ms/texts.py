@@ -2,6 +2,7 @@
 
 import codecs
 from collections import Counter
+from itertools import accumulate
 from pathlib import Path
 
 from neonext_ms.errors import UserError
@@ -15,6 +16,7 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 _MOST_YAML = 32 << 10  # bytes; a complete configuration has four thousand
+_MOST_DEPTH = 50  # brackets
 _MOST_VALUES = 10_000  # with those that aliases repeat
 
 
@@ -58,6 +60,10 @@ def read_yaml(path: str | Path) -> tuple[str, object]:
     text = read_text(path)
     if len(text) > _MOST_YAML:
         raise UserError(f"'{path}' has {len(text)} characters, and a configuration at most {_MOST_YAML}")
+    # PyYAML takes seconds to find that thousands of brackets are too many; in a configuration there are two.
+    steps = ((character in "[{") - (character in "]}") for character in text)
+    if max(accumulate(steps), default=0) > _MOST_DEPTH:
+        raise UserError(f"cannot read the configuration '{path}': more than {_MOST_DEPTH} brackets are open at once")
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
@@ -100,5 +106,7 @@ def _check_yaml(node, name: str, sizes: dict) -> int:
         sizes[id(node)] = 1 + sum(_check_yaml(part, name, sizes) for part in inside)
     size = sizes[id(node)]
     if size is None or size > _MOST_VALUES:
-        raise UserError(f"'{name}' repeats values through aliases more than {_MOST_VALUES} times: write them out")
+        raise UserError(
+            f"'{name}' has more than {_MOST_VALUES} values, or repeats itself, through aliases: write them out"
+        )
     return size

@@ -83,7 +83,9 @@ def bomb(levels):
 def test_a_bomb_of_aliases_is_refused_at_once(tmp_path, capsys, data):
     path = saved(tmp_path, data, "c.yaml")
     begin = time.perf_counter()
-    assert f"'{path}' repeats values through aliases" in fails(capsys, "train", "--config", path)
+    assert f"'{path}' has more than 10000 values, or repeats itself, through aliases" in fails(
+        capsys, "train", "--config", path
+    )
     assert time.perf_counter() - begin < 2
 
 
@@ -96,6 +98,7 @@ def test_an_alias_that_repeats_a_value_is_fine(tmp_path):
     "data",
     [
         b"[" * 20000,
+        b"[{" * 16000,
         b"{a: " * 8000,
         b"- " * 16000,
         b"a: !!python/object/apply:os.system [ls]",
@@ -113,8 +116,11 @@ def test_an_alias_that_repeats_a_value_is_fine(tmp_path):
     ],
 )
 def test_what_is_no_configuration_is_refused_in_one_line(tmp_path, data):
+    path = saved(tmp_path, data)
+    begin = time.perf_counter()
     with pytest.raises(UserError) as caught:
-        read_yaml(saved(tmp_path, data))
+        read_yaml(path)
+    assert time.perf_counter() - begin < 1
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 

@@ -136,7 +136,15 @@ def neocell_3d(x, depth, left, right, groups) -> np.ndarray:
 
 
 def neocell_3d_gradients(x, depth, left, right, groups, dy):
-    """Gradients of sum(Y * dY): dx, and ddepth, dleft and dright as lists; float64. Arguments as for `neocell_3d`."""
+    """Gradients of sum(Y * dY).
+
+    Args:
+        x, depth, left, right, groups: as for `neocell_3d`.
+        dy: (N, C, D', H', W').
+
+    Returns:
+        dx, and ddepth, dleft and dright as lists; float64.
+    """
     x, dy = np.asarray(x, np.float64), np.asarray(dy, np.float64)
     dx = np.zeros(x.shape)
     gradients = [[np.zeros(np.shape(block)) for block in blocks] for blocks in (depth, left, right)]
@@ -169,7 +177,15 @@ def terms(x, left, right, groups: Sequence[Group], inputs, dtype=np.float64) -> 
 
 
 def terms_gradients(x, left, right, groups: Sequence[Group], inputs, dy, dtype=np.float64):
-    """Gradients of sum(Y * dY): dx (N, C, H, W), and dleft and dright, for every term a list as left and right."""
+    """Gradients of sum(Y * dY).
+
+    Args:
+        x, left, right, groups, inputs, dtype: as for `terms`.
+        dy: (N, C, H', W').
+
+    Returns:
+        dx (N, C, H, W), and dleft and dright, for every term a list as left and right.
+    """
     dx = np.zeros(np.shape(x), dtype)
     dleft, dright = [], []
     for channels, a, b in zip(inputs, left, right):

@@ -357,3 +357,18 @@ def test_fuzzed_files_of_other_programs(tmp_path, kind, rounds):
         assert time.perf_counter() - begin < 1
     assert tracemalloc.get_traced_memory()[1] < 64 << 20
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shards_are_on_disk_before_they_have_their_names(folder, tmp_path, monkeypatch, kind):
+    """A machine that stops must leave no shard that is half there under a card that calls it complete."""
+    calls = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: calls.append(os.readlink(f"/proc/self/fd/{fd}")) or fsync(fd))
+    monkeypatch.setattr(os, "replace", lambda a, b: calls.append(f"named {os.path.basename(b)}") or replace(a, b))
+    pack(folder, tmp_path, 100, kind)
+    for split in ("train", "val"):
+        for name in (f"{split}-00000.{kind}", *([f"{split}-00000.{kind}.db"] if kind == "mindrecord" else [])):
+            synced, named = calls.index(str(tmp_path / ".partial" / name)), calls.index(f"named {name}")
+            assert synced < named < calls.index(str(tmp_path), named) < calls.index(f"named {split}-00000.{kind}.json")
+    assert calls.index("named pack.json") > calls.index(f"named val-00000.{kind}.json")

@@ -8,6 +8,7 @@ import pytest
 
 from neonext_ms.errors import UserError
 from neonext_ms.runtime.ranks import Ranks
+from neonext_ms.training import consistency
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.consistency import check_same, digest_of_code, digest_of_config
 
@@ -62,6 +63,25 @@ def test_who_differs_in_what(texts, named):
         assert results[0] is None
     else:
         assert named in results[0] and "after epoch 3: the data of " in results[0]
+
+
+@pytest.mark.parametrize("what", ["code", "configuration", "data", "position in the run", "weights"])
+def test_ranks_compare_all_that_they_must_have_alike(what, monkeypatch):
+    if what == "code":  # which is the same for the threads of a process
+        monkeypatch.setattr(consistency, "digest_of_code", lambda: digest(threading.current_thread().name))
+
+    def work(ranks):
+        odd = ranks.rank == 1
+        config = TrainConfig(lr=0.5 if odd and what == "configuration" else 0.25)
+        data = {"training": {"samples": 9 + (odd and what == "data")}}
+        arrays = {"w": np.float32([odd and what == "weights"])}
+        consistency.check_run(ranks, config, data, int(odd and what == "position in the run"), arrays, "now")
+
+    found = in_threads(2, work)[0]
+    assert (
+        found
+        == f"now: the {what} of rank 1 of 2 differs from the others'; all need the same code, configuration and data"
+    )
 
 
 def test_a_single_bit_is_enough():

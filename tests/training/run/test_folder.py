@@ -78,6 +78,12 @@ def test_starts_in_one_second_get_folders_of_their_own(tmp_path, monkeypatch):
         folder.close()
 
 
+def test_a_resumed_run_keeps_as_many_checkpoints_as_it_is_told_now(run):
+    folder = open_folder(replace(CONFIG, keep_checkpoint_max=9), run, None, Beginning)
+    assert folder.keep == 9
+    folder.close()
+
+
 def test_a_run_in_its_first_update_is_protected_by_its_lock(tmp_path):
     folder = RunFolder(tmp_path / "run", "neonext_pico", keep=2)
     with pytest.raises(UserError, match="another process is writing the run"):

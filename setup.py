@@ -24,6 +24,17 @@ EXTRAS = {
     "parquet": ["pyarrow>=15,<22"],  # 26 needs numpy 2
     "convert": ["torch>=2.6,<3", "ninja"],  # only to compare with the authors' code; .pt files need neither
 }
+# What CANN's own Python parts import (its installation guide), beside NumPy, SciPy, psutil and PyYAML.
+EXTRAS["ascend"] = [
+    "attrs>=22",
+    "decorator>=5",
+    "sympy>=1.12",
+    "cffi>=1.15",
+    "pathlib2>=2.3",
+    "requests>=2.28",
+    "absl-py>=1.4",
+    "protobuf>=3.20,<4",
+]
 EXTRAS["dev"] = [
     *EXTRAS["digits"],
     *EXTRAS["tensorboard"],

@@ -1,6 +1,6 @@
 """Run a Python program on MindSpore's Ascend backend without CANN and without an NPU, and say which kernels it takes.
 
-    python ascend_kernels/dryrun [--ranks 8] [--rank 0] [--no-package] [--kernels FILE] SCRIPT|-m MODULE ARGUMENTS...
+    python ascend_kernels/dryrun [--ranks 8] [--rank 0] [--no-package] [--kernels FILE] -- SCRIPT ARGUMENTS...
     python ascend_kernels/dryrun --environment        # lines for a shell to source
 
 The program sets its device with `ms.set_device("Ascend")` as on an NPU. See README.md for what that proves.
@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--rank", type=int, default=0, help="which one")
     parser.add_argument("--no-package", action="store_true", help="without the project's AscendC operators")
     parser.add_argument("--kernels", type=Path, help="file for the kernels of all graphs, as JSON")
-    parser.add_argument("program", nargs=argparse.REMAINDER, help="a script, or -m MODULE, and its arguments")
+    parser.add_argument("program", nargs="*", help="a script, or -- -m MODULE, and its arguments, behind -- as well")
     options = parser.parse_args()
     try:
         folder = stand_ins.stand_ins()

@@ -26,6 +26,13 @@ OPERATORS = {
     "NeoCell": ("x a b", "y"),
     "NeoCellKron": ("x k", "y"),
     "NeoCellGrad": ("x a b dy", "dx da* db*"),
+    "Pointwise": ("x w b", "y"),
+    "PointwiseGelu": ("x w b", "y"),
+    "PointwiseGeluKept": ("x w b", "y z"),
+    "PointwiseResidual": ("x w b r s*", "y"),
+    "PointwiseInputGrad": ("dy w", "dx"),
+    "PointwiseWeightGrad": ("dy x", "dw* db*"),
+    "PointwiseGeluGrad": ("dy w z", "dz"),
 }
 
 # Functions of CANN, by the beginnings of their names.
@@ -212,7 +219,7 @@ def _make_package(vendor: Path):
     for name, (inputs, outputs) in OPERATORS.items():
         info[name] = _operator_info(name, inputs.split(), outputs.split())
         made = [tensor.rstrip("*") for tensor in outputs.split()]
-        tensors = inputs.split() + ([f"{tensor}Out" for tensor in made] if len(made) > 1 else ["out"])
+        tensors = inputs.replace("*", "").split() + ([f"{tensor}Out" for tensor in made] if len(made) > 1 else ["out"])
         arguments = "".join(f"    const aclTensor *{tensor},\n" for tensor in tensors)
         snake = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
         (vendor / f"op_api/include/aclnn_{snake}.h").write_text(

@@ -7,6 +7,7 @@ from neonext_ms.checkpoint.store import versions
 from neonext_ms.ops.cpu.library import cpu_bfloat16
 from neonext_ms.ops.fallback import Unavailable
 from neonext_ms.ops.precision import matmul_precision
+from neonext_ms.runtime.cann import missing_packages
 from neonext_ms.runtime.ranks import ascend_available
 
 
@@ -38,4 +39,7 @@ def _cpu_products() -> str:
 def _ascend_devices() -> str:
     import mindspore.hal
 
-    return f"{mindspore.hal.device_count('Ascend')} x {mindspore.hal.get_device_name(0, 'Ascend')}"
+    count = mindspore.hal.device_count("Ascend")
+    devices = f"{count} x {mindspore.hal.get_device_name(0, 'Ascend')}" if count else "none is counted"
+    lacking = missing_packages()
+    return f"{devices}; CANN needs {', '.join(lacking)}: pip install 'neonext_ms[ascend]'" if lacking else devices

@@ -218,9 +218,49 @@ def fold(models: list[str] | None = None, image_sizes: tuple[int, ...] = (224, 3
     return _show("fold", result, fold_table(result), readme)
 
 
+def ascend(
+    work: tuple[Literal["train", "evaluate"], ...] = ("train", "evaluate"),
+    against: tuple[Literal["mindcv"], ...] = (),
+    model: str = "neonext_t",
+    batch_size: int = 128,
+    image_size: int = 224,
+    precision: Literal["float16", "bfloat16", "float32"] = "float16",
+    jit_levels: tuple[Literal["O0", "O1"], ...] = ("O0", "O1"),
+    ranks: int = 1,
+    mindir: str | None = None,
+    readme: str | None = None,
+):
+    """Show what an NPU is given for a step: kernels, launches and memory, and a model of the time. Needs no NPU.
+
+    Args:
+        work: of the model: a training step (AdamW, EMA, clipping, loss scale), or a batch of an evaluation.
+        against: other models in the same run: mindcv's ConvNeXt-T and ResNet-50.
+        model: its name.
+        batch_size: images of a rank.
+        image_size: side of the images in pixels.
+        precision: of the activations.
+        jit_levels: MindSpore's: O0 launches a kernel an operator, O1 fuses some.
+        ranks: NPUs of the job, of which one is looked at.
+        mindir: exported model to look at as well, with the batch and image size that it was exported for.
+        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+    """
+    from neonext_ms.benchmark import ascend as subject
+
+    sizes = {"batch_size": batch_size, "image_size": image_size, "precision": precision, "ranks": ranks}
+    cases = [subject.DryCase(model, kind, jit_level=level, **sizes) for kind in work for level in jit_levels]
+    if mindir:
+        path = str(Path(mindir).expanduser().resolve())
+        cases += [subject.DryCase(path, "mindir", jit_level=level, **{**sizes, "ranks": 1}) for level in jit_levels]
+    if "mindcv" in against:
+        subject.check_mindcv()
+        cases += [subject.DryCase(name, jit_level=jit_levels[0], **sizes) for name in subject.MINDCV]
+    result = subject.benchmark_ascend(cases)
+    return _show("ascend", result, subject.ascend_table(result), readme)
+
+
 SUBJECTS = {
     function.__name__: function
-    for function in (operator, block, network, step, compute, layers, data, checkpoint, artefact, fold)
+    for function in (operator, block, network, step, compute, layers, data, checkpoint, artefact, fold, ascend)
 }
 
 

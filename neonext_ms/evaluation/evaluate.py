@@ -28,7 +28,10 @@ def evaluate(
     total = np.zeros(4)
     for batch in loader.epoch():
         total += sums(predict(batch.images)[batch.valid], batch.labels[batch.valid])
+        total[3] -= np.sum(batch.indices >= 0)  # what is left, and travels, is how many could not be read
         heartbeat.beat()
         if stopped():
             return None
-    return means(ranks.total(total), len(loader.source.class_names))
+    total = ranks.total(total)
+    total[3] += len(loader.source)
+    return means(total, len(loader.source.class_names))

@@ -112,6 +112,8 @@ class Supervisor:
             start.start_single(self.logs, arguments)
         else:
             start.start_msrun(nodes, start.find_port(nodes), self.logs, arguments)
+            if os.environ.get("MS_SIMULATION_LEVEL"):
+                self.expected = 1  # of a simulated job msrun starts one rank
 
     def _watch(self) -> int:
         ended_first = None  # when the first rank had ended with 0 while others went on

@@ -9,21 +9,24 @@ from mindspore import Parameter, Tensor, nn, ops
 from neonext_ms.errors import UserError
 from neonext_ms.models.pointwise import MLP, Pointwise
 from neonext_ms.ops import Group, NeoCell
-from neonext_ms.ops.backend import compiled
+from neonext_ms.ops.backend import compiled, on_ascend
 
 
 class BatchNorm(nn.BatchNorm2d):
     """BatchNorm over N, H, W with the paper's constants: new statistic = 0.9 old + 0.1 batch.
 
-    `in_float32` says whether float16 inputs are normalised in float32; the output has the type of the input.
+    `in_float32` says whether float16 inputs are normalised in float32; the output has the type of the input. An NPU's
+    operators sum float16 in float32 by themselves, and need no copy of it; none takes bfloat16. (MindSpore's newer
+    BatchNormExt does, but changes the running statistics behind a graph's back.)
     """
 
     def __init__(self, channels: int):
         super().__init__(channels, eps=1e-5, momentum=0.9)
         self.in_float32 = True
+        self.sums_in_float32 = on_ascend()
 
     def construct(self, x):
-        if self.in_float32:
+        if x.dtype == ms.bfloat16 or (self.in_float32 and not self.sums_in_float32):
             return super().construct(x.astype(ms.float32)).astype(x.dtype)
         return super().construct(x)
 

@@ -5,7 +5,7 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-from mindspore import nn, ops
+from mindspore import mint, nn, ops
 
 from neonext_ms.errors import UserError
 from neonext_ms.models.layers import Block, Downsample, Head, Stem, check_image_type, check_images, check_input_size
@@ -148,7 +148,7 @@ class NeoNeXt(nn.Cell):
             if i > 0:
                 x = self.downsamples[i - 1](x)
             for cell in self.stages[i]:
-                x = cell(x, None if drop_path is None else drop_path[block])
+                x = cell(x, None if drop_path is None else mint.select(drop_path, 0, block))
                 block += 1
             outputs += (x,)
         return outputs

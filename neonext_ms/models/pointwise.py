@@ -1,27 +1,32 @@
 """Layers that treat every pixel alike: one matrix product, and the two of a block with the activation between them."""
 
+import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, Tensor, mint, nn, ops
 
-from neonext_ms.ops.backend import compiled
+from neonext_ms.ops.backend import compiled, on_ascend
 from neonext_ms.ops.matmul import matmul
 
 
 class PointwiseProduct(nn.Cell):
-    """W @ X[n] for every image n, (out, in) and (N, in, L) to (N, out, L), with a gradient that needs no (N, out, in).
+    """W @ X[n] for every image n, (out, in) and (N, in, L) to (N, out, L); the gradient of W is summed in float32.
 
-    The derived gradient of W is that large product summed over N, which in the late stages is many times the size of
-    X. One product of the (out, N*L) and (in, N*L) views sums in the same pass.
+    The derived gradient of W is (N, out, in) summed over N. Where that is larger than X and Y, one product of their
+    (out, N*L) and (in, N*L) transposes sums in the same pass; elsewhere it moves less than the transposes would.
     """
 
     def construct(self, weight, x):
         return matmul(ops.expand_dims(weight, 0), x)
 
     def bprop(self, weight, x, out, dout):
-        dx = matmul(ops.expand_dims(ops.transpose(weight, (1, 0)), 0), dout)
-        rows_out = ops.reshape(ops.transpose(dout, (1, 0, 2)), (weight.shape[0], -1))
-        rows_in = ops.reshape(ops.transpose(x, (1, 0, 2)), (weight.shape[1], -1))
-        return ops.MatMul(transpose_b=True)(rows_out, rows_in), dx
+        transposed = mint.transpose(weight, 0, 1)  # a view, where the device has them
+        dx = matmul(ops.expand_dims(transposed, 0), dout)
+        out_channels, in_channels = weight.shape
+        if out_channels * in_channels < x.shape[2] * (out_channels + in_channels):
+            return ops.sum(ops.BatchMatMul(transpose_b=True)(dout, x), 0, dtype=ms.float32), dx
+        rows_out = ops.reshape(ops.transpose(dout, (1, 0, 2)), (out_channels, -1))
+        rows_in = ops.reshape(ops.transpose(x, (1, 0, 2)), (in_channels, -1))
+        return ops.MatMul(transpose_b=True)(rows_out, rows_in).astype(ms.float32), dx
 
 
 class Pointwise(nn.Cell):
@@ -78,7 +83,7 @@ class MLP(nn.Cell):
         self.fused = fused() if fused else None
         # Without compiled operators of their own: what the one for both does not serve, they would not.
         self.fc1 = Pointwise(dim, hidden, has_bias, rng, backend="dense")
-        self.act = nn.GELU(approximate=False)
+        self.act = mint.nn.GELU() if on_ascend() else nn.GELU(approximate=False)  # on an NPU one kernel instead of five
         self.fc2 = Pointwise(hidden, dim, has_bias, rng, backend="dense")
 
     def construct(self, x):

@@ -1,11 +1,13 @@
 """Which compiled operators there are on this machine: the one place where devices are known by name."""
 
+import ctypes
+
 import mindspore as ms
 from mindspore import nn
 
 from neonext_ms.errors import UserError
 from neonext_ms.ops.ascend.neocell import AscendNeoCell
-from neonext_ms.ops.ascend.package import ascend_package
+from neonext_ms.ops.ascend.package import ascend_package, missing_for_operators
 from neonext_ms.ops.ascend.pointwise import AscendBranch, AscendPointwise
 from neonext_ms.ops.cpu.library import cpu_library, cpu_vector_width
 from neonext_ms.ops.cpu.mlp import FusedMLP, FusedResidualMLP
@@ -72,7 +74,10 @@ def _device_and_reason(backend: str) -> tuple[str, str]:
         if device == "CPU":
             return device, f"compiled kernel, {cpu_vector_width()}: {cpu_library()}"
         if device == "Ascend":
-            return device, f"AscendC operators for float16 and bfloat16: {ascend_package(_chip())}"
+            package = ascend_package(_chip())
+            if lacking := missing_for_operators():
+                raise Unavailable(f"the AscendC operators cannot be called: {lacking}")
+            return device, f"AscendC operators for float16 and bfloat16: {package}"
         raise Unavailable(f"there is no compiled operator for {device}")
     except Unavailable as unavailable:
         reason = str(unavailable)
@@ -82,10 +87,29 @@ def _device_and_reason(backend: str) -> tuple[str, str]:
     return "", reason
 
 
+def on_ascend() -> bool:
+    """Whether graphs are compiled for an NPU, which has operators of its own for what takes others several."""
+    return ms.get_context("device_target") == "Ascend"
+
+
 def _chip() -> str:
-    """The name of the first NPU."""
+    """The name of the first NPU, or of the one that a simulation (MS_SIMULATION_LEVEL) compiles for."""
     try:
         return ms.hal.get_device_name(0, "Ascend")
     except (ValueError, RuntimeError) as error:
-        # None is counted: a package without Ascend, no driver, or all devices hidden.
-        raise Unavailable("MindSpore finds no NPU, whose name would tell which AscendC operators to take") from error
+        # None is counted: a package without Ascend, no driver, all devices hidden, or a simulation.
+        name = _chip_of_cann()
+        if not name:
+            reason = "MindSpore finds no NPU, whose name would tell which AscendC operators to take"
+            raise Unavailable(reason) from error
+        return name
+
+
+def _chip_of_cann() -> str:
+    """What CANN's runtime, which MindSpore has loaded, calls the chip; "" if it is not there or knows none."""
+    try:
+        name_of_chip = ctypes.CDLL("libascendcl.so").aclrtGetSocName
+    except (OSError, AttributeError):
+        return ""
+    name_of_chip.restype = ctypes.c_char_p
+    return (name_of_chip() or b"").decode()

@@ -1,5 +1,6 @@
 """Devices and ranks: where this process runs and what it shares with the others."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +9,9 @@ from functools import cache
 import numpy as np
 
 from neonext_ms.errors import UserError
+from neonext_ms.runtime.cann import missing_packages
+
+log = logging.getLogger(__name__)
 
 _SIMULATION = "MS_SIMULATION_LEVEL"  # of MindSpore: compile for, and pretend to run on, one of RANK_SIZE devices
 
@@ -66,11 +70,12 @@ def ascend_available() -> bool:
         return False
 
 
-def join_ranks(device: str) -> Ranks:
+def join_ranks(device: str, jit_level: str = "O1") -> Ranks:
     """Choose the device, set graph mode, and join the other ranks when a launcher started several.
 
     Args:
         device: "auto", "CPU" or "Ascend".
+        jit_level: MindSpore's on an NPU, "O0" or "O1"; O1 launches fewer kernels (`neonext benchmark ascend`).
 
     Raises:
         UserError: an Ascend device was asked for and there is none.
@@ -82,8 +87,13 @@ def join_ranks(device: str) -> Ranks:
     elif device == "Ascend" and not ascend_available():
         raise UserError("device Ascend was asked for, but MindSpore finds no NPU here: use device=CPU or auto")
     if ms.get_context("device_target") != device:  # MindSpore refuses even the same choice once something has run
-        ms.set_device(device)
+        # A start by rank table says in DEVICE_ID which NPU is this rank's; MindSpore by itself takes the first.
+        ms.set_device(device, int(os.environ.get("DEVICE_ID") or 0) if device == "Ascend" else None)
     ms.set_context(mode=ms.GRAPH_MODE)
+    if device == "Ascend":
+        ms.set_context(jit_level=jit_level)
+        if lacking := missing_packages():
+            log.warning("CANN needs %s, not installed here: pip install 'neonext_ms[ascend]'", ", ".join(lacking))
     if world_size(os.environ) == 1:
         return Ranks(0, 1, device)
     from mindspore import communication

@@ -107,9 +107,10 @@ class Update(nn.Cell):
         correct: number of its right answers.
         lr: float32 scalar.
         limit: float32 scalar; an update with a loss above it changes nothing either.
+        flags: float32 vector, what this rank has to tell.
 
     Outputs:
-        (5,) float32: the fields of `StepMetrics`.
+        float32 vector: the fields of `StepMetrics`, then the sums of all ranks' flags.
     """
 
     def __init__(self, network, optimizer, ranks: Ranks, clip: Clip, ema=None):
@@ -126,17 +127,19 @@ class Update(nn.Cell):
         """The Cells with `state` and `load_state` that a resumed run needs besides the network."""
         return [cell for cell in (self.optimizer, self.clip.loss_scale, self.ema) if cell is not None]
 
-    def construct(self, loss, correct, gradients, lr, limit):
+    def construct(self, loss, correct, gradients, lr, limit, flags):
         if self.reducer is not None:
             gradients = self.reducer(gradients)
-            shared = self.all_reduce(ops.stack([loss / self.world, correct]))
-            loss, correct = shared[0], shared[1]
+            shared = self.all_reduce(ops.concat([ops.stack([loss / self.world, correct]), flags]))
+            loss, correct = mint.select(shared, 0, 0), mint.select(shared, 0, 1)
+            flags = mint.narrow(shared, 0, 2, flags.shape[0])
         gradients, norm, finite, scale = self.clip(loss, gradients, limit)
-        loss = ops.depend(loss, self.optimizer(gradients, lr, finite))
-        loss = ops.depend(loss, self.statistics(finite))
+        weights = self.optimizer(gradients, lr, finite)
+        statistics = self.statistics(finite)
         if self.ema is not None:
-            loss = ops.depend(loss, self.ema(finite))
-        return ops.stack([loss, correct, norm, finite.astype(loss.dtype), scale])
+            weights = self.ema(weights, statistics, finite)
+        loss = ops.depend(loss, (weights, statistics))
+        return ops.concat([ops.stack([loss, correct, norm, finite.astype(loss.dtype), scale]), flags])
 
 
 def _squares(gradient):

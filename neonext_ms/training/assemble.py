@@ -160,7 +160,7 @@ def make_steps(config: TrainConfig, network, ranks: Ranks) -> tuple[TrainStep, E
     if dtype == ms.float16:
         window = config.loss_scale_window if config.loss_scale_type == "dynamic" else 0
         loss_scale = LossScale(config.loss_scale, window)
-    ema = EMA(network, config.ema_decay) if config.ema_decay else None
+    ema = EMA(network, optimizer, config.ema_decay) if config.ema_decay else None
     gradient = Gradient(network, optimizer, dtype, loss_scale)
     update = Update(network, optimizer, ranks, Clip(config.clip_grad, loss_scale), ema)
     return TrainStep(gradient, update, config.micro_batches(ranks.world)), EvalStep(network, dtype)
@@ -174,13 +174,20 @@ def _optimizer(config: TrainConfig, network) -> Optimizer:
     return SGD(parameters, config.weight_decay, config.momentum, lr_scales=scales)
 
 
+class SyncBatchNorm(nn.SyncBatchNorm):
+    """In float32 whatever the input is, the only type that MindSpore's is sure to take."""
+
+    def construct(self, x):
+        return super().construct(x.astype(ms.float32)).astype(x.dtype)
+
+
 def _synchronise_batch_norms(network):
     """Replace every BatchNorm by one whose batch statistics are those of all devices; the parameters stay."""
     names = {id(p): p.name for p in network.get_parameters()}
     for _, parent in list(network.cells_and_names()):
         for name, cell in list(parent.name_cells().items()):
             if isinstance(cell, BatchNorm):
-                synchronised = nn.SyncBatchNorm(cell.num_features, eps=cell.eps, momentum=1 - cell.momentum)
+                synchronised = SyncBatchNorm(cell.num_features, eps=cell.eps, momentum=1 - cell.momentum)
                 for key in ("gamma", "beta", "moving_mean", "moving_variance"):
                     setattr(synchronised, key, getattr(cell, key))
                 synchronised.use_batch_statistics = cell.use_batch_statistics

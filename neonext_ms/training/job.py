@@ -113,3 +113,4 @@ class Job:
         self.train_step.load_state(state)
         self.check_ranks(checkpoint.manifest["step"], "at the start")
         self.statistics.restore(gathered)
+        self.train_step.update.statistics.remember()

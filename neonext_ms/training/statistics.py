@@ -17,13 +17,16 @@ def is_statistic(parameter: Parameter) -> bool:
 
 
 class Statistics(nn.Cell):
-    """Those of a network, as they were before the forward passes of an update.
+    """Those of a network, as they were after the last update that changed something.
 
     Args:
         network: with BatchNorm.
 
     Inputs:
         finite: bool scalar; False puts back what was remembered.
+
+    Outputs:
+        (N,) all statistics as they are now, or () without a BatchNorm.
     """
 
     def __init__(self, network):
@@ -31,16 +34,19 @@ class Statistics(nn.Cell):
         statistics = [p for p in network.get_parameters() if is_statistic(p)]
         self.flat = Flat(statistics) if statistics else None
         self.remembered = self.flat.vector("remembered") if statistics else None
+        self.remember()
 
     def remember(self):
-        """Part of the graph that runs before the forward passes."""
+        """To be called when somebody else has set the statistics. Not part of the graph, which would copy them all."""
         if self.flat is not None:
-            ops.assign(self.remembered, self.flat.values())
+            self.remembered.set_data(self.flat.read())
 
     def construct(self, finite):
-        if self.flat is not None:
-            finite = ops.depend(finite, self.flat.put(ops.select(finite, self.flat.values(), self.remembered)))
-        return finite
+        if self.flat is None:
+            return ()
+        # Given on as a value: a Parameter might be read by a compiled operator before it is assigned (MindSpore 2.10).
+        values = ops.select(finite, self.flat.values(), self.remembered)
+        return ops.depend(values, (ops.assign(self.remembered, values), self.flat.put(values)))
 
 
 class OfRanks:

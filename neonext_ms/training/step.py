@@ -30,7 +30,15 @@ class StepMetrics(NamedTuple):
     @classmethod
     def read(cls, result: Tensor) -> "StepMetrics":
         """Wait for the result of a step."""
-        return cls(*result.asnumpy().tolist())
+        return cls(*result.asnumpy()[: len(cls._fields)].tolist())
+
+
+FLAGS = 2  # that ranks tell each other with every update
+
+
+def read_flags(result: Tensor) -> list[bool]:
+    """Wait for the result of a step: for each flag, whether it was set on any rank; the same on all."""
+    return [bool(value) for value in result.asnumpy()[len(StepMetrics._fields) :]]
 
 
 class TrainStep:
@@ -53,11 +61,11 @@ class TrainStep:
             self._cells = (_WholeStep(gradient, update),)
         else:
             sums = _Sums(update.optimizer, micro_batches)
-            self._cells = (_Begin(sums, update), _MicroStep(gradient, sums), _Apply(sums, update))
+            self._cells = (_Begin(sums), _MicroStep(gradient, sums), _Apply(sums, update))
         for cell in self._cells:
             cell.set_train(True)
 
-    def __call__(self, images, targets, drop_path, lr: float, limit: float = math.inf) -> Tensor:
+    def __call__(self, images, targets, drop_path, lr: float, limit: float = math.inf, flags=(0,) * FLAGS) -> Tensor:
         """Make an update.
 
         Args:
@@ -66,12 +74,13 @@ class TrainStep:
             drop_path: float32 (blocks, n) masks, or None.
             lr: learning rate.
             limit: an update with a loss above it is skipped.
+            flags: truth values of this rank, which travel with the gradients.
 
         Returns:
-            (5,) float32, which `StepMetrics.read` waits for and names.
+            float32 vector, which `StepMetrics.read` and `read_flags` wait for and name.
         """
         self._cells[0].set_train(True)  # an evaluation in between has put the network into its mode
-        numbers = Tensor(np.float32(lr)), Tensor(np.float32(limit))
+        numbers = _numbers(lr, limit, flags)
         if self.micro_batches == 1:
             return self._cells[0](*_tensors(images, targets, drop_path), *numbers)
         begin, micro_step, apply = self._cells
@@ -83,7 +92,7 @@ class TrainStep:
 
     def compile(self, images, targets, drop_path, lr):
         """Compile what a call with inputs of these shapes runs, without running it."""
-        numbers = Tensor(np.float32(lr)), Tensor(np.float32(math.inf))
+        numbers = _numbers(lr, math.inf, (0,) * FLAGS)
         if self.micro_batches == 1:
             self._cells[0].set_train(True).compile(*_tensors(images, targets, drop_path), *numbers)
             return
@@ -103,9 +112,14 @@ class TrainStep:
         return {name: value for cell in self.update.stateful() for name, value in cell.state().items()}
 
     def load_state(self, state: dict[str, np.ndarray]):
-        """Go on from what `state` has given."""
+        """Go on from what `state` has given, and from the network's parameters as they are now."""
+        self.update.statistics.remember()
         for cell in self.update.stateful():
             cell.load_state(state)
+
+
+def _numbers(lr: float, limit: float, flags) -> tuple:
+    return Tensor(np.float32(lr)), Tensor(np.float32(limit)), Tensor(np.array(flags, np.float32))
 
 
 def _tensors(images, targets, drop_path) -> tuple:
@@ -149,10 +163,9 @@ class _WholeStep(nn.Cell):
         self.gradient = gradient
         self.update = update
 
-    def construct(self, images, targets, drop_path, lr, limit):
-        self.update.statistics.remember()
+    def construct(self, images, targets, drop_path, lr, limit, flags):
         loss, correct, gradients = self.gradient(images, targets, drop_path)
-        return self.update(loss, correct, gradients, lr, limit)
+        return self.update(loss, correct, gradients, lr, limit, flags)
 
 
 def _clear(total):
@@ -171,9 +184,9 @@ class _Sums(nn.Cell):
         self.map = ops.HyperMap()
 
     def clear(self):
-        ops.assign(self.loss, ops.zeros_like(self.loss))
         ops.assign(self.correct, ops.zeros_like(self.correct))
-        self.map(_clear, self.gradients)
+        cleared = self.map(_clear, self.gradients)
+        return ops.depend(ops.assign(self.loss, ops.zeros_like(self.loss)), cleared)
 
     def means(self):
         """Mean loss, number of right answers, and mean gradients.
@@ -190,20 +203,18 @@ class _Sums(nn.Cell):
 
 
 class _Begin(nn.Cell):
-    """Before the micro-batches of an update."""
+    """Before the micro-batches of an update. (It returns something: MindSpore's Ascend backend fails at a None.)"""
 
-    def __init__(self, sums: _Sums, update: Update):
+    def __init__(self, sums: _Sums):
         super().__init__(auto_prefix=False)
         self.sums = sums
-        self.update = update
 
     def construct(self):
-        self.sums.clear()
-        self.update.statistics.remember()
+        return self.sums.clear()
 
 
 class _MicroStep(nn.Cell):
-    """A micro-batch of an update."""
+    """A micro-batch of an update; returns its loss."""
 
     def __init__(self, gradient: Gradient, sums: _Sums):
         super().__init__(auto_prefix=False)
@@ -213,6 +224,7 @@ class _MicroStep(nn.Cell):
     def construct(self, images, targets, drop_path):
         loss, correct, gradients = self.gradient(images, targets, drop_path)
         self.sums(loss, correct, gradients)
+        return loss
 
 
 class _Apply(nn.Cell):
@@ -223,5 +235,5 @@ class _Apply(nn.Cell):
         self.sums = sums
         self.update = update
 
-    def construct(self, lr, limit):
-        return self.update(*self.sums.means(), lr, limit)
+    def construct(self, lr, limit, flags):
+        return self.update(*self.sums.means(), lr, limit, flags)

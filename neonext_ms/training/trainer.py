@@ -40,7 +40,7 @@ def train(config: TrainConfig) -> dict:
     if config.tensorboard:
         check_installed()
     sources = open_sources(config)  # mistakes so far are told before MindSpore is imported
-    ranks = join_ranks(config.device)
+    ranks = join_ranks(config.device, config.jit_level)
     from neonext_ms.training.assemble import assemble
 
     job, run, checkpoint = assemble(config, sources, ranks)
@@ -85,7 +85,7 @@ class Trainer:
         """From wherever the run is to its summary."""
         self.reporter.start(self.job)
         path = self.folder and self.folder.path / "summary.json"
-        (has_summary,) = self._any_rank(bool(path) and path.exists())
+        has_summary = self.job.ranks.total([bool(path) and path.exists()])[0] > 0
         if self.state.finished and has_summary:
             return json.loads(path.read_text()) if path else summary_of(self.job, self.state, self.progress, None, 0.0)
         compile_seconds = self.job.compile()
@@ -121,7 +121,7 @@ class Trainer:
         unreported = 0
         for batch in self.progress.waiting(job.loader.epoch(epoch, first)):
             inputs = job.inputs(batch.images, batch.targets, batch.positions, state.step)
-            result = job.train_step(*inputs, state.updates.limit)
+            result = job.train_step(*inputs, state.updates.limit, self._flags())
             state.step += 1
             unreported += 1
             heartbeat.beat(state.step)
@@ -152,7 +152,7 @@ class Trainer:
     def _metrics_and_weights(self) -> tuple[dict, dict] | None:
         """Of the weights that the network has now; None if a signal asks to stop."""
         job = self.job
-        metrics = evaluate(job.eval_step, job.val_loader, job.ranks, lambda: self._any_rank(self.stop.signal)[0])
+        metrics = evaluate(job.eval_step, job.val_loader, job.ranks, self._is_to_stop)
         if metrics is None:
             return None
         if not math.isfinite(metrics["loss"]):
@@ -183,18 +183,25 @@ class Trainer:
     def _save_or_stop(self):
         """Between two updates: save if it is time, and stop if a signal asks for it. All ranks decide alike."""
         config = self.job.config
-        minutes_over = bool(config.save_minutes) and self.saver.seconds_since >= 60 * config.save_minutes
-        stop, save = self._any_rank(self.stop.signal, self.job.ranks.first and minutes_over)
+        # With other ranks, by what travelled with an update: to ask them would make the device wait.
+        stop, save = self._flags() if self.job.ranks.world == 1 else self.state.updates.flags()
         save = save or (config.save_steps and self.state.step % config.save_steps == 0)
         if stop or (save and not self.state.evaluation_is_due):  # which saves too
             with self.job.statistics.averaged() as own:
                 self._save(own)
+            self.state.updates.forget_flags()
         if stop:
             self._end()
 
-    def _any_rank(self, *flags) -> list[bool]:
-        """For each flag, whether it is set on any rank; the same on all."""
-        return [bool(count) for count in self.job.ranks.total(list(map(bool, flags)))]
+    def _flags(self) -> tuple[bool, bool]:
+        """Whether this rank is to stop, and whether it is time to save."""
+        minutes = self.job.config.save_minutes
+        minutes_over = bool(minutes) and self.saver.seconds_since >= 60 * minutes
+        return self.stop.signal is not None, self.job.ranks.first and minutes_over
+
+    def _is_to_stop(self) -> bool:
+        """Whether any rank is; the same on all."""
+        return bool(self.job.ranks.total([self.stop.signal is not None])[0])
 
     def _save(self, own: np.ndarray, best: dict[str, np.ndarray] | None = None):
         """Save a checkpoint, while BatchNorm's statistics are the means over the ranks.

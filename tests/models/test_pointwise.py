@@ -9,6 +9,9 @@ from mindspore import Tensor
 from neonext_ms.models.pointwise import MLP, Pointwise
 from tests.support.gradients import ForwardAndGradients, assert_as_near
 
+# An odd plane, and one so small that a weight's gradient is a product of transposes instead of a sum of products.
+PLANES = [("auto", (7, 9)), ("dense", (7, 9)), ("dense", (1, 2))]
+
 
 def product(weight, bias, x, dy, dtype):
     """y, dx, dweight, dbias of W @ x + b at every pixel, with arithmetic in dtype."""
@@ -28,11 +31,11 @@ def mlp(weights, x, dy, dtype):
     return y, dx, dw1, db1, dw2, db2
 
 
-def check(layer, function, out_channels, dtype):
-    """Forward and every gradient of a layer with biases, on odd planes."""
+def check(layer, function, out_channels, dtype, plane):
+    """Forward and every gradient of a layer with biases."""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((3, 23, 7, 9)).astype(dtype)
-    dy = rng.standard_normal((3, out_channels, 7, 9)).astype(dtype)
+    x = rng.standard_normal((3, 23, *plane)).astype(dtype)
+    dy = rng.standard_normal((3, out_channels, *plane)).astype(dtype)
     y, dx, gradients = ForwardAndGradients(layer.set_train(True))(Tensor(x), Tensor(dy))
     weights = [p.asnumpy() for p in layer.trainable_params()]
     naive, exact = (function(weights, x, dy, precision) for precision in (dtype, np.float64))
@@ -42,19 +45,19 @@ def check(layer, function, out_channels, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-@pytest.mark.parametrize("backend", ["auto", "dense"])
-def test_pointwise(backend, dtype):
+@pytest.mark.parametrize("backend, plane", PLANES)
+def test_pointwise(backend, plane, dtype):
     layer = Pointwise(23, 13, True, np.random.default_rng(1), backend)
     assert (layer.fused is not None) == (backend == "auto")
-    check(layer, lambda weights, *rest: product(*weights, *rest), 13, dtype)
+    check(layer, lambda weights, *rest: product(*weights, *rest), 13, dtype, plane)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-@pytest.mark.parametrize("backend", ["auto", "dense"])
-def test_mlp(backend, dtype):
+@pytest.mark.parametrize("backend, plane", PLANES)
+def test_mlp(backend, plane, dtype):
     layer = MLP(23, 37, True, np.random.default_rng(1), backend)
     assert (layer.fused is not None) == (backend == "auto")
-    check(layer, mlp, 23, dtype)
+    check(layer, mlp, 23, dtype, plane)
 
 
 @pytest.mark.parametrize("backend", ["auto", "dense"])

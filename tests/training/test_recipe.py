@@ -48,7 +48,7 @@ def values_of(parameters):
 def test_ema(updates):
     """d = min(decay, (1 + t) / (10 + t)) after t updates; Skipped updates count for nothing."""
     network = small_network()
-    ema = EMA(network, 0.3)
+    ema = EMA(network, SGD(network.trainable_params(), 0.0), 0.3)
     own = set(ema.state()) - {"ema_updates"}
     assert own == {f"ema.{p.name}" for p in network.get_parameters()}
     expected = {name: value.astype(np.float64) for name, value in values_of(network.get_parameters()).items()}
@@ -57,7 +57,8 @@ def test_ema(updates):
         for p in network.get_parameters():
             p.set_data(Tensor(rng.standard_normal(p.shape).astype(np.float32)))
         finite = i != 2
-        ema(Tensor(finite))
+        *weights, statistics = [flat.read() for flat in ema.flats]
+        ema(tuple(weights), statistics, Tensor(finite))
         if finite:
             d, t = min(0.3, (1 + t) / (10 + t)), t + 1
             for p in network.get_parameters():
@@ -136,7 +137,7 @@ def test_loss_scale_and_ema_in_the_step():
         if scaled:
             scale = LossScale(1024.0, 2)
             optimizer = AdamW(network.trainable_params(), 0.05)
-            update = Update(network, optimizer, ONE, Clip(0.5, scale), EMA(network, 0.9))
+            update = Update(network, optimizer, ONE, Clip(0.5, scale), EMA(network, optimizer, 0.9))
             train_step = TrainStep(Gradient(network, optimizer, loss_scale=scale), update)
         expected, used = values_of(network.get_parameters()), []
         for t in range(3):

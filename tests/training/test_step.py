@@ -120,7 +120,7 @@ def test_loss_or_one_gradient_alone_that_is_not_finite_changes_nothing():
         gradients[-1][-1] = last_value
         before = weights_of(network) | copy_of(optimizer.state())
         numbers = [Tensor(np.float32(value)) for value in (loss, 1.0, 0.1, np.inf)]
-        result = update(*numbers[:2], tuple(map(Tensor, gradients)), *numbers[2:])
+        result = update(*numbers[:2], tuple(map(Tensor, gradients)), *numbers[2:], Tensor(np.zeros(2, np.float32)))
         after = weights_of(network) | optimizer.state()
         changed = [not np.array_equal(before[name], after[name]) for name in before if "moving" not in name]
         return StepMetrics.read(result).finite, any(changed), all(changed)
@@ -143,7 +143,8 @@ def test_a_spike_that_is_skipped_says_nothing_about_the_loss_scale(loss, gradien
     for values in ((loss, gradient, limit), (1.0, 0.1, np.inf)):
         gradients = tuple(Tensor(np.full(sum(g.sizes), values[1], np.float32)) for g in optimizer.groups)
         numbers = [Tensor(np.float32(value)) for value in (values[0], 1.0, 0.1, values[2])]
-        found.append(StepMetrics.read(update(*numbers[:2], gradients, *numbers[2:])).finite)
+        flags = Tensor(np.zeros(2, np.float32))
+        found.append(StepMetrics.read(update(*numbers[:2], gradients, *numbers[2:], flags)).finite)
         found.append(float(loss_scale.scale.asnumpy()))
     assert found == [0.0, scales[0], 1.0, scales[1]]
 

@@ -183,6 +183,7 @@ BY_RUNS = {
     "dataset": "test_pretrained_weights_and_data_of_a_folder",
     "data_dir": "test_pretrained_weights_and_data_of_a_folder",
     "device": "test_a_device_that_is_not_there",
+    "jit_level": "test_main_job.py",
     "save_steps": "test_bookkeeping.py",
     "save_minutes": "test_bookkeeping.py",
     "log_interval": "test_bookkeeping.py",

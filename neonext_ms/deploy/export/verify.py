@@ -53,8 +53,8 @@ def verify(
         raise UserError(f"the exported file gives outputs of shape {result.shape}, the checkpoint {logits.shape}")
     difference = float(np.abs(result - logits).max())
     limit = relative_limit * float(np.abs(logits).max())
-    # Not "difference > limit", which is false when either is not a number.
-    if not difference <= limit:
+    # An infinite logit makes the limit infinite, and one that is no number any comparison false.
+    if not (np.isfinite(result).all() and np.isfinite(logits).all() and difference <= limit):
         raise UserError(
             f"the exported file's logits differ from the checkpoint's by {difference:.3g} on {len(images)} images, "
             f"more than {limit:.3g}: it was not kept"

@@ -169,22 +169,33 @@ class _Downsample(nn.Cell):
 
 
 class _Head(nn.Cell):
-    """(C, H N W) -> (N, K)."""
+    """(C, H N W) -> (N, K).
 
-    def __init__(self, weights: FoldedWeights, size, dtype):
+    Means and LayerNorm are float32, and yet no value on the way is larger than the largest feature or the number of
+    channels, so that a converter may make float16 of them: values are divided before they are summed, and LayerNorm
+    is of features divided by the largest of their image, with an epsilon divided alike.
+    """
+
+    def __init__(self, weights: FoldedWeights, size, dtype, norm_dtype=float32):
         super().__init__()
         self.size = size
         self.channels = len(weights.head)
-        self.epsilon = Tensor(weights.head_epsilon, float32)
-        self.dtype = dtype
+        self.share = Tensor(1 / math.prod(size), norm_dtype)
+        self.root_of_epsilon = Tensor(math.sqrt(weights.head_epsilon), norm_dtype)
+        self.dtype, self.norm_dtype = dtype, norm_dtype
+        self.largest = ops.ReduceMax(keep_dims=True)
         self.weight, self.bias = _constant(weights.head, "weight", dtype), _constant(weights.head_bias, "bias", dtype)
         self.product = ops.MatMul(transpose_a=True)
 
     def construct(self, x):
         h, w = self.size
-        x = ops.mean(ops.reshape(x, (self.channels, h, -1, w)).astype(float32), (1, 3))
+        x = ops.reshape(x, (self.channels, h, -1, w)).astype(self.norm_dtype)
+        x = ops.sum(x * self.share, (1, 3))
+        largest = ops.maximum(self.largest(ops.abs(x), 0), self.root_of_epsilon)
+        x = x / largest
         x = x - ops.mean(x, 0, True)
-        x = x / ops.sqrt(ops.mean(x * x, 0, True) + self.epsilon)
+        root = self.root_of_epsilon / largest
+        x = x / ops.sqrt(ops.mean(x * x, 0, True) + root * root)
         return (self.product(x.astype(self.dtype), self.weight) + self.bias).astype(float32)
 
 

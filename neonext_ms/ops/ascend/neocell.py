@@ -7,11 +7,11 @@ emulator's library, which exports functions of the same names: only the prefix o
 from collections.abc import Sequence
 
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import mint, nn, ops
 
 from neonext_ms.ops.ascend.operator import FLOAT, HALF, INSTALLED, operator
 from neonext_ms.ops.ascend.tiling import gradient_splits, prefers_kron, shape_refusal
-from neonext_ms.ops.assembly import assemble
+from neonext_ms.ops.assembly import assemble, assemble_both
 from neonext_ms.ops.fallback import warn_fallback
 from neonext_ms.ops.formulation import Formulation, add_bias, repeated
 from neonext_ms.ops.groups import Group, plane_output_size
@@ -32,6 +32,9 @@ class AscendNeoCell(Formulation):
     def __init__(self, groups: Sequence[Group], has_bias: bool, operators: str = INSTALLED):
         super().__init__(groups, has_bias)
         self.product = PlaneProduct(operators)
+        self.alike = AlikePlaneProduct(self.product)
+        square = all(group.left == group.right and group.left[0] == group.left[1] for group in groups)
+        self.sides_are_alike = square and self.left_runs == self.right_runs
 
     def serves(self, x) -> bool:
         """Whether the operators take x; where they do not, one warning says why. Decided when a graph is compiled."""
@@ -40,6 +43,8 @@ class AscendNeoCell(Formulation):
     def construct(self, x, left, right, bias):
         h, w = x.shape[2:]
         copies, h_out, w_out = self.output_size(x)
+        if self.sides_are_alike and h == w and copies == 1:
+            return add_bias(self.alike(x, assemble_both(left, right, self.left_runs, h)), bias)
         a = repeated(assemble(left, self.left_runs, h_out, h), copies)
         b = repeated(assemble(right, self.right_runs, w, w_out), copies)
         return add_bias(self.product(x, a, b), bias)
@@ -88,14 +93,50 @@ class PlaneProduct(nn.Cell):
         h_out, w_out = a.shape[1], b.shape[2]
         if _prefers_kron(x.shape, (h_out, w_out)):
             # K = kron(A, B^T), multiplied in the type of a and b and rounded once
-            k = ops.reshape(a, (c, h_out, 1, h, 1)) * ops.reshape(ops.transpose(b, (0, 2, 1)), (c, 1, w_out, 1, w))
+            k = ops.reshape(a, (c, h_out, 1, h, 1)) * ops.reshape(mint.transpose(b, 1, 2), (c, 1, w_out, 1, w))
             k = ops.reshape(k, (c, h_out * w_out, h * w)).astype(x.dtype)
             return ops.reshape(self.kron(ops.reshape(x, (n, c, h * w)), k), (n, c, h_out, w_out))
         return self.two_stage(x, a.astype(x.dtype), b.astype(x.dtype))
 
     def bprop(self, x, a, b, out, dout):
-        dx, da, db = self.gradient(x, a.astype(x.dtype), b.astype(x.dtype), dout)
-        return dx, ops.sum(da, 0).astype(a.dtype), ops.sum(db, 0).astype(b.dtype)
+        dx, da, db = self.gradients(x, a.astype(x.dtype), b.astype(x.dtype), dout)
+        return dx, da.astype(a.dtype), db.astype(b.dtype)
+
+    def gradients(self, x, a, b, dout):
+        """dX, and in float32 dA and dB."""
+        dx, da, db = self.gradient(x, a, b, dout)
+        if da.shape[0] == 1:
+            return dx, ops.reshape(da, a.shape), ops.reshape(db, b.shape)
+        return dx, ops.sum(da, 0), ops.sum(db, 0)
+
+
+class AlikePlaneProduct(nn.Cell):
+    """The same for A and B in one tensor, which is rounded in one kernel.
+
+    Args:
+        product: a PlaneProduct.
+
+    Inputs:
+        x: (N, C, S, S), float16 or bfloat16.
+        sides: (2, C, S, S), A and B, any float type, rounded to that of x.
+
+    Outputs:
+        (N, C, S, S), type of x. The gradients have the types of x and sides.
+    """
+
+    def __init__(self, product: PlaneProduct):
+        super().__init__()
+        self.product = product
+
+    def construct(self, x, sides):
+        if not _prefers_kron(x.shape, x.shape[2:]):
+            sides = sides.astype(x.dtype)
+        return self.product(x, mint.select(sides, 0, 0), mint.select(sides, 0, 1))
+
+    def bprop(self, x, sides, out, dout):
+        rounded = sides.astype(x.dtype)
+        dx, da, db = self.product.gradients(x, mint.select(rounded, 0, 0), mint.select(rounded, 0, 1), dout)
+        return dx, ops.reshape(ops.concat([da, db]), sides.shape).astype(sides.dtype)
 
 
 @ops.constexpr

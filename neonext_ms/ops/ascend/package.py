@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from neonext_ms.ops.fallback import Unavailable
@@ -54,3 +56,12 @@ def ascend_package(chip: str, environment=os.environ) -> Path:
         f"the AscendC operators are not installed for {family}: run `bash ascend_kernels/build.sh` and export "
         "ASCEND_CUSTOM_OPP_PATH as its last line says"
     )
+
+
+def missing_for_operators(environment: Mapping[str, str] = os.environ, which: Callable = shutil.which) -> str:
+    """Why MindSpore could not call the project's AscendC operators, in one line, or ""; it compiles their binding."""
+    if not environment.get("ASCEND_OPP_PATH"):
+        return "ASCEND_OPP_PATH is not set, source CANN's set_env.sh"
+    if which("g++") is None:
+        return "MindSpore compiles their binding with g++, which is not on PATH"
+    return ""

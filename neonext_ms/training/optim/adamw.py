@@ -20,6 +20,9 @@ class AdamW(Optimizer):
         gradients: of `join`: a vector a group.
         lr: float32 scalar tensor.
         finite: bool scalar tensor; False changes nothing, and takes gradients of zero.
+
+    Outputs:
+        the new weights, a vector a group.
     """
 
     def __init__(self, parameters, weight_decay: float, betas=(0.9, 0.999), eps: float = 1e-8, lr_scales=None):
@@ -37,16 +40,17 @@ class AdamW(Optimizer):
         powers = self.beta1_power * self.beta1, self.beta2_power * self.beta2
         # The fused operator adds eps to the uncorrected root: scaled like this it is the textbook's.
         eps = self.eps * ops.sqrt(1 - powers[1])
+        weights = ()
         for i in range(len(self.groups)):
             rate = lr * self.lr_scales[i]
-            values = self.groups[i].values()
-            ops.assign(self.weights[i], values * (1 - rate * self.weight_decay) if self.decays[i] else values)
+            if self.decays[i]:
+                ops.assign(self.weights[i], self.weights[i] * (1 - rate * self.weight_decay))
             state = self.moment1[i], self.moment2[i]
             done = self.adam(self.weights[i], *state, *powers, rate, beta1, beta2, eps, gradients[i])
-            lr = ops.depend(lr, self.groups[i].put(ops.depend(self.weights[i], done)))
+            weights = (*weights, self.put(i, done))
         ops.assign(self.beta1_power, self.beta1_power * beta1)
         ops.assign(self.beta2_power, self.beta2_power * beta2)
-        return lr
+        return weights
 
     def state(self):
         return super().state() | {p.name: p.asnumpy() for p in (self.beta1_power, self.beta2_power)}

@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from neonext_ms.ops.backend import compiled
 from neonext_ms.training.optim.flat import Flat
@@ -19,63 +19,79 @@ class EMA(nn.Cell):
 
     Args:
         network: whose parameters are averaged, beginning with what they are now.
+        optimizer: of its trained parameters.
         decay: below 1.
 
     Inputs:
+        weights: what the optimizer returns.
+        statistics: what `Statistics` returns.
         finite: bool scalar; False changes nothing.
+
+    Outputs:
+        the new averages, vectors.
     """
 
-    def __init__(self, network, decay: float):
+    def __init__(self, network, optimizer, decay: float):
         super().__init__(auto_prefix=False)
         self.decay = decay
-        parameters = list(network.get_parameters())
-        statistics = [p for p in parameters if is_statistic(p)]
-        weights = [p for p in parameters if p.requires_grad]
-        self.flat = Flat(weights + statistics)
-        self._first_statistic = sum(p.size for p in weights)
-        self.averages = self.flat.vector("ema", np.concatenate([p.asnumpy().ravel() for p in self.flat.parameters]))
+        statistics = [p for p in network.get_parameters() if is_statistic(p)]
+        self.of_statistics = Flat(statistics) if statistics else None
+        self.flats = [*optimizer.groups, *([self.of_statistics] if statistics else [])]
+        self.averages = ParameterTuple([flat.vector(f"ema.{i}") for i, flat in enumerate(self.flats)])
+        for flat, average in zip(self.flats, self.averages):
+            average.set_data(flat.read())
         self.updates = Parameter(Tensor(np.float32(0)), name="ema_updates", requires_grad=False)
         average = compiled("average", "auto")
         self.average = average() if average else None
 
-    def construct(self, finite):
+    def construct(self, weights, statistics, finite):
         count = finite.astype(self.updates.dtype)
         decay = ops.minimum((1 + self.updates) / (10 + self.updates), self.decay)
         rate = (1 - decay) * count
-        if self.average is not None:
-            ops.assign(self.averages, self.average(rate, self.averages, self.flat.parameters))
-        else:
-            ops.assign(self.averages, self.averages + rate * (self.flat.values() - self.averages))
+        values = weights if self.of_statistics is None else (*weights, statistics)
+        averages = ()
+        for i in range(len(self.averages)):
+            old = self.averages[i]
+            if self.average is not None:
+                new = self.average(rate, old, (values[i],))
+            else:
+                new = old + rate * (values[i] - old)
+            averages = (*averages, ops.assign(old, new))
         ops.assign(self.updates, self.updates + count)
-        return count
+        return averages
 
     def state(self) -> dict[str, np.ndarray]:
         """What a resumed run needs."""
-        return self.flat.named("ema", self.averages) | {self.updates.name: self.updates.asnumpy()}
+        named = {self.updates.name: self.updates.asnumpy()}
+        for flat, average in zip(self.flats, self.averages):
+            named |= flat.named("ema", average)
+        return named
 
     def load_state(self, state: dict[str, np.ndarray]):
         """Take what `state` has given, maybe among others'."""
-        self.flat.load("ema", self.averages, state)
         self.updates.set_data(Tensor(state[self.updates.name]))
+        for flat, average in zip(self.flats, self.averages):
+            flat.load("ema", average, state)
 
     def statistics(self) -> np.ndarray:
         """Averages of BatchNorm's running statistics, a vector."""
-        return self.averages.asnumpy()[self._first_statistic :].copy()
+        return np.zeros(0, np.float32) if self.of_statistics is None else self.averages[-1].asnumpy().copy()
 
     def set_statistics(self, values: np.ndarray):
         """Replace them."""
-        weights = self.averages.asnumpy()[: self._first_statistic]
-        self.averages.set_data(Tensor(np.concatenate([weights, values])))
+        if self.of_statistics is not None:
+            self.averages[-1].set_data(Tensor(values))
 
     @contextmanager
     def in_place(self):
         """Within it the network has the averages; after it, what it had before."""
-        parameters = self.flat.parameters
-        values = [p.asnumpy().copy() for p in parameters]
+        parameters = {f"ema.{p.name}": p for flat in self.flats for p in flat.parameters}
+        values = {name: p.asnumpy().copy() for name, p in parameters.items()}
+        averages = self.state()
         try:
-            for p, average in zip(parameters, self.flat.named("ema", self.averages).values()):
-                p.set_data(Tensor(average))
+            for name, p in parameters.items():
+                p.set_data(Tensor(averages[name]))
             yield
         finally:
-            for p, value in zip(parameters, values):
-                p.set_data(Tensor(value))
+            for name, p in parameters.items():
+                p.set_data(Tensor(values[name]))

@@ -22,21 +22,24 @@ class Flat(nn.Cell):
         self.map = ops.HyperMap()
 
     def join(self, tensors):
-        """Tensors of the parameters' shapes as one vector; part of a graph, as `values` and `put` are."""
+        """Tensors of the parameters' shapes as one vector; part of a graph, as `put` is."""
         return ops.concat(self.map(_ravel, tensors))
 
     def values(self):
-        """The parameters' values as one vector."""
+        """The parameters' values as one vector; part of a graph."""
         return self.join(self.parameters)
+
+    def read(self) -> Tensor:
+        """The same, outside of graphs."""
+        return Tensor(np.concatenate([parameter.asnumpy().ravel() for parameter in self.parameters]))
 
     def put(self, vector):
         """Set the parameters to the parts of a vector, which are views where the device has them."""
         return self.map(_put, self.parameters, mint.split(vector, self.sizes))
 
-    def vector(self, name: str, values: np.ndarray | None = None) -> Parameter:
-        """A Parameter (N,) beside them that is not trained, of zeros unless values are given."""
-        values = np.zeros(sum(self.sizes), np.float32) if values is None else values
-        return Parameter(Tensor(values), name=name, requires_grad=False)
+    def vector(self, name: str) -> Parameter:
+        """A Parameter (N,) of zeros beside them that is not trained."""
+        return Parameter(Tensor(np.zeros(sum(self.sizes), np.float32)), name=name, requires_grad=False)
 
     def named(self, prefix: str, vector: Parameter) -> dict[str, np.ndarray]:
         """The parts of such a Parameter as <prefix>.<parameter's name>, in the parameters' shapes; on a CPU, views."""

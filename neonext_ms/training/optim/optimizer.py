@@ -45,7 +45,8 @@ class Optimizer(nn.Cell):
         parameters: group by group, in the order of the gradients.
         groups: a `Flat` each.
         lr_scales, decays: of each group.
-        weights: (N,) of each group, in which the operator of an update finds and leaves the values.
+        weights: (N,) of each group: the parameters' values, which an update changes here and then puts there. A graph
+            that read the parameters again after the forward pass would copy every one of them first.
     """
 
     def __init__(self, parameters, weight_decay: float, lr_scales=None):
@@ -59,7 +60,13 @@ class Optimizer(nn.Cell):
         self.groups = nn.CellList([Flat(group) for group in members.values()], auto_prefix=False)
         self.parameters = ParameterTuple([p for group in members.values() for p in group])
         self.weights = self.vectors("weights")
+        self.read_parameters()
         self._states = {}
+
+    def read_parameters(self):
+        """To be called when somebody else has set the parameters."""
+        for group, vector in zip(self.groups, self.weights):
+            vector.set_data(group.read())
 
     def join(self, gradients):
         """Gradients, one a parameter, as a vector a group; part of a graph."""
@@ -69,6 +76,11 @@ class Optimizer(nn.Cell):
             vectors = (*vectors, group.join(gradients[first:last]))
             first = last
         return vectors
+
+    def put(self, i: int, done):
+        """Set a group's parameters to its weights once `done` is; returns these. Part of a graph."""
+        weights = ops.depend(self.weights[i], done)
+        return ops.depend(weights, self.groups[i].put(weights))
 
     def vectors(self, prefix: str) -> ParameterTuple:
         """A vector of zeros for each group."""
@@ -88,7 +100,8 @@ class Optimizer(nn.Cell):
         return named
 
     def load_state(self, state: dict[str, np.ndarray]):
-        """Take what `state` has given, maybe among others'."""
+        """Take what `state` has given, maybe among others', and the parameters as they are."""
+        self.read_parameters()
         for prefix, vectors in self._states.items():
             for group, vector in zip(self.groups, vectors):
                 group.load(prefix, vector, state)

@@ -8,7 +8,7 @@ from neonext_ms.training.optim.optimizer import Optimizer, value_or
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum and L2 weight decay: v = m v + g + wd w; w = w - lr v.
 
-    Args and inputs as for `AdamW`.
+    Args, inputs and outputs as for `AdamW`.
     """
 
     def __init__(self, parameters, weight_decay: float, momentum: float = 0.9, lr_scales=None):
@@ -20,11 +20,11 @@ class SGD(Optimizer):
     def construct(self, gradients, lr, finite):
         lr, momentum = value_or(finite, lr, 0.0), value_or(finite, self.momentum, 1.0)
         weight_decay = value_or(finite, self.weight_decay, 0.0)
+        weights = ()
         for i in range(len(self.groups)):
-            values, gradient = self.groups[i].values(), gradients[i]
+            gradient = gradients[i]
             if self.decays[i]:
-                gradient = gradient + weight_decay * values
-            ops.assign(self.weights[i], values)
+                gradient = gradient + weight_decay * self.weights[i]
             done = self.apply(self.weights[i], self.velocity[i], lr * self.lr_scales[i], gradient, momentum)
-            lr = ops.depend(lr, self.groups[i].put(ops.depend(self.weights[i], done)))
-        return lr
+            weights = (*weights, self.put(i, done))
+        return weights

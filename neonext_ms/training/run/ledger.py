@@ -1,6 +1,7 @@
 """What the updates of a run say, read from the device, watched and summed up for the next report."""
 
 import math
+from collections import deque
 from dataclasses import asdict, dataclass
 
 from neonext_ms.data import Loader
@@ -71,6 +72,7 @@ class Updates:
         self.interval = Interval()
         self._watch = Watch(config.spike_factor, config.skip_spikes)
         self._unread = []  # (step, result)
+        self._results = deque(maxlen=2)  # the last two
 
     @property
     def limit(self) -> float:
@@ -79,8 +81,22 @@ class Updates:
     def add(self, step: int, result, reporter: Reporter):
         """Take the result of the update that made `step`."""
         self._unread.append((step, result))
+        self._results.append(result)
         if self.config.skip_spikes or len(self._unread) >= self.config.max_bad_updates:
             self.read(reporter)
+
+    def flags(self) -> list[bool]:
+        """What any rank has told with the update before the last one; that one may still be under way.
+
+        So the device has work while the host waits for what all ranks decide by. Before a second update: nothing.
+        """
+        from neonext_ms.training.step import FLAGS, read_flags
+
+        return read_flags(self._results[0]) if len(self._results) == 2 else [False] * FLAGS
+
+    def forget_flags(self):
+        """What was asked for has been done; that it was asked for again meanwhile does not count."""
+        self._results.clear()
 
     def wait(self):
         """Return when the device has made the last update."""

@@ -271,6 +271,7 @@ def test_no_npu_is_counted(ascend, warnings):
 
 def test_npu_with_package(npu, warnings, monkeypatch, tmp_path):
     """The operators are those installed."""
+    monkeypatch.setenv("ASCEND_OPP_PATH", str(tmp_path / "opp"))
     monkeypatch.setenv("ASCEND_CUSTOM_OPP_PATH", str(install(tmp_path, "ascend910b")))
     block = Block(parse_spec("7", 24), np.random.default_rng(0))
     assert isinstance(block.neocell.fused, AscendNeoCell) and not warnings.records

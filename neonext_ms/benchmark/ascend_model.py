@@ -1,0 +1,150 @@
+"""What a graph's kernels cost on an NPU: bytes, cube operations and launches, and a time from them.
+
+A kernel is {name, kind, inputs, outputs, scope} as `ascend_kernels/dryrun` writes it, a tensor [type, shape]. Nothing
+here was measured on an NPU.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# An Ascend 910B2, platform_config of CANN 8.1.RC1: 24 cube cores at 1.8 GHz, each 32 bytes of device memory a cycle and
+# 16 x 16 x 16 multiplications of float16 a cycle. Of float32 a quarter: an estimate.
+BYTES_A_SECOND = 24 * 32 * 1.8e9
+FLOP_A_SECOND = {
+    "Float16": 24 * 2 * 16**3 * 1.8e9,
+    "BFloat16": 24 * 2 * 16**3 * 1.8e9,
+    "Float32": 24 * 2 * 1024 * 1.8e9,
+}
+# Estimates: the shares of both that kernels of a vendor's library reach, and what a kernel takes besides.
+MEMORY_SHARE, CUBE_SHARE, KERNEL_SECONDS = 0.8, 0.7, 2e-6
+# Estimates of the host's time for a launch, by kind of kernel.
+LAUNCH_SECONDS = {"opapi": 7e-6, "acl": 25e-6, "akg": 7e-6, "hccl": 15e-6, "rt": 4e-6}
+# Estimate: what collectives between the NPUs of one machine move a second.
+LINK_BYTES_A_SECOND = 100e9
+
+BYTES = {"Float32": 4, "Float16": 2, "BFloat16": 2, "Int32": 4, "Int64": 8, "Bool": 1, "UInt8": 1, "Int8": 1}
+NO_LAUNCH = ("Reshape", "ExpandDims")  # the same memory under another shape; views of kind "host" likewise
+_PRODUCTS = ("MatMul", "MatMulExt", "BatchMatMul", "BatchMatMulExt", "Dense")
+# Where a convolution's planes of the output side and its weights are: (list, position).
+_CONVOLUTIONS = {
+    "Conv2D": (("outputs", 0), ("inputs", 1)),
+    "Conv2DBackpropInput": (("inputs", 0), ("inputs", 1)),
+    "Conv2DBackpropFilter": (("inputs", 0), ("outputs", 0)),
+}
+_COPIES = ("Assign", "InplaceCopy")  # their target is written, not read
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one step: what is launched, moved and multiplied, and seconds from that.
+
+    Attributes:
+        launches: kernels that are launched; legacy, collectives, casts, transposes: of them.
+        bytes: through device memory. flop: of the cube.
+        device: seconds of the kernels one after another; host: of their launches.
+        floor: seconds of products and NeoCells alone, at the chip's peaks, and of the optimizer's state.
+        largest: (name, kernels, device seconds) of the kinds that take the most.
+    """
+
+    launches: int
+    legacy: int
+    collectives: int
+    casts: int
+    transposes: int
+    bytes: int
+    flop: float
+    device: float
+    host: float
+    floor: float
+    largest: tuple[tuple[str, int, float], ...]
+
+
+def cost(graph: Sequence[dict]) -> Cost:
+    """Of the kernels of a graph, or of several that make a step."""
+    launched = [kernel for kernel in graph if is_launched(kernel)]
+    kinds = Counter(kernel["kind"] for kernel in launched)
+    names = Counter(kernel["name"] for kernel in launched)
+    seconds = Counter()
+    for kernel in launched:
+        seconds[kernel["name"]] += device_seconds(kernel)
+    largest = tuple((name, names[name], time) for name, time in seconds.most_common(12))
+    return Cost(
+        launches=len(launched),
+        legacy=kinds["acl"],
+        collectives=kinds["hccl"],
+        casts=names["Cast"],
+        transposes=names["Transpose"],
+        bytes=sum(moved(kernel) for kernel in launched),
+        flop=sum(multiplied(kernel) for kernel in launched),
+        device=sum(seconds.values()),
+        host=sum(LAUNCH_SECONDS[kernel["kind"]] for kernel in launched),
+        floor=sum(floor_seconds(kernel) for kernel in launched),
+        largest=largest,
+    )
+
+
+def is_launched(kernel: dict) -> bool:
+    """Whether the device gets anything to do."""
+    return kernel["kind"] != "host" and kernel["name"] not in NO_LAUNCH
+
+
+def moved(kernel: dict) -> int:
+    """Bytes through device memory: every tensor once."""
+    if kernel["name"] in _COPIES:
+        return 2 * _size(kernel["inputs"][1])
+    return sum(_size(tensor) for tensor in (*kernel["inputs"], *kernel["outputs"]))
+
+
+def multiplied(kernel: dict) -> float:
+    """Floating-point operations of the cube unit."""
+    name, inputs, outputs = kernel["name"], kernel["inputs"], kernel["outputs"]
+    if name in _PRODUCTS:
+        rows, (a, b) = outputs[0][1][-2], inputs[0][1][-2:]
+        return 2.0 * math.prod(outputs[0][1]) * (b if a == rows else a)
+    if name in _CONVOLUTIONS:
+        (n, _, h, w), weights = (kernel[side][place][1] for side, place in _CONVOLUTIONS[name])
+        return 2.0 * n * h * w * math.prod(weights)
+    if "aclnnPointwise" in name:
+        (_, first), (_, second) = inputs[:2]
+        return 2.0 * (math.prod(first) * second[1] if "WeightGrad" in name else math.prod(outputs[0][1]) * first[1])
+    if "aclnnNeoCell" in name:
+        return _neocell(name, [shape for _, shape in inputs])
+    return 0.0
+
+
+def _neocell(name: str, shapes: list[list[int]]) -> float:
+    """Of the project's operators, as their kernels multiply: densely."""
+    if "Kron" in name:
+        (n, c, inside), (_, outside, _) = shapes
+        return 2.0 * n * c * inside * outside
+    (n, c, h, w), (_, h_out, _), (_, _, w_out) = shapes[:3]
+    left, right = h_out * h * w, h_out * w * w_out
+    if "Grad" in name:  # dY B^T, A^T (dY B^T), A X, (A X)^T dY, (dY B^T) X^T
+        return 2.0 * n * c * (2 * right + 3 * left)
+    return 2.0 * n * c * (left + right)
+
+
+def device_seconds(kernel: dict) -> float:
+    """Of one kernel: memory or cube, whichever takes longer, at the estimated shares of their peaks."""
+    if kernel["kind"] == "hccl":
+        return KERNEL_SECONDS + 2 * _size(kernel["outputs"][0]) / LINK_BYTES_A_SECOND
+    memory = moved(kernel) / (BYTES_A_SECOND * MEMORY_SHARE)
+    return KERNEL_SECONDS + max(memory, _cube_seconds(kernel) / CUBE_SHARE)
+
+
+def floor_seconds(kernel: dict) -> float:
+    """The least that this kernel's work must take: nothing for what could be part of another kernel."""
+    compulsory = multiplied(kernel) > 0 or kernel["name"].startswith(("Adam", "GraphKernel_Adam"))
+    return max(moved(kernel) / BYTES_A_SECOND, _cube_seconds(kernel)) if compulsory else 0.0
+
+
+def _cube_seconds(kernel: dict) -> float:
+    flop = multiplied(kernel)
+    return flop / FLOP_A_SECOND.get(kernel["inputs"][0][0], FLOP_A_SECOND["Float32"]) if flop else 0.0
+
+
+def _size(tensor) -> int:
+    kind, shape = tensor
+    return BYTES.get(kind, 4) * math.prod(shape)

@@ -1,0 +1,61 @@
+"""The model of an NPU's time, on kernels whose cost is counted by hand."""
+
+import pytest
+
+from neonext_ms.benchmark.ascend_model import cost, device_seconds, floor_seconds, moved, multiplied
+
+
+def kernel(name, inputs, outputs, kind="opapi", dtype="Float16"):
+    tensors = [[[dtype, list(shape)] for shape in shapes] for shapes in (inputs, outputs)]
+    return {"name": name, "kind": kind, "inputs": tensors[0], "outputs": tensors[1], "scope": ""}
+
+
+@pytest.mark.parametrize(
+    "name, inputs, output, expected",
+    [
+        ("MatMulExt", [(1, 384, 96), (128, 96, 3136)], (128, 384, 3136), 2 * 128 * 384 * 3136 * 96),
+        ("MatMul", [(7, 5), (3, 5)], (7, 3), 2 * 7 * 3 * 5),
+        ("BatchMatMul", [(4, 5, 7), (4, 5, 3)], (4, 7, 3), 2 * 4 * 7 * 3 * 5),  # the first transposed
+        ("Conv2D", [(2, 3, 8, 8), (16, 3, 4, 4)], (2, 16, 2, 2), 2 * (2 * 16 * 2 * 2) * (3 * 4 * 4)),
+        ("Mul", [(7, 5), (7, 5)], (7, 5), 0),
+        ("Custom_aclnnNeoCell_aclnnNeoCell", [(2, 3, 8, 6), (3, 4, 8), (3, 6, 2)], (2, 3, 4, 2), 2 * 6 * (192 + 48)),
+        ("Custom_aclnnPointwise_aclnnPointwise", [(2, 3, 4, 5), (7, 3), (7,)], (2, 7, 4, 5), 2 * (2 * 20) * 3 * 7),
+        ("Custom_aclnnPointwiseWeightGrad_x", [(2, 7, 4, 5), (2, 3, 4, 5)], (1, 7, 3), 2 * (2 * 20) * 3 * 7),
+        ("Custom_aclnnNeoCellKron_aclnnNeoCellKron", [(2, 3, 49), (3, 36, 49)], (2, 3, 36), 2 * 6 * 49 * 36),
+    ],
+)
+def test_multiplications(name, inputs, output, expected):
+    assert multiplied(kernel(name, inputs, [output])) == expected
+
+
+def test_the_gradient_of_a_neocell_is_five_products():
+    shapes = [(2, 3, 8, 6), (3, 4, 8), (3, 6, 2), (2, 3, 4, 2)]
+    # dY B^T: 4 x 2 x 6; A^T of it: 8 x 4 x 6; times X^T: 4 x 6 x 8; A X: 4 x 8 x 6; (A X)^T dY: 6 x 4 x 2
+    assert multiplied(kernel("Custom_aclnnNeoCellGrad", shapes, [])) == 2 * 6 * (48 + 192 + 192 + 192 + 48)
+
+
+def test_memory_is_every_tensor_once():
+    assert moved(kernel("Add", [(10, 10), (10, 10)], [(10, 10)])) == 3 * 200
+    assert moved(kernel("InplaceCopy", [(100,), (100,)], [(100,)], dtype="Float32")) == 2 * 400, "its target is written"
+
+
+def test_a_large_product_is_limited_by_the_cube_and_a_thin_one_by_memory():
+    large, thin = (kernel("MatMul", [(n, 8192), (8192, n)], [(n, n)]) for n in (8192, 16))
+    assert floor_seconds(large) == pytest.approx(2 * 8192**3 / 353.9e12, rel=1e-3)
+    assert floor_seconds(thin) == pytest.approx((2 * 16 * 8192 + 16 * 16) * 2 / 1.3824e12, rel=1e-3)
+    assert device_seconds(large) > floor_seconds(large) and floor_seconds(kernel("Add", [(9,)], [(9,)])) == 0
+
+
+def test_views_are_no_launches():
+    graph = [
+        kernel("Reshape", [(4,)], [(2, 2)], kind="rt"),
+        kernel("TransposeExtView", [(2, 2)], [(2, 2)], kind="host"),
+        kernel("Cast", [(4,)], [(4,)]),
+        kernel("Transpose", [(2, 2)], [(2, 2)]),
+        kernel("Assign", [(4,), (4,)], [(4,)], kind="acl"),
+        kernel("AllReduce", [(4,)], [(4,)], kind="hccl"),
+    ]
+    found = cost(graph)
+    assert (found.launches, found.legacy, found.collectives, found.casts, found.transposes) == (4, 1, 1, 1, 1)
+    assert found.host == pytest.approx(7e-6 + 7e-6 + 25e-6 + 15e-6)
+    assert [name for name, *_ in found.largest].index("AllReduce") >= 0

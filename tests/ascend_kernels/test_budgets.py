@@ -28,8 +28,8 @@ BUDGETS = {
         66,
         5,
     ),
-    "pico, float16, O1, accumulated": (DryCase(PICO, jit_level="O1", **ACCUMULATED), 478, 58, 39, 68, 1),
-    "pico, evaluation, O0": (DryCase(PICO, "evaluate"), 102, 12, 0, 27, 1),
+    "pico, float16, O1, accumulated": (DryCase(PICO, jit_level="O1", **ACCUMULATED), 377, 59, 0, 36, 1),
+    "pico, evaluation, O0": (DryCase(PICO, "evaluate"), 92, 12, 0, 27, 1),
     "t, float16, O0, 8 ranks": (DryCase("neonext_t", ranks=8), 1026, 141, 3, 187, 1),
 }
 

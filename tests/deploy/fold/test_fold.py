@@ -9,7 +9,8 @@ import pytest
 from neonext_ms import create_model, list_models
 from neonext_ms.benchmark.fold_difference import fold_differences, relative_difference, trained_like
 from neonext_ms.deploy.fold.compiled import CompiledNeoNeXt
-from neonext_ms.deploy.fold.graph import FoldedNeoNeXt, fold
+from neonext_ms.deploy.fold.graph import FoldedNeoNeXt, _Head, fold
+from neonext_ms.deploy.fold.weights import fold_weights
 from neonext_ms.errors import UserError
 
 
@@ -48,6 +49,20 @@ def odd_images():
 def test_planes_that_blocks_do_not_divide_and_biases(odd, odd_images, eager):
     expected = odd(odd_images).asnumpy()
     assert relative_difference(fold(odd, 36, backend="dense")(odd_images).asnumpy(), expected) <= 2e-6
+
+
+@pytest.mark.parametrize("scale", [1, 1000])
+def test_the_head_stands_float16_throughout_also_for_large_features(odd, scale, eager):
+    """As a converter makes it that takes float16 wherever it can: the square of 300 is none."""
+    weights = fold_weights(odd)
+    features = scale * np.random.default_rng(5).standard_normal((20, 2, 3, 2))  # (C, H, N, W)
+    head = _Head(weights, (2, 2), ms.float16, norm_dtype=ms.float16)
+    logits = head(ms.Tensor(features.reshape(20, -1).astype(np.float16))).asnumpy()
+    means = features.mean((1, 3))
+    normed = (means - means.mean(0)) / np.sqrt(means.var(0) + weights.head_epsilon)
+    expected = normed.T @ weights.head + weights.head_bias
+    assert np.isfinite(logits).all()
+    assert np.abs(logits - expected).max() <= 1e-2 * np.abs(expected).max()
 
 
 def test_compiled_operators_compute_the_same(odd, odd_images):

@@ -17,6 +17,7 @@ from neonext_ms.launch.link import Link
 from neonext_ms.launch.ranks import Health, Rank, Ranks
 from neonext_ms.launch.screen import NOISE, SCREEN, Follower, say, say_error, warn
 from neonext_ms.runtime.exit_codes import ENDED_EARLY, HUNG, MISTAKE, NODE_LOST, STOPPED
+from neonext_ms.runtime.ranks import SIMULATION
 from neonext_ms.runtime.signals import AT_ONCE, STOPS
 
 OWN_WORDS = 2.0  # seconds for the other ranks to tell their own errors once one has failed
@@ -112,7 +113,7 @@ class Supervisor:
             start.start_single(self.logs, arguments)
         else:
             start.start_msrun(nodes, start.find_port(nodes), self.logs, arguments)
-            if os.environ.get("MS_SIMULATION_LEVEL"):
+            if os.environ.get(SIMULATION):
                 self.expected = 1  # of a simulated job msrun starts one rank
 
     def _watch(self) -> int:

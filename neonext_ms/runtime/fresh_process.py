@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from neonext_ms.runtime.ranks import SIMULATION
+
 _START = "import sys; from {module} import {name}; {name}(*sys.argv[1:])"
 
 
@@ -25,8 +27,10 @@ def run_in_fresh_process(function: Callable, *arguments: str, folder: Path, stan
     # The package need not be installed: it may have been imported from the working directory, which is another one now.
     root = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    # Whatever told this process that it is one worker of several does not hold for the new one.
+    # Whatever told this process that it is one of several workers is not true of the new one; a simulated device is.
     alone = {key: value for key, value in os.environ.items() if not key.startswith(("MS_", "RANK_"))}
+    if SIMULATION in os.environ:
+        alone |= {SIMULATION: os.environ[SIMULATION], "RANK_ID": "0"}
     process = subprocess.run(
         [sys.executable, "-c", _START.format(module=function.__module__, name=function.__name__), *arguments],
         cwd=folder,

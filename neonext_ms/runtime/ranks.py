@@ -13,7 +13,7 @@ from neonext_ms.runtime.cann import missing_packages
 
 log = logging.getLogger(__name__)
 
-_SIMULATION = "MS_SIMULATION_LEVEL"  # of MindSpore: compile for, and pretend to run on, one of RANK_SIZE devices
+SIMULATION = "MS_SIMULATION_LEVEL"  # of MindSpore: compile for, and pretend to run on, one of RANK_SIZE devices
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def world_size(environment: Mapping[str, str]) -> int:
     Raises:
         UserError: the launcher's number is none.
     """
-    for name, partner in (("MS_WORKER_NUM", "MS_ROLE"), ("RANK_SIZE", "RANK_TABLE_FILE"), ("RANK_SIZE", _SIMULATION)):
+    for name, partner in (("MS_WORKER_NUM", "MS_ROLE"), ("RANK_SIZE", "RANK_TABLE_FILE"), ("RANK_SIZE", SIMULATION)):
         text = environment.get(name)
         if text and environment.get(partner):
             if not text.isdecimal() or int(text) < 1:

@@ -327,8 +327,8 @@ def updated(**options):
     note()
     for gradient in (GRADIENTS[0], np.nan, GRADIENTS[1]):
         vectors = tuple(Tensor(np.full(vector.shape, gradient, np.float32)) for vector in update.optimizer.weights)
-        lr = Tensor(np.float32(job.rate(0)))
-        update(Tensor(np.float32(1.0)), Tensor(np.float32(1.0)), vectors, lr, Tensor(np.float32(np.inf)))
+        one, lr, limit = (Tensor(np.float32(value)) for value in (1.0, job.rate(0), np.inf))
+        update(one, one, vectors, lr, limit, Tensor(np.zeros(2, np.float32)))
         if np.isfinite(gradient):
             note()
     return found
@@ -393,9 +393,9 @@ def test_clipping_and_a_fixed_loss_scale_work_together():
 # What may differ when a run goes on; batch_size and global_batch as far as the images of an update stay the same.
 FREE = {"resume", "output_dir", "data_dir", "device", "backend", "num_workers", "eval_batch_size", "log_interval"}
 FREE |= {"keep_checkpoint_max", "save_steps", "save_minutes", "preempt_signal", "max_bad_share", "max_bad_updates"}
-FREE |= {"tensorboard", "batch_size", "global_batch"}
+FREE |= {"tensorboard", "batch_size", "global_batch", "jit_level"}
 OTHER = {"shifts": (0, 0), "pretrained": "b.ckpt", "dataset": "cifar10", "save_steps": 7, "save_minutes": 7.0}
-OTHER |= {"log_interval": 7, "max_bad_updates": 7, "data_dir": "b", "device": "CPU", "resume": "b"}
+OTHER |= {"log_interval": 7, "max_bad_updates": 7, "data_dir": "b", "device": "CPU", "resume": "b", "jit_level": "O0"}
 DATA = {
     "training": {"samples": 9, "classes": 2, "listing": "a"},
     "validation": {"samples": 5, "classes": 2, "listing": "b"},

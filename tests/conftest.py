@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import tempfile
 
 import pytest
@@ -11,6 +12,11 @@ from ascend_kernels.emulator.library import Emulator, build_library
 # MindSpore reads these when it is first imported: only errors on the terminal, no files in the working directory.
 os.environ.setdefault("GLOG_v", "3")
 os.environ.setdefault("MS_OM_PATH", tempfile.gettempdir())
+# Where the tests run in the background of a shell or under nohup, these are ignored, and all that is started here would
+# ignore them as well.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items):

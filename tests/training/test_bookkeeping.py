@@ -34,8 +34,8 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bookkeeping") / "run"
     call = TrainStep.__call__
 
-    def watched(self, images, targets, drop_path, lr, limit):
-        result = call(self, images, targets, drop_path, lr, limit)
+    def watched(self, images, targets, drop_path, lr, *others):
+        result = call(self, images, targets, drop_path, lr, *others)
         made.append((lr, StepMetrics.read(result)))
         return result
 

@@ -1,6 +1,5 @@
 """The compiled operators of an update, against NumPy: vectors of odd lengths, any number of threads."""
 
-import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
@@ -48,8 +47,8 @@ def test_average_of_parameters_laid_end_to_end(shapes):
     parameters = [RNG.standard_normal(shape).astype(np.float32) for shape in shapes]
     values = np.concatenate([p.ravel() for p in parameters])
     averages = RNG.standard_normal(values.size).astype(np.float32)
-    given = [ms.Parameter(Tensor(p), name=f"p{i}") for i, p in enumerate(parameters)]
-    result = by_threads(lambda: Average()(Tensor(np.float32(0.25)), Tensor(averages), tuple(given)))
+    given = tuple(map(Tensor, parameters))  # as arguments, a graph takes no Parameters
+    result = by_threads(lambda: Average()(Tensor(np.float32(0.25)), Tensor(averages), given))
     np.testing.assert_allclose(result, 0.75 * averages + 0.25 * values, rtol=0, atol=1e-6)
-    unchanged = Average()(Tensor(np.float32(0)), Tensor(averages), tuple(given)).asnumpy()
+    unchanged = Average()(Tensor(np.float32(0)), Tensor(averages), given).asnumpy()
     assert np.array_equal(unchanged, averages)

@@ -183,14 +183,14 @@ class _Head(nn.Cell):
         self.share = Tensor(1 / math.prod(size), norm_dtype)
         self.root_of_epsilon = Tensor(math.sqrt(weights.head_epsilon), norm_dtype)
         self.dtype, self.norm_dtype = dtype, norm_dtype
-        self.total, self.largest = ops.ReduceSum(), ops.ReduceMax(keep_dims=True)
+        self.largest = ops.ReduceMax(keep_dims=True)
         self.weight, self.bias = _constant(weights.head, "weight", dtype), _constant(weights.head_bias, "bias", dtype)
         self.product = ops.MatMul(transpose_a=True)
 
     def construct(self, x):
         h, w = self.size
         x = ops.reshape(x, (self.channels, h, -1, w)).astype(self.norm_dtype)
-        x = self.total(x * self.share, (1, 3))
+        x = ops.sum(x * self.share, (1, 3))  # on an NPU a kernel of the new kind, which ReduceSum is not
         largest = ops.maximum(self.largest(ops.abs(x), 0), self.root_of_epsilon)
         x = x / largest
         x = x - ops.mean(x, 0, True)

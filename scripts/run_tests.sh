@@ -21,7 +21,8 @@ say "Lint and format (ruff)"
 python -m ruff check .
 python -m ruff format --check .
 say "C++ format (clang-format)"
-find ascend_kernels tests -name "*.cpp" -o -name "*.h" | xargs clang-format --style=file:ascend_kernels/.clang-format --dry-run --Werror
+find ascend_kernels tests \( -name '*.cpp' -o -name '*.h' \) \
+  -exec clang-format --style=file:ascend_kernels/.clang-format --dry-run --Werror {} +
 if command -v shellcheck >/dev/null; then
   say "Shell scripts (shellcheck)"
   shellcheck -x -P SCRIPTDIR scripts/*.sh scripts/cluster/slurm.sbatch .ci/run

@@ -24,11 +24,16 @@ __all__ = ["COMMANDS", "main"]
 
 
 def main(arguments: list[str] | None = None):
-    """Run the command line; ends the process with its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Run the command line; ends the process with its exit code.
+
+    Args:
+        arguments: in place of the process's own; then the process keeps its signals as they are.
+    """
+    own_process = arguments is None
+    arguments = sys.argv[1:] if own_process else arguments
     _open_closed_streams()
     debug = "--debug" in arguments
-    if arguments[:1] in (["train"], ["ablate"]):
+    if own_process and arguments[:1] in (["train"], ["ablate"]):
         keep_ctrl_c()
     try:
         try:
@@ -41,7 +46,7 @@ def main(arguments: list[str] | None = None):
             raise
         _fail(str(error), exit_codes.MISTAKE)
     except Stopped as stopped:
-        for number in STOPS:  # one that comes while the process ends is to change nothing
+        for number in STOPS if own_process else ():  # one that comes while the process ends is to change nothing
             signal.signal(number, signal.SIG_IGN)
         print(f"neonext: {stopped}", file=sys.stderr)
         sys.exit(exit_codes.STOPPED)

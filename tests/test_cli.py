@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import fields
@@ -114,6 +115,13 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, mi
     assert err.startswith("neonext: error: ") and err.count("\n") == 1, err
     assert all(word in err for word in words), err
     assert out == "" and list(tmp_path.iterdir()) == [], "nothing was begun"
+
+
+def test_a_call_from_python_leaves_the_signals_of_its_process_alone(capsys):
+    """Blocked, SIGINT would be so in all that this process starts afterwards."""
+    run(capsys, "train", "--epochs", "0")
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_unknown_and_mistyped_keys_of_a_config_file(capsys, tmp_path):

@@ -1,5 +1,7 @@
 """From a checkpoint to the network that it was saved from, and weights into networks."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,15 @@ def build_with(trained: Checkpoint, **overrides):
     network = trained.card.build(**overrides)
     assign_pretrained(network, trained)
     return network
+
+
+def with_kernels(network, card: ModelCard, kernels: Sequence[str], backend: str = "auto"):
+    """(network, card) of the same trained model with blocks of other sizes; arguments as of `resample_network`."""
+    from neonext_ms.models.resample import resample_network
+
+    made = resample_network(network, kernels, backend).set_train(False)
+    own = {"kernels": list(made.spec.kernels), "shifts": list(made.spec.shifts)}
+    return made, replace(card, model=replace(card.model, overrides={**card.model.overrides, **own}))
 
 
 def load_trained(path: str | Path) -> Checkpoint:

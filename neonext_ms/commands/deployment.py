@@ -66,6 +66,7 @@ def export_command(
     weights: Literal["float32", "float16"] = "float32",
     encrypt: bool = False,
     key_file: str | None = None,
+    kernels: list[str] | None = None,
     device: Literal["auto", "CPU", "Ascend"] = "auto",
 ):
     """Write a checkpoint as MindIR or ONNX, verified in a new process on real images before it is kept, and its card.
@@ -83,6 +84,8 @@ def export_command(
         weights: float16 halves the file, and its arithmetic is half precision.
         encrypt: encrypt a MindIR with the key in key_file.
         key_file: with encrypt; 32, 48 or 64 hexadecimal digits; the environment variable NEONEXT_KEY if null.
+        kernels: block sizes to resample the trained blocks to: one for each stage, as in --kernels 4+7 4+7 7 12, or
+            the new size of the largest.
         device: where to compare; auto takes an Ascend NPU if there is one.
     """
     from neonext_ms.deploy import export_model
@@ -90,8 +93,9 @@ def export_command(
     from neonext_ms.runtime.ranks import join_ranks
 
     if format == "folder":
-        given = (batch_size, image_size, fold, gelu, weights, encrypt, key_file, device)
-        return _export_folder(checkpoint, output, given == (1, None, True, "exact", "float32", False, None, "auto"))
+        given = (batch_size, image_size, fold, gelu, weights, encrypt, key_file, kernels, device)
+        alone = given == (1, None, True, "exact", "float32", False, None, None, "auto")
+        return _export_folder(checkpoint, output, alone)
     if key_file and not encrypt:
         raise UserError(
             f"--key_file {key_file} without --encrypt true would leave the file readable: give both or none"
@@ -107,6 +111,7 @@ def export_command(
         gelu=gelu,
         weights=weights,
         key=key,
+        kernels=kernels,
     )
     proof = card["verification"]
     difference, limit = f"{proof['largest_difference']:.2g}", f"{proof['limit']:.2g}"
@@ -136,6 +141,7 @@ def convert_command(
     class_names: str | None = None,
     ema: bool = False,
     verify: str | None = None,
+    kernels: list[str] | None = None,
 ):
     """Turn the authors' PyTorch weights into a checkpoint, or weights of ours into PyTorch's; strict, with a report.
 
@@ -150,6 +156,8 @@ def convert_command(
         class_names: text file with a class name a line; numbers if null.
         ema: take the moving average that a training checkpoint holds beside its weights.
         verify: clone of the authors' repository, to compare logits with its code; needs PyTorch and a C++ compiler.
+        kernels: block sizes to resample the trained blocks to: one for each stage, as in --kernels 4+7 4+7 7 12, or
+            the new size of the largest.
     """
     from neonext_ms.deploy.convert.convert import convert
 
@@ -162,6 +170,7 @@ def convert_command(
         class_names=class_names and Path(class_names),
         ema=ema,
         official=verify and Path(verify),
+        kernels=kernels,
     )
     name, classes, overrides = result["model"].values()
     say(f"{output}: {name}, {classes} classes" + "".join(f", {key} {value}" for key, value in overrides.items()))

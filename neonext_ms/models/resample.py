@@ -20,13 +20,16 @@ def resample_network(network: NeoNeXt, kernels: Sequence[str], backend: str = "a
 
     Args:
         network: of any kind; it is left as it is.
-        kernels: for each stage its block sizes, as many as it had, in the form of `NeoNeXtSpec`.
+        kernels: for each stage its block sizes, as many as it had, in the form of `NeoNeXtSpec`; or one number for all:
+            the new size of the largest blocks, to which those of 4 + 7 keep their proportion.
         backend: of the new network.
 
     Raises:
         UserError: another number of stages or of block sizes, or shifts that the new sizes cannot keep.
     """
     spec = network.spec
+    if len(kernels) == 1 and str(kernels[0]).isdecimal():
+        kernels = _scaled(spec.kernels, int(kernels[0]))
     if len(kernels) != len(spec.kernels):
         raise UserError(f"kernels must have one entry for each of the {len(spec.kernels)} stages, got {tuple(kernels)}")
     shifts = tuple(_shift(spec, stage, kernel) for stage, kernel in enumerate(kernels))
@@ -47,6 +50,19 @@ def resample_network(network: NeoNeXt, kernels: Sequence[str], backend: str = "a
             value = resample(value, *parameter.shape[1:]).astype(value.dtype)
         parameter.set_data(Tensor(value))
     return made
+
+
+def _scaled(kernels: Sequence[str], largest: int) -> list[str]:
+    """The block sizes of all stages by the factor that makes the largest block so large."""
+    sizes = [[int(size) for size in kernel.split("+")] for kernel in kernels]
+    before = max(map(max, sizes))
+    for stage, own in enumerate(sizes):
+        if odd := [size for size in own if size * largest % before]:
+            raise UserError(
+                f"stage {stage + 1}: blocks of {odd[0]} cannot grow as those of {before} to {largest}: give a multiple "
+                f"of {before}, or the sizes of each stage"
+            )
+    return ["+".join(str(size * largest // before) for size in own) for own in sizes]
 
 
 def _shift(spec: NeoNeXtSpec, stage: int, kernel: str) -> int:

@@ -33,6 +33,11 @@ def test_blocks_are_resampled_and_all_else_is_copied(network):
     assert changed == 6  # both sides of 4, 7 and 7
 
 
+def test_one_number_is_the_new_size_of_the_largest_blocks(network):
+    made = resample_network(network, ["14"])
+    assert (made.spec.kernels, made.spec.shifts) == (("8+14", "14"), (2, 0))
+
+
 def test_the_same_sizes_are_the_same_network(network):
     images = Tensor(np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32))
     made = resample_network(network, network.spec.kernels)
@@ -57,6 +62,8 @@ def test_a_network_of_identities_stays_what_it_is(network):
     "kernels, words",
     [
         (("8+14",), ["2 stages", "8+14"]),
+        (("12",), ["stage 1", "blocks of 4", "those of 7 to 12", "multiple of 7"]),
+        (("0",), ["'0+0'"]),
         (("14", "7"), ["stage 1", "4+7", "as many sizes", "'14'"]),
         (("8+7", "7"), ["stage 1", "8+7", "same factor"]),
         (("6+7", "7"), ["4 x 4", "6 x 6", "multiple of 4"]),

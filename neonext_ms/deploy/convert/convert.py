@@ -1,6 +1,7 @@
 """Weights from the authors' PyTorch networks to ours, and back."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from neonext_ms.checkpoint.card import Model, ModelCard
 from neonext_ms.checkpoint.manifest import manifest_path
-from neonext_ms.checkpoint.network import assign_weights, refuse_larger
+from neonext_ms.checkpoint.network import assign_weights, refuse_larger, with_kernels
 from neonext_ms.checkpoint.store import save_checkpoint
 from neonext_ms.data import Preprocess
 from neonext_ms.data.sources.base import IMAGENET_MEAN, IMAGENET_STD
@@ -44,6 +45,7 @@ def convert(
     class_names: Path | None = None,
     ema: bool = False,
     official: Path | None = None,
+    kernels: Sequence[str] | None = None,
 ) -> dict:
     """Write weights under the other network's names, if they are exactly those of one network; else nothing.
 
@@ -58,6 +60,8 @@ def convert(
         class_names: text file with one name a line; None for "0", "1", ...
         ema: take the moving average that a training checkpoint holds beside the weights.
         official: clone of the authors' repository to compare with, which needs PyTorch and a C++ compiler.
+        kernels: block sizes that the trained blocks are resampled to, as `resample_network` takes them; after the
+            comparison.
 
     What a source says itself, a .ckpt by its manifest, cannot be given: image_size, shifts, class_names.
 
@@ -89,6 +93,10 @@ def convert(
         from neonext_ms.deploy.convert.official_run import compare
 
         proof = {"verification": compare(network, theirs, side, Path(official).expanduser())}
+    if kernels:
+        network, card = with_kernels(network, card, kernels)
+        values = {p.name: p.asnumpy() for p in network.get_parameters()}
+        theirs = official_state(values, weights.origin.counters if weights.origin else {})
     names = _write(output, values, theirs, weights, card)
     return {
         "input": str(source),

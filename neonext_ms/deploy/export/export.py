@@ -2,12 +2,13 @@
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from neonext_ms.checkpoint.card import ModelCard
-from neonext_ms.checkpoint.network import build_with, load_trained
+from neonext_ms.checkpoint.network import build_with, load_trained, with_kernels
 from neonext_ms.checkpoint.store import Checkpoint, versions
 from neonext_ms.data import open_source
 from neonext_ms.deploy.export.description import ENCRYPTION, FORMAT, copy
@@ -31,6 +32,7 @@ def export_model(
     gelu: str = "exact",
     weights: str = "float32",
     key: bytes | None = None,
+    kernels: Sequence[str] | None = None,
 ) -> dict:
     """Export a checkpoint's network as MindIR or ONNX, and keep the file only if it computes what the checkpoint does.
 
@@ -47,6 +49,7 @@ def export_model(
         gelu: "exact" or "tanh".
         weights: "float32", or "float16" for half the size and half-precision arithmetic; the input stays float32.
         key: 16, 24 or 32 bytes to encrypt a MindIR with (AES-GCM); None leaves it readable.
+        kernels: block sizes that the trained blocks are resampled to, as `resample_network` takes them.
 
     Returns:
         the card: format, file {name, bytes, sha256}, model, preprocess, class_names, dataset, input {shape, dtype} (a
@@ -70,8 +73,11 @@ def export_model(
     card = loaded.card if image_size is None else loaded.card.with_image_size(image_size)
     side = card.preprocess.image_size
     check_input_size(side, side, len(card.spec().dims))
-    form.check_size(loaded, side)
-    network = build_with(loaded, backend="auto" if folded else "dense")
+    backend = "auto" if folded else "dense"
+    network = build_with(loaded, backend=backend)
+    if kernels:
+        network, card = with_kernels(network, card, kernels, backend)
+    form.check_size(network, side, str(checkpoint))
     shape = [batch_size, network.spec.in_channels, side, side]
     with workplace(output) as folder:
         part = folder / f"network{output.suffix}"

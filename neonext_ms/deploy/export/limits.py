@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from neonext_ms.checkpoint.store import Checkpoint
 from neonext_ms.errors import UserError
 
 WEIGHTS = ("float32", "float16")
@@ -61,24 +60,25 @@ class Form:
             return TANH_LIMIT
         return ONNX_LIMIT if self.suffix == ".onnx" else RELATIVE_LIMIT
 
-    def check_size(self, checkpoint: Checkpoint, side: int):
+    def check_size(self, network, side: int, name: str):
         """Refuse what one file cannot hold.
 
         Args:
-            checkpoint: to export.
+            network: to export.
             side: of the images, in pixels.
+            name: of its checkpoint, for messages.
 
         Raises:
             UserError: it is too large; names a form that may do.
         """
-        values = sum(value.size for value in checkpoint.weights.values())
+        values = sum(parameter.size for parameter in network.get_parameters())
         if self.folded:
-            values += _laid_out(checkpoint.card.spec(), side)
+            values += _laid_out(network.spec, side)
         size, largest = values * np.dtype(self.weights).itemsize, LARGEST[self.suffix]
         if size >= largest:
             way_out = "ONNX, " if self.suffix == ".mindir" else ""
             raise UserError(
-                f"{checkpoint.path} has {size / (1 << 30):.2f} GiB of {self.weights} weights, but one {self.suffix} "
+                f"{name} has {size / (1 << 30):.2f} GiB of {self.weights} weights, but one {self.suffix} "
                 f"file holds less than {largest / (1 << 30):.0f} GiB: use {way_out}float16 weights or a smaller model"
             )
 

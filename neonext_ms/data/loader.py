@@ -173,8 +173,11 @@ class Loader:
                 while len(filled[step]) < len(parts):
                     for part, outcome in workers.next_results():
                         filled[part.step][part.start] = outcome
-                outcomes = filled.pop(step)
-                yield self._batch(images, targets, [outcomes[part.start] for part in parts])
+                outcomes = [filled[step][part.start] for part in parts]
+                for error in (outcome for outcome in outcomes if isinstance(outcome, Exception)):
+                    raise error  # in its turn: the batches before are complete, whichever worker was faster
+                del filled[step]
+                yield self._batch(images, targets, outcomes)
                 del images, targets
 
     def _batch(self, images: np.ndarray, targets: np.ndarray, parts: list[Filled]) -> Batch:

@@ -103,18 +103,15 @@ class Workers:
     def submit(self, slot: int, part: Part):
         self.tasks.send(_TASK.pack(slot, *part))
 
-    def next_results(self) -> list[tuple[Part, Filled]]:
-        """Wait for parts to be done. Raises what a worker raised, and WorkerDied if one has ended."""
+    def next_results(self) -> list[tuple[Part, Filled | Exception]]:
+        """Wait for parts to be done: what was filled, or what a worker raised. Raises WorkerDied if one has ended."""
         done = []
         for reader in wait(self.results):
             try:
-                part, outcome = reader.recv()
+                done.append(reader.recv())
             except EOFError:
                 process = self.processes[self.results.index(reader)]
                 raise WorkerDied(_last_words(process.wait(), _out_of_memory_kills() - self._kills)) from None
-            if isinstance(outcome, Exception):
-                raise outcome
-            done.append((part, outcome))
         return done
 
     def close(self):

@@ -9,18 +9,11 @@ from dataclasses import fields
 
 import pytest
 
-from neonext_ms.cli import COMMANDS, main
+from neonext_ms.cli import COMMANDS
 from neonext_ms.commands.parser import GROUPS, MOST_USED
 from neonext_ms.training.config import TrainConfig
+from tests.support.cli import run
 from tests.support.paths import ROOT
-
-
-def run(capsys, *arguments):
-    """(exit code, stdout, stderr) of a command, in this process."""
-    with pytest.raises(SystemExit) as end:
-        main(list(arguments))
-    captured = capsys.readouterr()
-    return end.value.code or 0, captured.out, captured.err
 
 
 def test_profile_sets_ours_beside_the_papers(capsys):

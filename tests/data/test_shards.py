@@ -1,20 +1,14 @@
-"""Tar and Parquet files, our own and those of other programs: the samples, in their order, of the folder."""
+"""Shards: the samples, in their order, of the folder that was packed; and files of any content are read or refused."""
 
 import builtins
-import io
-import json
 import os
 import pickle
 import random
-import tarfile
 import time
 import tracemalloc
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from PIL import Image
-from pyarrow import parquet
 
 from neonext_ms.checkpoint.store import load_checkpoint
 from neonext_ms.data import Loader, Mixing, Preprocess, RandomErasing, TrainTransform, open_source
@@ -22,18 +16,12 @@ from neonext_ms.data.packing import pack
 from neonext_ms.errors import UserError
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.trainer import train
+from tests.support.shards import encoded, write_parquet, write_tars
 
 KINDS = ("mindrecord", "tar", "parquet")
 TRANSFORM = TrainTransform(
     Preprocess(8, (0.5,) * 3, (0.25,) * 3), "resized", auto_augment="rand-m9-mstd0.5-inc1", erasing=RandomErasing(0.5)
 )
-
-
-def encoded(seed, form="PNG"):
-    out = io.BytesIO()
-    coarse = Image.fromarray(np.random.RandomState(seed).randint(0, 256, (6, 8, 3)).astype(np.uint8))
-    coarse.resize((48, 36), Image.BICUBIC).save(out, form)
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -138,170 +126,6 @@ def test_packing_goes_on_and_what_has_changed_is_not_kept(folder, tmp_path, kind
         open_source(other, tmp_path, "train")
     with pytest.raises(UserError, match="holds other files, such as"):
         pack(folder, tmp_path, 9, other)
-
-
-def add(tar, name, data):
-    member = tarfile.TarInfo(name)
-    member.size = len(data)
-    tar.addfile(member, io.BytesIO(data))
-
-
-LABELS = [2, 0, 1, 2, 0, 0]
-
-
-def write_tars(root, names=("train-000.tar", "train-001.tar", "imagenet-val-0.tar"), form=tarfile.PAX_FORMAT):
-    """As other programs write them: folders, long names, other files, labels before and after the image."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(path, "w", format=form) as tar:
-            folder = tarfile.TarInfo("some")
-            folder.type = tarfile.DIRTYPE
-            tar.addfile(folder)
-            add(tar, "some/key0.cls", b"2\n")
-            add(tar, "some/key0.jpg", encoded(0, "JPEG"))
-            add(tar, "some/key1.PNG", encoded(1))
-            add(tar, "some/key1.json", json.dumps({"label": 0, "caption": "x"}).encode())
-            add(tar, f"{'long' * 60}/k.txt", b"a caption")
-            add(tar, f"{'long' * 60}/k.png", encoded(2))
-            add(tar, f"{'long' * 60}/k.cls", b"1")
-            add(tar, "näme.png", encoded(3))
-            add(tar, "näme.cls", b"2")
-            add(tar, "only a caption.txt", b"no image")
-            add(tar, "some/key1.webp", encoded(4, "WEBP"))  # the key of another folder's sample
-            add(tar, "some/key1.cls", b"0")
-            add(tar, "other/key1.bmp", encoded(5, "BMP"))
-            add(tar, "other/key1.cls", b"0")
-    return root
-
-
-@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("train-000.tar", "train-001.tar", "imagenet-val-0.tar"),
-        ("train/0.tar", "train/1.tar", "validation/0.tar"),
-        ("data/train-a.tar", "data/train-b.tar", "data/valid-a.tar"),
-    ],
-)
-def test_tar_files_of_other_programs(tmp_path, names, form):
-    source = open_source("tar", write_tars(tmp_path, names, form), "train")
-    assert source.labels.tolist() == 2 * LABELS and source.class_names == ["0", "1", "2"]
-    for index in range(12):
-        form = ("JPEG", "PNG", "PNG", "PNG", "WEBP", "BMP")[index % 6]
-        np.testing.assert_array_equal(
-            source.image(index), np.asarray(Image.open(io.BytesIO(encoded(index % 6, form))).convert("RGB"))
-        )
-    assert source.describe(9) == f"{tmp_path / names[1]}:näme"
-    assert len(open_source("tar", tmp_path, "val")) == 6
-    (tmp_path / "classes.txt").write_bytes("\ufeffcat\r\ndog\r\nbird\r\n".encode())
-    assert open_source("tar", tmp_path, "val").class_names == ["cat", "dog", "bird"]
-    (tmp_path / "classes.txt").write_text("cat\ndog\n")
-    with pytest.raises(UserError, match="classes.txt' names 2 classes, but there is the label 2"):
-        open_source("tar", tmp_path, "train")
-
-
-def test_both_splits_have_the_classes_of_the_one_with_more(tmp_path):
-    for split, labels in (("train", (0, 4)), ("val", (0, 1))):
-        with tarfile.open(tmp_path / f"{split}.tar", "w") as tar:
-            for number, label in enumerate(labels):
-                add(tar, f"{number}.png", encoded(number))
-                add(tar, f"{number}.cls", str(label).encode())
-    for split in ("train", "val"):
-        assert open_source("tar", tmp_path, split).class_names == list("01234")
-
-
-def spoil(change):
-    def spoiled(path):
-        path.write_bytes(change(path.read_bytes()))
-
-    return spoiled
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        (spoil(lambda data: b""), "no tar header at byte 0"),
-        (spoil(lambda data: b"x" * 5000), "no tar header at byte 0"),
-        (spoil(lambda data: data[:3000]), "cut short at byte 3000"),
-        (spoil(lambda data: data.replace(b"2\n", b"xx", 1)), "invalid literal"),
-        (spoil(lambda data: data.replace(b"2\n", b"-1", 1)), "has the label -1"),
-        (
-            spoil(lambda data: data.replace(b"2\n", b"9" * 2 + b"", 1).replace(b"key0.cls", b"key0.txt")),
-            "no tar header",
-        ),
-        (lambda path: path.unlink(), "holds no .tar files of train"),
-        (lambda path: os.rename(path, f"{path}.gz"), "holds no .tar files of train"),
-    ],
-)
-def test_damaged_tar_files_are_named(tmp_path, change, message):
-    path = write_tars(tmp_path, ("train.tar",)) / "train.tar"
-    change(path)
-    with pytest.raises(UserError) as caught:
-        open_source("tar", tmp_path, "train")
-    assert message in str(caught.value) and str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_a_sample_without_a_label_is_named(tmp_path):
-    with tarfile.open(tmp_path / "train.tar", "w") as tar:
-        add(tar, "a/1.png", encoded(1))
-    with pytest.raises(UserError, match="the sample 'a/1' has no label in .cls or .json"):
-        open_source("tar", tmp_path, "train")
-
-
-def write_parquet(root, name, label_type=None, names=None, **options):
-    images = [{"bytes": encoded(i), "path": f"{i}.png" if i % 2 else None} for i in range(10)]
-    labels = pa.array([i % 3 for i in range(10)], label_type or pa.int64())
-    table = pa.table(
-        {"image": pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])), "label": labels}
-    )
-    if names:
-        about = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps(about)})
-    (root / name).parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(table, root / name, **{"row_group_size": 4, **options})
-
-
-@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
-@pytest.mark.parametrize("label_type", [pa.int64(), pa.int8(), pa.uint16()])
-def test_parquet_files_of_hugging_face(tmp_path, compression, label_type):
-    for name in ("data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "data/validation-0.parquet"):
-        write_parquet(tmp_path, name, label_type, ["cat", "dog", "bird"], compression=compression)
-    source = open_source("parquet", tmp_path, "train")
-    assert source.class_names == ["cat", "dog", "bird"] and source.labels.tolist() == 2 * [i % 3 for i in range(10)]
-    for index in np.random.RandomState(0).permutation(20).tolist():
-        np.testing.assert_array_equal(
-            source.image(index), np.asarray(Image.open(io.BytesIO(encoded(index % 10))).convert("RGB"))
-        )
-    assert source.describe(12) == f"{tmp_path}/data/train-00001-of-00002.parquet:2", "no path: the row"
-    assert source.describe(13).endswith(".parquet:3.png") and len(open_source("parquet", tmp_path, "val")) == 10
-
-
-def test_a_plain_column_of_bytes(tmp_path):
-    table = pa.table({"img": pa.array([encoded(0), None, encoded(2)], pa.large_binary()), "fine_label": [1, 0, 1]})
-    parquet.write_table(table, tmp_path / "train.parquet")
-    source = open_source("parquet", tmp_path, "train")
-    assert source.labels.tolist() == [1, 0, 1] and source.image(2).shape == (36, 48, 3)
-    with pytest.raises(UserError, match="train.parquet:1' as an image"):
-        source.image(1)
-
-
-@pytest.mark.parametrize(
-    "columns, message",
-    [
-        ({"picture": [b"x"], "label": [0]}, "it has the columns picture, label, and none of image"),
-        ({"image": [b"x"], "text": ["a"]}, "it has the columns image, text, and none of label"),
-        ({"image": ["x.png"], "label": [0]}, "its column image holds string, and not the bytes of image files"),
-        ({"image": [b"x"], "label": [-1]}, "row 0 has the label -1"),
-        ({"image": [b"x"], "label": ["cat"]}, "row 0 has the label 'cat'"),
-        ({"image": [b"x"], "label": [None]}, "row 0 has the label None"),
-    ],
-)
-def test_parquet_files_of_something_else_are_named(tmp_path, columns, message):
-    parquet.write_table(pa.table(columns), tmp_path / "train.parquet")
-    with pytest.raises(UserError) as caught:
-        open_source("parquet", tmp_path, "train")
-    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_without_pyarrow_one_line_tells_how_to_get_it(folder, tmp_path, monkeypatch):

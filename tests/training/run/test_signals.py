@@ -136,11 +136,11 @@ def env():
 
 cli.COMMANDS["env"] = env
 atexit.register(os.kill, os.getpid(), signal.SIGTERM)
-cli.main(["env"])
+cli.main()
 """
 
 
 def test_a_signal_while_a_stopped_command_ends_changes_nothing():
     """The launcher sends one when the cluster has signalled a rank itself."""
-    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", LATE, "env"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (75, "neonext: saved\n")

@@ -4,26 +4,17 @@ The Cells are those of an NPU; only the operators' prefix differs ("<library>:" 
 """
 
 import itertools
-import json
-import logging
 
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
-from neonext_ms.analysis.environment import environment
-from neonext_ms.errors import UserError
 from neonext_ms.evaluation.step import soft_cross_entropy
-from neonext_ms.models.layers import Block
 from neonext_ms.models.neonext import NeoNeXt, NeoNeXtSpec
-from neonext_ms.models.pointwise import Pointwise
-from neonext_ms.ops import Group, NeoCell, fallback, parse_spec, reference
+from neonext_ms.ops import Group, NeoCell, parse_spec, reference
 from neonext_ms.ops.ascend.neocell import AscendNeoCell
-from neonext_ms.ops.ascend.operator import INSTALLED
-from neonext_ms.ops.ascend.package import OPERATORS, ascend_package
 from neonext_ms.ops.ascend.tiling import gradient_splits, prefers_kron, shape_refusal
-from neonext_ms.ops.fallback import Unavailable
 from tests.support.gradients import ForwardAndGradients
 
 LIMITS = {ms.float16: 2.0**-10, ms.bfloat16: 2.0**-7}  # of |A||X||B|, element by element
@@ -37,14 +28,6 @@ CASES = {  # groups, N, H, W
     "stage 4, Kronecker": (parse_spec("7", 12), 72, 7, 7),
     "down-sampling, Kronecker": ([Group.resample(2, 1, 5)], 73, 7, 8),
 }
-
-
-@pytest.fixture
-def warnings(caplog, monkeypatch):
-    """The warnings of a test, as in a process that has given none yet."""
-    monkeypatch.setattr(fallback, "_given", set())
-    with caplog.at_level(logging.WARNING):
-        yield caplog
 
 
 def on_emulator(network, library):
@@ -197,93 +180,6 @@ def test_tiling_is_that_of_the_header(emulator):
         for h, w, h_out, w_out in itertools.product([2, 4, 7, 8, 9], [2, 7, 8], [2, 8, 9], [2, 7, 8]):
             shape = (n, c, h, w, h_out, w_out)
             assert prefers_kron(shape[:4], shape[4:]) == emulator.prefers_kron(shape), shape
-
-
-def install(folder, family, names=OPERATORS):
-    """A package as MindSpore finds it: a list of operators and their library."""
-    listed = folder / "op_impl/ai_core/tbe/config" / family / f"aic-{family}-ops-info.json"
-    library = folder / "op_api/lib/libcust_opapi.so"
-    for path in (listed, library):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    listed.write_text(json.dumps({name: {} for name in names}))
-    library.touch()
-    return folder
-
-
-def test_package_is_found(tmp_path):
-    other = install(tmp_path / "other", "ascend910b", ["AddCustom"])
-    mine = install(tmp_path / "opp/vendors/neonext", "ascend910b")
-    install(mine, "ascend910_93")
-    for chip in ("Ascend910B1", "Ascend910B4-1", "Ascend910_9392", "Ascend910_9362"):
-        assert ascend_package(chip, {"ASCEND_CUSTOM_OPP_PATH": f"{other}:{mine}"}) == mine
-        assert ascend_package(chip, {"ASCEND_CUSTOM_OPP_PATH": "", "ASCEND_OPP_PATH": f"{tmp_path}/opp"}) == mine
-
-
-@pytest.mark.parametrize("chip", ["Ascend910A", "Ascend910B", "Ascend910ProB", "Ascend310P3", "Ascend910_9589"])
-def test_other_chips_are_named(tmp_path, chip):
-    package = install(tmp_path, "ascend910b")
-    with pytest.raises(Unavailable, match=rf"for Ascend 910B and 910_93, and this is {chip}$"):
-        ascend_package(chip, {"ASCEND_CUSTOM_OPP_PATH": str(package)})
-
-
-def test_incomplete_packages_are_refused(tmp_path):
-    half = install(tmp_path / "half", "ascend910b", ["NeoCell", "NeoCellKron"])
-    broken = install(tmp_path / "broken", "ascend910b")
-    (broken / "op_api/lib/libcust_opapi.so").unlink()
-    wrong = install(tmp_path / "wrong", "ascend910_93")
-    for path in ("", "nowhere", half, broken, wrong):
-        with pytest.raises(Unavailable, match="not installed for ascend910b: run `bash ascend_kernels/build.sh`"):
-            ascend_package("Ascend910B2", {"ASCEND_CUSTOM_OPP_PATH": str(path)})
-
-
-@pytest.fixture
-def ascend(monkeypatch):
-    """MindSpore set to Ascend, on this machine without NPUs."""
-    context = ms.get_context
-    monkeypatch.setattr(ms, "get_context", lambda key: "Ascend" if key == "device_target" else context(key))
-
-
-@pytest.fixture
-def npu(ascend, monkeypatch):
-    """MindSpore's answers on a machine with an NPU."""
-    monkeypatch.setattr(ms.hal, "get_device_name", lambda *_: "Ascend910B2")
-    monkeypatch.delenv("ASCEND_CUSTOM_OPP_PATH", raising=False)
-    monkeypatch.delenv("ASCEND_OPP_PATH", raising=False)
-
-
-def test_npu_without_package(npu, warnings):
-    cells = [NeoCell(parse_spec("7", 24)) for _ in range(3)]
-    assert all(cell.backend == "dense" and cell.fused is None for cell in cells)
-    (record,) = warnings.records
-    assert "dense backend: the AscendC operators are not installed" in record.message
-    with pytest.raises(UserError, match="'fused' is not available: the AscendC operators are not installed"):
-        NeoCell(parse_spec("7", 24), backend="fused")
-
-
-def test_no_npu_is_counted(ascend, warnings):
-    """MindSpore raises where it is asked for the chip's name."""
-    assert NeoCell(parse_spec("7", 24)).backend == "dense"
-    (record,) = warnings.records
-    assert "MindSpore finds no NPU" in record.message and "\n" not in record.message
-    with pytest.raises(UserError, match="'fused' is not available: MindSpore finds no NPU"):
-        NeoCell(parse_spec("7", 24), backend="fused")
-
-
-def test_npu_with_package(npu, warnings, monkeypatch, tmp_path):
-    """The operators are those installed."""
-    monkeypatch.setenv("ASCEND_OPP_PATH", str(tmp_path / "opp"))
-    monkeypatch.setenv("ASCEND_CUSTOM_OPP_PATH", str(install(tmp_path, "ascend910b")))
-    block = Block(parse_spec("7", 24), np.random.default_rng(0))
-    assert isinstance(block.neocell.fused, AscendNeoCell) and not warnings.records
-    product = block.neocell.fused.product
-    branch = block.branch.kept
-    found = (product.two_stage, product.kron, product.gradient)
-    found += (Pointwise(24, 24, False, np.random.default_rng(0)).fused.forward, block.branch.hidden, branch.hidden)
-    found += (branch.residual, branch.gradients.input_gradient, branch.hidden_gradient)
-    names = [operator.func for operator in (*found, branch.gradients.weight_gradient)]
-    assert names == [f"{INSTALLED}{name}" for name in OPERATORS]
-    backend = environment()["NeoCell backend"]
-    assert backend == f"fused (AscendC operators for float16 and bfloat16: {tmp_path})"
 
 
 @pytest.mark.parametrize(

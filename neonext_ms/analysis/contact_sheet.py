@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from neonext_ms.data import Preprocess
+from neonext_ms.analysis.pictures import to_image
 from neonext_ms.data.seeding import SAMPLE, generator
 from neonext_ms.errors import UserError
 from neonext_ms.files import write_atomically
@@ -50,14 +50,14 @@ def contact_sheet(config: TrainConfig, output: Path, samples: int, versions: int
     names = [printable(name, keep_bytes=False) for name in source.class_names]
     for row, index in enumerate(batch.indices[:rows].tolist()):
         label = [(names[int(source.labels[index])], "")]
-        sheet.put(row, 0, _picture(transform.preprocess(source.image(index)), transform.preprocess), label)
+        sheet.put(row, 0, to_image(transform.preprocess(source.image(index)), transform.preprocess), label)
         for epoch in range(versions):
             rng = generator(config.seed, SAMPLE, epoch, index)
             region = source.region(index, partial(transform.box, rng=rng), config.image_size)
-            sheet.put(row, 1 + epoch, _picture(transform.augment(*region, rng), transform.preprocess))
+            sheet.put(row, 1 + epoch, to_image(transform.augment(*region, rng), transform.preprocess))
         if is_mixed:
             largest = _largest(batch.targets[row], names)
-            sheet.put(row, 1 + versions, _picture(batch.images[row], transform.preprocess), largest)
+            sheet.put(row, 1 + versions, to_image(batch.images[row], transform.preprocess), largest)
     write_atomically(output, sheet.to_png())
     return {"output": str(output), "samples": batch.indices[:rows].tolist()}
 
@@ -97,12 +97,6 @@ class _Sheet:
         data = io.BytesIO()
         self._image.save(data, "PNG")
         return data.getvalue()
-
-
-def _picture(values: np.ndarray, preprocess: Preprocess) -> Image.Image:
-    """(3, S, S) normalised -> RGB; noise beyond black and white is cut off."""
-    pixels = 255 * (values.transpose(1, 2, 0) * np.array(preprocess.std) + np.array(preprocess.mean))
-    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
 
 
 def _largest(target: np.ndarray, class_names: list[str]) -> list[tuple[str, str]]:

@@ -1,6 +1,11 @@
-"""Pictures as bytes."""
+"""Pictures of figures and of what a network is given."""
 
 import io
+
+import numpy as np
+from PIL import Image
+
+from neonext_ms.data import Preprocess
 
 
 def to_png(figure, dpi: int) -> bytes:
@@ -11,3 +16,9 @@ def to_png(figure, dpi: int) -> bytes:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=dpi)
     return picture.getvalue()
+
+
+def to_image(values: np.ndarray, preprocess: Preprocess) -> Image.Image:
+    """(3, S, S) normalised -> RGB; noise beyond black and white is cut off."""
+    pixels = 255 * (values.transpose(1, 2, 0) * np.array(preprocess.std) + np.array(preprocess.mean))
+    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from neonext_ms.terminal import say
+
 
 def profile_command(
     models: list[str] | None = None,
@@ -28,6 +30,28 @@ def profile_command(
     if readme:
         replace_between_marks(Path(readme), "profile", table)
     return rows
+
+
+def inspect_command(model: str, output: str, images: list[str]):
+    """Write pictures of what a network has learned, and one HTML page of them.
+
+    Its blocks, what they do to a single pixel, their singular values and distance from the identity, the effective
+    receptive field of each stage, and where in the images it sees the class that it names.
+
+    Args:
+        model: .ckpt file or a model folder.
+        output: folder to write, must not exist.
+        images: files or folders to look at; a few of the model's own validation images if there are none.
+    """
+    from neonext_ms.analysis.inspection import inspect_model
+    from neonext_ms.runtime.ranks import join_ranks
+
+    join_ranks("auto")
+    result = inspect_model(model, output, images)
+    for name, distance in result["distances"].items():
+        print(f"{name:18} median distance from the identity {distance:.3f}")
+    say(f"{result['page']}: with receptive fields and class activation of {len(result['images'])} images")
+    return result
 
 
 def env_command():

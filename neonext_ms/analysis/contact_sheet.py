@@ -49,7 +49,7 @@ def contact_sheet(config: TrainConfig, output: Path, samples: int, versions: int
     sheet = _Sheet(titles, rows, max(LEAST_CELL, config.image_size), 1 + is_mixed)
     names = [printable(name, keep_bytes=False) for name in source.class_names]
     for row, index in enumerate(batch.indices[:rows].tolist()):
-        label = [(names[int(source.labels[index])], "")]
+        label = [(printable(source.label_name(index), keep_bytes=False), "")]
         sheet.put(row, 0, to_image(transform.preprocess(source.image(index)), transform.preprocess), label)
         for epoch in range(versions):
             rng = generator(config.seed, SAMPLE, epoch, index)

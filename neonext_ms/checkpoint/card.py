@@ -38,6 +38,8 @@ class ModelCard:
         class_names: K names, in the order of the logits.
         dataset: that it was trained on; None if that is not known.
         source: the file that it describes, for messages.
+        threshold: probability (sigmoid of a logit) above which a class is said to be in an image; None where each image
+            has one class, and probabilities are their softmax.
 
     Raises:
         UserError: the parts do not fit together.
@@ -48,6 +50,7 @@ class ModelCard:
     class_names: tuple[str, ...]
     dataset: DatasetName | None
     source: str = field(default="the model", compare=False)
+    threshold: float | None = None
 
     def __post_init__(self):
         names, classes = len(self.class_names), self.model.num_classes
@@ -55,6 +58,8 @@ class ModelCard:
             raise UserError(f"class_names has {names} names, but the model has {classes} classes")
         if self.preprocess.image_size > LARGEST_SIDE:
             raise UserError(f"image_size must be at most {LARGEST_SIDE}, got {self.preprocess.image_size}")
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise UserError(f"threshold must be above 0 and below 1, got {self.threshold}")
 
     @classmethod
     def from_dict(cls, values: dict, source: str, where: str | None = None) -> "ModelCard":
@@ -69,7 +74,8 @@ class ModelCard:
             UserError: names the first field that is missing or not what it should be.
         """
         known = {key: values[key] for key in ("model", "preprocess", "class_names") if key in values}
-        return read_fields(cls, {**known, "dataset": values.get("dataset"), "source": source}, where or source)
+        optional = {key: values.get(key) for key in ("dataset", "threshold")}
+        return read_fields(cls, {**known, **optional, "source": source}, where or source)
 
     def to_dict(self) -> dict:
         """Plain values for JSON."""
@@ -78,6 +84,7 @@ class ModelCard:
             "preprocess": self.preprocess.to_dict(),
             "class_names": list(self.class_names),
             "dataset": self.dataset and asdict(self.dataset),
+            **({} if self.threshold is None else {"threshold": self.threshold}),
         }
 
     def with_image_size(self, side: int) -> "ModelCard":

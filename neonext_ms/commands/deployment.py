@@ -49,9 +49,10 @@ def validate_command(
         max_bad_share=max_bad_share,
     )
     left_out = f", {result['unreadable']} could not be read" if result["unreadable"] else ""
-    top5 = f", top-5 {100 * result['top5_accuracy']:.2f} %" if "top5_accuracy" in result else ""
+    names = {"top5_accuracy": "top-5", "mAP": "mAP", "f1": "F1"}
+    more = "".join(f", {name} {100 * result[key]:.2f} %" for key, name in names.items() if key in result)
     counted = f"loss {result['loss']:.4f} on {result['images']} images{left_out}"
-    say(f"accuracy {100 * result['accuracy']:.2f} %{top5}, {counted}")
+    say(f"accuracy {100 * result['accuracy']:.2f} %{more}, {counted}")
     return result
 
 
@@ -208,7 +209,7 @@ def infer_command(
     Args:
         model: .ckpt, .mindir or .onnx file.
         images: image files, folders, patterns, or - for a list of files on the standard input, one a line.
-        top_k: classes to show for each image.
+        top_k: classes to show for each image; where one may have several, all above the model's threshold are shown.
         count: validation images to classify, spread over the split, instead of files.
         dataset: to take them from; the model's own if null.
         data_dir: where that data set is; the model's own if dataset is null.
@@ -235,7 +236,7 @@ def infer_command(
     else:
         results = classifier.predict_files(paths, top_k)
     rows = []
-    lines = formatted((rows.append(as_dict(result)) or result for result in results), format, top_k)
+    lines = formatted((rows.append(as_dict(result)) or result for result in results), format, classifier.most(top_k))
     if output:
         write_lines(Path(output), lines)
     else:

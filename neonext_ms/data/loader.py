@@ -31,8 +31,8 @@ class Batch:
     """
 
     images: np.ndarray  # float32 (n, 3, S, S)
-    labels: np.ndarray  # int32 (n,), before mixing
-    targets: np.ndarray  # float32 (n, K), rows sum to 1
+    labels: np.ndarray  # int32 (n,), before mixing; (n, K) of 0 and 1 where an image has any number of classes
+    targets: np.ndarray  # float32 (n, K); rows sum to 1 where an image has one class
     indices: np.ndarray  # int64 (n,), of the samples in the source
     positions: np.ndarray  # int64 (n,), in the global batch
     valid: np.ndarray  # bool (n,)
@@ -62,6 +62,8 @@ class Loader:
         mixing: how targets are made in training; without it, and in evaluation, they are one-hot.
         aug_repeats: how often a sample comes in a global batch of training, each time augmented in another way; an
             epoch has as many steps as without, and shows as many samples fewer (https://arxiv.org/abs/1901.09335).
+        class_balance: in training, of uneven classes: one of n samples comes in proportion to n ** (1 - class_balance),
+            so 1 shows all of them as often; the length of an epoch stays.
         max_bad_share: of the samples; when more cannot be read, the epoch ends with a UserError.
     Raises: UserError on arguments that do not fit together or do not fit the data set.
     """
@@ -79,6 +81,7 @@ class Loader:
         num_workers: int = 0,
         mixing: Mixing | None = None,
         aug_repeats: int = 1,
+        class_balance: float = 0.0,
         max_bad_share: float = 0.0,
     ):
         for name, value, least in (
@@ -101,6 +104,8 @@ class Loader:
                 f"a global batch of {batch_size * world} samples (batch_size {batch_size} x {world} ranks) is larger "
                 f"than {source.name} with {len(source)}: use a batch_size of at most {len(source) // world}"
             )
+        if class_balance and source.multi_label:
+            raise UserError(f"class_balance needs images of one class each, {source.name} has several: use 0")
         if not training and (mixing is not None or aug_repeats > 1):
             raise UserError("mixing and aug_repeats apply to training only: evaluate without them")
         if mixing is not None and mixing.in_pairs and batch_size % 2:
@@ -109,7 +114,8 @@ class Loader:
         self.num_workers = num_workers
         self.max_bad_share = max_bad_share
         self.bad = set()  # indices of the samples that could not be read so far
-        self._plan = Plan(source, transform, batch_size, training, seed, rank, world, mixing, aug_repeats)
+        drawn = mixing, aug_repeats, class_balance
+        self._plan = Plan(source, transform, batch_size, training, seed, rank, world, *drawn)
         self._workers = None
         self._noted = False
 
@@ -189,7 +195,7 @@ class Loader:
                 log.warning("%s (others like it are not named)", part.notes[0])
         indices = np.concatenate([part.indices for part in parts])
         valid = np.concatenate([part.valid for part in parts])
-        labels = np.where(valid, self.source.labels[indices], -1).astype(np.int32)
+        labels = self.source.labels_of(indices, valid)
         positions = self._plan.rank * self._plan.batch_size + np.arange(len(indices), dtype=np.int64)
         return Batch(images, labels, targets, indices, positions, valid)
 

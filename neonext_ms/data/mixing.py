@@ -51,10 +51,10 @@ class Mixing:
 
         Args:
             images: float32 (n, 3, S, S), whole pairs of the global batch.
-            labels: int (n,).
+            labels: int (n,), or (n, K) of 0 and 1.
             classes: number of classes K.
             rngs: a generator for each pair.
-        Returns: float32 (n, K); every row sums to 1.
+        Returns: float32 (n, K); every row sums to 1 where every image has one class.
         """
         targets = one_hot(labels, classes) * np.float32(1 - self.label_smoothing)
         targets += np.float32(self.label_smoothing / classes)
@@ -87,7 +87,9 @@ def random_rectangle(height: int, width: int, share: float, rng: np.random.Gener
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
-    """int (n,) -> float32 (n, K); a negative label, which marks padding, gives a row of zeros."""
+    """int (n,) or (n, K) -> float32 (n, K); a negative label, which marks padding, gives a row of zeros."""
+    if labels.ndim == 2:
+        return labels.astype(np.float32)
     return (labels[:, None] == np.arange(classes)).astype(np.float32)
 
 

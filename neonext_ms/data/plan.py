@@ -52,6 +52,7 @@ class Plan:
     world: int
     mixing: Mixing | None
     aug_repeats: int
+    class_balance: float = 0.0
 
     @property
     def global_batch(self) -> int:
@@ -93,7 +94,7 @@ class Plan:
                     indices[i] = self._train_sample(part.epoch, index, repeat, images[i], bad)
                 else:
                     valid[i] = self._eval_sample(index, images[i], bad)
-        labels = np.where(valid, self.source.labels[indices], -1)
+        labels = self.source.labels_of(indices, valid)
         if self.mixing is None:
             targets[:] = one_hot(labels, self.classes)
         else:
@@ -107,6 +108,8 @@ class Plan:
         places, repeats = self._places(step)
         if not self.training:
             return np.where(places < len(self.source), places, -1), repeats
+        if self.class_balance:
+            return _balanced(self.seed, epoch, self.source, self.class_balance)[places], repeats
         return _permutation(self.seed, epoch, len(self.source))[places], repeats
 
     def _places(self, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +119,8 @@ class Plan:
             return places, np.zeros_like(places)
         # All first repetitions, then all second ones...: partners in mixing, which are neighbours, must differ.
         places = places[np.argsort(places % self.aug_repeats, kind="stable")]
-        return places // self.aug_repeats, places % self.aug_repeats
+        # A sample may come any number of times where classes are balanced: its place tells one from another.
+        return places // self.aug_repeats, places if self.class_balance else places % self.aug_repeats
 
     def _train_sample(self, epoch: int, index: int, repeat: int, out: np.ndarray, bad: list) -> int:
         """Write the augmented sample, or another one if it cannot be read; returns the index of the one written."""
@@ -152,3 +156,19 @@ class Plan:
 @lru_cache(maxsize=2)
 def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
     return generator(seed, ORDER, epoch).permutation(count)
+
+
+@lru_cache(maxsize=2)
+def _balanced(seed: int, epoch: int, source: Source, balance: float) -> np.ndarray:
+    """Order of an epoch in which a class of n samples comes in proportion to n ** (1 - balance).
+
+    Of each class the samples come in turn, in the order of the usual permutation: none a second time before all of its
+    class have come.
+    """
+    order = _permutation(seed, epoch, len(source))
+    order = order[np.argsort(source.labels[order], kind="stable")]
+    counts = np.bincount(source.labels, minlength=len(source.class_names))
+    shares = np.where(counts > 0, counts.astype(np.float64) ** (1 - balance), 0)
+    ends = np.rint(np.cumsum(shares) / shares.sum() * len(order)).astype(np.int64)
+    drawn = [np.resize(part, n) for part, n in zip(np.split(order, np.cumsum(counts)[:-1]), np.diff(ends, prepend=0))]
+    return generator(seed, ORDER, epoch, 1).permutation(np.concatenate(drawn))

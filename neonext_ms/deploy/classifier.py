@@ -64,6 +64,7 @@ class Classifier:
         fixed_batch: the only n that the network takes; None for any.
         dataset: that the network was trained on, if known.
         batch_size: images to run at once; None for fixed_batch or BATCH_SIZE.
+        threshold: see `ModelCard`; with it, answers are all classes above it, whatever top_k is.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Classifier:
         fixed_batch: int | None = None,
         dataset: DatasetName | None = None,
         batch_size: int | None = None,
+        threshold: float | None = None,
     ):
         if batch_size is not None and batch_size < 1:
             raise UserError(f"batch_size must be at least 1, got {batch_size}")
@@ -84,6 +86,7 @@ class Classifier:
         self.class_names = list(class_names)
         self.fixed_batch = fixed_batch
         self.dataset = dataset
+        self.threshold = threshold
         self.batch_size = batch_size or fixed_batch or BATCH_SIZE
 
     @classmethod
@@ -97,7 +100,12 @@ class Classifier:
         """Open a .ckpt, .mindir or .onnx; arguments and errors as those of `open_model`. Sets graph mode."""
         model = open_model(path, key, matmul_precision)
         card = model.card
-        return cls(model.network, card.preprocess, card.class_names, model.batch_size, card.dataset, batch_size)
+        network, names = model.network, card.class_names
+        return cls(network, card.preprocess, names, model.batch_size, card.dataset, batch_size, card.threshold)
+
+    def most(self, top_k: int) -> int:
+        """How many classes an answer may have where `top_k` are asked for."""
+        return top_k if self.threshold is None else len(self.class_names)
 
     def predict(self, images: Iterable[ImageLike] | ImageLike, top_k: int = 5) -> list[list[Prediction]]:
         """Classify images.
@@ -142,7 +150,7 @@ class Classifier:
             raise UserError(f"count must be at least 1, got {count}")
         source = validation_source(self.dataset, self.class_names, "the model", dataset, data_dir)
         images = (
-            (Result(source.describe(i), [], label=source.class_names[source.labels[i]]), partial(with_note, source, i))
+            (Result(source.describe(i), [], label=source.label_name(i)), partial(with_note, source, i))
             for i in source.spread(count)
         )
         yield from self._report(images, top_k)
@@ -192,8 +200,11 @@ class Classifier:
     def _best(self, logits: np.ndarray, top_k: int) -> tuple[list[Prediction], str | None]:
         if not np.isfinite(logits).all():
             return [], "the network's outputs are not finite numbers: export it with float32 weights"
-        probabilities = np.exp(log_softmax(logits))
-        best = order(logits)[:top_k]
+        if self.threshold is None:
+            probabilities, best = np.exp(log_softmax(logits)), order(logits)[:top_k]
+        else:
+            probabilities = np.exp(-np.logaddexp(0, -logits.astype(np.float64)))
+            best = [i for i in order(logits) if probabilities[i] > self.threshold]
         return [Prediction(int(i), self.class_names[i], float(probabilities[i])) for i in best], None
 
 

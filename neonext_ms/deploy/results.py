@@ -51,7 +51,8 @@ def _text(result: Result) -> str:
     classes = ", ".join(f"{p.name} {100 * p.probability:.1f} %" for p in result.classes)
     remarks = [f"label: {result.label}"] if result.label is not None else []
     remarks += [result.note] if result.note else []
-    return printable(f"{result.image}: {result.error or classes}" + (f"  ({'; '.join(remarks)})" if remarks else ""))
+    said = result.error or classes or "none of the classes"
+    return printable(f"{result.image}: {said}" + (f"  ({'; '.join(remarks)})" if remarks else ""))
 
 
 def _csv_line(values: list[str]) -> str:

@@ -30,7 +30,7 @@ def validate(
     ranks = join_ranks(device)
     opened = open_model(model, key, matmul_precision)
     loader = validation_loader(opened.card, ranks, **options)
-    result = evaluate(opened, loader, ranks)
+    result = evaluate(opened, loader, ranks, threshold=opened.card.threshold)
     if not math.isfinite(result["loss"]):
         raise UserError(f"{model}: the network's outputs are not finite numbers: export it with float32 weights")
     source = loader.source

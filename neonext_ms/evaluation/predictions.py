@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neonext_ms.data import Loader, Source
+from neonext_ms.errors import UserError
 from neonext_ms.evaluation.scores import log_softmax, order
 
 
@@ -44,7 +45,13 @@ class Predictions:
 
 
 def predict_split(predict: Callable[[np.ndarray], np.ndarray], loader: Loader) -> Predictions:
-    """Run any network over a loader of one rank; predict as for `evaluate`."""
+    """Run any network over a loader of one rank; predict as for `evaluate`.
+
+    Raises:
+        UserError: images may have several classes, so that none is the right one.
+    """
+    if loader.source.multi_label:
+        raise UserError(f"images of {loader.source.name} may have several classes: neonext validate tells mAP and F1")
     columns = []
     for batch in loader.epoch():
         logits = predict(batch.images)[batch.valid]

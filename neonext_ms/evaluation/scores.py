@@ -30,6 +30,37 @@ def sums(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.array([losses.sum(), (place == 0).sum(), (place < 5).sum(), len(labels)], np.float64)
 
 
+def several(logits: np.ndarray, labels: np.ndarray, threshold: float) -> dict:
+    """Of images that may have several classes: (n, K) logits and (n, K) labels of 0 and 1 -> what `evaluate` returns.
+
+    Logits that are not finite numbers make the loss NaN.
+    """
+    logits, labels = np.asarray(logits, np.float64), labels.astype(bool)
+    losses = np.logaddexp(0, logits) - logits * labels
+    said = logits > np.log(threshold / (1 - threshold))
+    precisions = [average_precision(logits[:, k], labels[:, k]) for k in np.flatnonzero(labels.any(0))]
+    return {
+        "loss": float(losses.mean()),
+        "accuracy": float((said == labels).all(1).mean()),
+        "mAP": float(np.mean(precisions)) if precisions else 0.0,
+        "f1": float(2 * (said & labels).sum() / max(said.sum() + labels.sum(), 1)),
+        "images": len(labels),
+    }
+
+
+def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Area under precision over recall as steps: mean, over the images of a class, of the precision at their scores.
+
+    Args:
+        scores: (n,), higher for the class.
+        labels: bool (n,), of which one at least is true.
+    """
+    places = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[places]), 1))  # images of one score are taken together
+    right = np.cumsum(labels[places])[ends]
+    return float(np.sum(np.diff(right, prepend=0) * right / (ends + 1)) / right[-1])
+
+
 def means(sums: np.ndarray, classes: int) -> dict:
     """What `evaluate` returns, of the sums over all images."""
     loss, right, among_five, images = (float(value) for value in sums)

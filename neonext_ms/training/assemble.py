@@ -20,6 +20,7 @@ from neonext_ms.ops.precision import using_matmul_precision
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.apply_gradients import Clip, Update
 from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.criterion import BinaryCrossEntropy, CrossEntropy, class_weights
 from neonext_ms.training.drop_path import drop_path_masks, drop_path_rates
 from neonext_ms.training.finetune import freeze_stages, load_pretrained
 from neonext_ms.training.inputs import describe_data, preprocess, train_loader
@@ -60,7 +61,7 @@ def assemble(config: TrainConfig, sources: tuple[Source, Source], ranks: Ranks):
     evaluated = (config.eval_batch_size, config.num_workers, ranks, config.max_bad_share)
     network = _network(config, train_source.class_names, ranks.world)
     pretrained, digest = _begin(config, network, train_source.class_names, checkpoint)
-    train_step, eval_step = make_steps(config, network, ranks)
+    train_step, eval_step = make_steps(config, network, ranks, _criterion(config, train_source))
     job = Job(
         config=config,
         ranks=ranks,
@@ -69,7 +70,7 @@ def assemble(config: TrainConfig, sources: tuple[Source, Source], ranks: Ranks):
         network=network,
         train_step=train_step,
         eval_step=eval_step,
-        card=_card(config, transform, train_source.class_names),
+        card=_card(config, transform, train_source),
         data=data,
         pretrained=pretrained,
         pretrained_digest=digest,
@@ -83,11 +84,19 @@ def assemble(config: TrainConfig, sources: tuple[Source, Source], ranks: Ranks):
     return job, run, checkpoint
 
 
-def _card(config: TrainConfig, transform: Preprocess, class_names: list[str]) -> ModelCard:
-    model = Model(config.model, len(class_names), config.model_overrides)
+def _card(config: TrainConfig, transform: Preprocess, source: Source) -> ModelCard:
+    model = Model(config.model, len(source.class_names), config.model_overrides)
     # As it is found from any folder: evaluations and exports take their images from it.
     data_dir = config.data_dir and str(Path(config.data_dir).expanduser().resolve())
-    return ModelCard(model, transform, tuple(class_names), DatasetName(config.dataset, data_dir))
+    dataset, threshold = DatasetName(config.dataset, data_dir), config.threshold if source.multi_label else None
+    return ModelCard(model, transform, tuple(source.class_names), dataset, threshold=threshold)
+
+
+def _criterion(config: TrainConfig, source: Source):
+    weights = class_weights(source.labels, len(source.class_names)) if config.class_weights == "balanced" else None
+    if config.loss == "bce":
+        return BinaryCrossEntropy(weights, config.threshold if source.multi_label else None)
+    return CrossEntropy(weights)
 
 
 def _network(config: TrainConfig, class_names: list[str], world: int):
@@ -147,8 +156,11 @@ def check_device(config: TrainConfig, device: str):
         raise UserError("sync_bn needs Ascend NPUs, CPUs have no kernel for it: use sync_bn=false")
 
 
-def make_steps(config: TrainConfig, network, ranks: Ranks) -> tuple[TrainStep, EvalStep]:
-    """The training and the evaluation step of a network whose weights are what training begins with."""
+def make_steps(config: TrainConfig, network, ranks: Ranks, criterion=None) -> tuple[TrainStep, EvalStep]:
+    """The training and the evaluation step of a network whose weights are what training begins with.
+
+    criterion: as for `Gradient`.
+    """
     dtype = ms.float32 if config.amp_level == "O0" else getattr(ms, config.amp_dtype)
     for _, cell in network.cells_and_names():
         if isinstance(cell, BatchNorm):
@@ -161,7 +173,7 @@ def make_steps(config: TrainConfig, network, ranks: Ranks) -> tuple[TrainStep, E
         window = config.loss_scale_window if config.loss_scale_type == "dynamic" else 0
         loss_scale = LossScale(config.loss_scale, window)
     ema = EMA(network, optimizer, config.ema_decay) if config.ema_decay else None
-    gradient = Gradient(network, optimizer, dtype, loss_scale)
+    gradient = Gradient(network, optimizer, dtype, loss_scale, criterion)
     update = Update(network, optimizer, ranks, Clip(config.clip_grad, loss_scale), ema)
     return TrainStep(gradient, update, config.micro_batches(ranks.world)), EvalStep(network, dtype)
 

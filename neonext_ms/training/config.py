@@ -40,7 +40,7 @@ class TrainConfig:
     """the stem and so many stages stay as they are."""
     dataset: str = "digits"
     """digits (built in), cifar10, cifar100, mnist, fashion_mnist, kmnist, emnist_letters and others, folder with train/
-    and val/, mindrecord (packed), or one of your own."""
+    and val/, multilabel (with train.csv and val.csv), mindrecord (packed), or one of your own."""
     data_dir: str | None = key(None, on_resume=FREE, on_ranks=FREE)
     """where the data set is; none for digits."""
     image_size: int = key(32, AT_LEAST_1)
@@ -81,6 +81,14 @@ class TrainConfig:
     """probability of cutmix instead of mixup when both are on."""
     label_smoothing: float = 0.1
     """share of the target spread over all classes."""
+    loss: Literal["cross_entropy", "bce"] = "cross_entropy"
+    """bce asks for each class whether it is in the image: binary cross-entropy; needed where images have several."""
+    threshold: float = key(0.5, Range(above=0, below=1))
+    """probability above which a class is said to be in an image, where one may have several."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: classes of few images count as much in the loss as those of many."""
+    class_balance: float = key(0.0, Range(least=0, most=1))
+    """of uneven classes: one of n images is shown in proportion to n ** (1 - class_balance); 1 shows all as often."""
     aug_repeats: int = 1
     """times that a sample comes in a global batch, each time augmented in another way."""
     batch_size: int = key(64, AT_LEAST_1, on_resume=FREE)

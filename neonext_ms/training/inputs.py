@@ -1,13 +1,17 @@
 """The data of a run, as its configuration describes it."""
 
 from neonext_ms.data import Loader, Mixing, Preprocess, RandomErasing, Source, TrainTransform, open_source
+from neonext_ms.errors import UserError
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.config import TrainConfig
 
 
 def open_sources(config: TrainConfig) -> tuple[Source, Source]:
     """Training and validation split; UserError when they cannot be opened."""
-    return tuple(open_source(config.dataset, config.data_dir, split) for split in ("train", "val"))
+    train, val = (open_source(config.dataset, config.data_dir, split) for split in ("train", "val"))
+    if train.multi_label and config.loss != "bce":
+        raise UserError(f"images of {train.name} may have several classes: use loss=bce, got {config.loss}")
+    return train, val
 
 
 def describe_data(train: Source, val: Source) -> dict:
@@ -52,5 +56,6 @@ def train_loader(config: TrainConfig, source: Source, ranks: Ranks) -> Loader:
         num_workers=config.num_workers,
         mixing=Mixing(config.mixup, config.cutmix, config.mixup_switch_prob, config.label_smoothing),
         aug_repeats=config.aug_repeats,
+        class_balance=config.class_balance,
         max_bad_share=config.max_bad_share,
     )

@@ -66,7 +66,8 @@ class RunState:
             the kind whose metrics are the best so far, if they are.
         """
         at = {"epoch": self.epoch, "step": self.step}
-        averaged = {f"ema_{key}": metrics["ema"][key] for key in ("loss", "accuracy")} if "ema" in metrics else {}
+        ema = metrics.get("ema", {})
+        averaged = {f"ema_{key}": ema[key] for key in ("loss", "accuracy", "mAP") if key in ema}
         self.final, self.evaluated = {**at, **metrics["raw"], **averaged}, self.step
         kind = min(metrics, key=lambda name: _order(metrics[name]))
         if self.best is not None and _order(metrics[kind]) >= _order(self.best):
@@ -115,4 +116,4 @@ def _metrics(evaluated: dict | None) -> dict:
 
 def _order(metrics: dict) -> tuple:
     """Smaller for better ones."""
-    return -metrics["accuracy"], metrics["loss"]
+    return -metrics.get("mAP", metrics["accuracy"]), metrics["loss"]

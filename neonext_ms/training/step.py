@@ -7,15 +7,15 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from neonext_ms.evaluation.step import soft_cross_entropy
 from neonext_ms.training.apply_gradients import Update
+from neonext_ms.training.criterion import CrossEntropy
 
 
 class StepMetrics(NamedTuple):
     """What a `TrainStep` says about an update, over all devices; floats.
 
     loss: mean over the global batch.
-    correct: images of it whose largest logit is the largest target.
+    correct: images of it that are told right, see the criterion's `right`.
     gradient_norm: of all gradients together, before clipping.
     finite: 1 if loss and gradients were, and the loss not above its limit; 0 if the update was skipped.
     loss_scale: that was used; 1 without loss scaling.
@@ -70,7 +70,7 @@ class TrainStep:
 
         Args:
             images: float32 (n, 3, S, S), n a multiple of micro_batches.
-            targets: float32 (n, K) soft targets.
+            targets: float32 (n, K), as the criterion takes them.
             drop_path: float32 (blocks, n) masks, or None.
             lr: learning rate.
             limit: an update with a loss above it is skipped.
@@ -134,24 +134,26 @@ class Gradient(nn.Cell):
         optimizer: of the parameters to differentiate by.
         dtype: of the activations; weights and gradients stay float32.
         loss_scale: a LossScale for float16, or None.
+        criterion: of `criterion`; CrossEntropy without weights if None.
     """
 
-    def __init__(self, network, optimizer, dtype=ms.float32, loss_scale=None):
+    def __init__(self, network, optimizer, dtype=ms.float32, loss_scale=None, criterion=None):
         super().__init__(auto_prefix=False)
         self.network = network
         self.optimizer = optimizer
         self.dtype = dtype
         self.loss_scale = loss_scale
+        self.criterion = criterion or CrossEntropy()
         self.gradient = ops.value_and_grad(self.loss, None, optimizer.parameters, has_aux=True)
 
     def loss(self, images, targets, drop_path):
         logits = self.network(images.astype(self.dtype), drop_path)
-        loss = ops.mean(soft_cross_entropy(logits, targets))
+        loss = ops.mean(self.criterion(logits, targets))
         return loss if self.loss_scale is None else loss * self.loss_scale.scale, loss, logits
 
     def construct(self, images, targets, drop_path):
         (_, loss, logits), gradients = self.gradient(images, targets, drop_path)
-        correct = ops.argmax(logits, -1) == ops.argmax(targets, -1)
+        correct = self.criterion.right(logits, targets)
         return loss, ops.sum(correct.astype(targets.dtype)), self.optimizer.join(gradients)
 
 

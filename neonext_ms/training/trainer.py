@@ -152,7 +152,7 @@ class Trainer:
     def _metrics_and_weights(self) -> tuple[dict, dict] | None:
         """Of the weights that the network has now; None if a signal asks to stop."""
         job = self.job
-        metrics = evaluate(job.eval_step, job.val_loader, job.ranks, self._is_to_stop)
+        metrics = evaluate(job.eval_step, job.val_loader, job.ranks, self._is_to_stop, job.card.threshold)
         if metrics is None:
             return None
         if not math.isfinite(metrics["loss"]):

@@ -33,6 +33,7 @@ class Built:
     transform = property(lambda self: self.plan.transform)
     mixing = property(lambda self: self.plan.mixing)
     update = property(lambda self: self.job.train_step.update)
+    criterion = property(lambda self: self.job.train_step._cells[0].gradient.criterion)
     optimizer = property(lambda self: self.update.optimizer)
     state = property(lambda self: RunState(self.config, self.job.loader, 0.0))
     neocell = property(lambda self: self.job.network.stages[0][0].neocell)
@@ -109,6 +110,13 @@ TABLE = {
     "cutmix": (0.3, lambda b: (b.mixing.mixup, b.mixing.cutmix), (0.0, 0.3)),
     "mixup_switch_prob": (0.9, lambda b: b.mixing.switch_prob, 0.9),
     "label_smoothing": (0.3, lambda b: b.mixing.label_smoothing, 0.3),
+    "loss": ("bce", lambda b: type(b.criterion).__name__, "BinaryCrossEntropy"),
+    "class_weights": (  # 142 of the 1437 digits in training are zeros
+        "balanced",
+        lambda b: b.criterion.weights is not None and round(float(b.criterion.weights.asnumpy()[0]), 3),
+        1.012,
+    ),
+    "class_balance": (0.5, lambda b: b.plan.class_balance, 0.5),
     "aug_repeats": (2, lambda b: b.plan.aug_repeats, 2),
     "batch_size": (32, lambda b: (b.plan.batch_size, b.job.train_step.micro_batches, b.job.global_batch), (32, 1, 32)),
     "global_batch": (

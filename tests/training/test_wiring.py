@@ -27,6 +27,7 @@ BY_RUNS = {
     "shifts": "test_shifts_replace_the_models_own",
     "pretrained": "test_pretrained_weights_and_data_of_a_folder",
     "dataset": "test_pretrained_weights_and_data_of_a_folder",
+    "threshold": "test_multilabel.py",
     "data_dir": "test_pretrained_weights_and_data_of_a_folder",
     "device": "test_a_device_that_is_not_there",
     "jit_level": "test_main_job.py",

@@ -11,6 +11,7 @@ from neonext_ms.data.sources.cifar import open_cifar
 from neonext_ms.data.sources.digits import open_digits
 from neonext_ms.data.sources.folder import FolderSource, open_folder
 from neonext_ms.data.sources.idx import IDX_DATASETS, open_idx
+from neonext_ms.data.sources.multilabel import open_multilabel
 from neonext_ms.data.sources.packed import ROWS, open_packed
 from neonext_ms.errors import UserError
 
@@ -25,6 +26,7 @@ _OPEN: dict[str, Open] = {
     "cifar10": partial(open_cifar, "cifar10"),
     "cifar100": partial(open_cifar, "cifar100"),
     "folder": open_folder,
+    "multilabel": open_multilabel,
     **{kind: partial(open_packed, kind) for kind in ROWS},
     **{name: partial(open_idx, name) for name in IDX_DATASETS},
 }

@@ -20,19 +20,34 @@ class Source:
     Args:
         name: data set and split, for messages: "digits/train".
         class_names: one name a class; their order is the order of the labels.
-        labels: int32 (n,).
+        labels: (n,) the class of each; or (n, K) of 0 and 1, where an image has any number of classes.
         mean, std: usual normalisation of this data set, RGB, for values in 0..1.
     """
 
     def __init__(self, name: str, class_names: Sequence[str], labels: np.ndarray, mean: Statistics, std: Statistics):
         self.name = name
         self.class_names = list(class_names)
-        self.labels = np.asarray(labels, np.int32)
+        self.labels = np.asarray(labels, np.uint8 if np.ndim(labels) == 2 else np.int32)
         self.mean = mean
         self.std = std
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may have several classes, or none."""
+        return self.labels.ndim == 2
+
+    def labels_of(self, indices: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Of samples the rows of `labels`, int32; where they are not valid -1, or no class of all."""
+        labels = self.labels[indices].astype(np.int32)
+        return labels * valid[:, None] if self.multi_label else np.where(valid, labels, np.int32(-1))
+
+    def label_name(self, index: int) -> str:
+        """The class of a sample, or its classes, for people."""
+        classes = np.flatnonzero(self.labels[index]) if self.multi_label else [self.labels[index]]
+        return " + ".join(self.class_names[i] for i in classes) or "none of the classes"
 
     def image(self, index: int) -> np.ndarray:
         """Pixels of one sample: (H, W, 3) uint8, RGB; not to be written to."""

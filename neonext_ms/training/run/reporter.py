@@ -148,7 +148,7 @@ class Reporter:
         log.info(
             "epoch %d/%d  validation loss %.4f  accuracy %.2f %%%s%s%s  (%.1f s)",
             *(result["epoch"], self.config.epochs, result["loss"], 100 * result["accuracy"]),
-            *(f", top-5 {100 * result['top5_accuracy']:.2f} %" if "top5_accuracy" in result else "", ema),
+            *(_more(result), ema),
             *(", best so far" if is_best else "", seconds),
         )
         self._log("eval", **result, seconds=round(seconds, 3))
@@ -170,3 +170,9 @@ class Reporter:
         self.folder.log(event, **values)
         if self.tensorboard:
             self.tensorboard.log(event, **values)
+
+
+def _more(result: dict) -> str:
+    """What an evaluation has beside loss and accuracy."""
+    names = {"top5_accuracy": "top-5", "mAP": "mAP", "f1": "F1"}
+    return "".join(f", {name} {100 * result[key]:.2f} %" for key, name in names.items() if key in result)

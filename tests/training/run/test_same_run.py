@@ -18,6 +18,7 @@ FREE = {"resume", "output_dir", "data_dir", "device", "backend", "num_workers", 
 FREE |= {"keep_checkpoint_max", "save_steps", "save_minutes", "preempt_signal", "max_bad_share", "max_bad_updates"}
 FREE |= {"tensorboard", "batch_size", "global_batch", "jit_level"}
 OTHER = {"shifts": (0, 0), "pretrained": "b.ckpt", "dataset": "cifar10", "save_steps": 7, "save_minutes": 7.0}
+OTHER |= {"threshold": 0.7}
 OTHER |= {"log_interval": 7, "max_bad_updates": 7, "data_dir": "b", "device": "CPU", "resume": "b", "jit_level": "O0"}
 DATA = {
     "training": {"samples": 9, "classes": 2, "listing": "a"},

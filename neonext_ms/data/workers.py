@@ -101,7 +101,12 @@ class Workers:
             os.close(plan_file)
 
     def submit(self, slot: int, part: Part):
-        self.tasks.send(_TASK.pack(slot, *part))
+        """Give a part to whichever worker is free. Raises like `next_results` if all of them have ended."""
+        try:
+            self.tasks.send(_TASK.pack(slot, *part))
+        except OSError:  # nobody is at the other end
+            while True:
+                self.next_results()
 
     def next_results(self) -> list[tuple[Part, Filled | Exception]]:
         """Wait for parts to be done: what was filled, or what a worker raised. Raises WorkerDied if one has ended."""
@@ -109,7 +114,7 @@ class Workers:
         for reader in wait(self.results):
             try:
                 done.append(reader.recv())
-            except EOFError:
+            except (EOFError, OSError):  # the latter in the middle of a result
                 process = self.processes[self.results.index(reader)]
                 raise WorkerDied(_last_words(process.wait(), _out_of_memory_kills() - self._kills)) from None
         return done

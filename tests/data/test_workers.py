@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from neonext_ms.data import Loader, workers
+from neonext_ms.data.plan import Part
+from neonext_ms.data.sources import ArraySource
 from neonext_ms.errors import UserError, WorkerDied
 from tests.support.paths import ROOT
-from tests.support.samples import PREPROCESS, make_source, merge, training
+from tests.support.samples import PREPROCESS, SOURCE, make_source, merge, training
 
 
 def processes(loader):
@@ -108,6 +110,38 @@ def test_a_worker_that_is_killed_ends_the_epoch_with_a_reason(number, words):
     with pytest.raises(WorkerDied, match=words):
         list(batches)
     assert not processes(loader)
+
+
+def test_workers_that_all_were_killed_between_two_batches_end_the_epoch_with_the_same_reason():
+    """Then nobody takes the next task: with one worker, the usual number, that is the first to be noticed."""
+    loader = training(2, num_workers=2)
+    batches = loader.epoch(0)
+    next(batches)
+    killed = processes(loader)
+    for process in killed:
+        process.kill()
+    wait_until(lambda: not any(running(process.pid) for process in killed))
+    with pytest.raises(WorkerDied, match="^a data worker was ended by .*for lack of memory"):
+        next(batches)
+
+
+class LongReasons(ArraySource):
+    """What cannot be read of it is told in more words than a pipe holds."""
+
+    def image(self, index):
+        raise UserError("x" * 200_000)
+
+
+def test_a_worker_that_is_killed_while_it_tells_its_result_ends_the_epoch_with_the_same_reason():
+    source = LongReasons("made/train", list("abcdefg"), SOURCE.labels, SOURCE.images, SOURCE.mean, SOURCE.std)
+    at_work = workers.Workers(Loader(source, PREPROCESS, 6, training=False)._plan, 1)
+    slot, *_ = at_work.memory.take()
+    at_work.submit(slot, Part(0, 0, 0, 6))
+    wait_until(lambda: at_work.results[0].poll())
+    at_work.processes[0].kill()
+    with pytest.raises(WorkerDied, match="^a data worker was ended by a SIGKILL"):
+        at_work.next_results()
+    at_work.close()
 
 
 def test_a_worker_that_cannot_start_is_not_said_to_lack_memory(monkeypatch):

@@ -76,10 +76,10 @@ class Starts:
         self.run = folder / "run"
         self.number = 0
 
-    def start(self, ranks: int, stop: int, save_minutes: float = 0.0):
-        """A start that is told to stop after this update, 0 for none; all ranks stop after the same one."""
+    def start(self, ranks: int, stop: int, save_minutes: float = 0.0, sent: str = "SIGUSR1"):
+        """A start that is told by a signal to stop after this update, 0 for none; all ranks stop after the same one."""
         self.number += 1
-        program = [WORKER.with_name("elastic_worker.py"), self.run, self.number, stop, save_minutes]
+        program = [WORKER.with_name("elastic_worker.py"), self.run, self.number, stop, save_minutes, sent]
         command = ["bash", "-c", LAUNCH, ROOT, str(ranks), self.folder, *map(str, program)]
         done = subprocess.run(command, env=ENVIRONMENT, cwd=self.folder, capture_output=True, text=True, timeout=300)
         assert done.returncode == (75 if stop else 0), done.stdout + done.stderr
@@ -87,7 +87,7 @@ class Starts:
         assert last["training"]["global_batch"] == 128 and stop <= last["step"] <= EPOCH
         logs = sorted((self.folder / "logs" / f"start-{self.number}").glob("worker_*.log"))
         assert len(logs) == ranks
-        signals = ["SIGUSR1", "a signal to another rank"][: ranks if stop else 0]
+        signals = [sent, "a signal to another rank"][: ranks if stop else 0]
         for log, reason in zip(logs[::-1], signals):
             assert f"{reason} has stopped the run after update {last['step']} of {EPOCH}, which is" in log.read_text()
 
@@ -125,7 +125,7 @@ def test_two_ranks_stopped_between_checkpoints_are_the_run_that_was_not_to_the_b
     """Also where some updates are saved by the clock, and others are not. A finished run can be started again."""
     whole, stopped = Starts(tmp_path / "whole"), Starts(tmp_path / "stopped")
     whole.start(2, stop=0)
-    stopped.start(2, stop=4)
+    stopped.start(2, stop=4, save_minutes=1e-9, sent="SIGTERM")
     stopped.start(2, stop=0, save_minutes=1e-9)
     assert events(stopped.run, "train", "eval") == events(whole.run, "train", "eval")
     found, expected = (newest(starts.run / "checkpoints") for starts in (stopped, whole))

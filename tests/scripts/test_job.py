@@ -178,11 +178,25 @@ def test_killed_scheduler_ends_the_job(start):
     assert err.splitlines()[-1] == f"error: scheduler was killed by signal 9, see {job.logs}/scheduler.log"
 
 
-@pytest.mark.parametrize("way", ["raise", "die", "hang", "leave"])
-def test_restarted_job_gives_the_result_of_an_undisturbed_one(start, way):
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("raise", "RuntimeError: rank 1 has run out of luck"),
+        ("die", "error: rank 1 was killed by signal 9, see"),
+        ("hang", "error: rank 1 has shown no sign of life for 2 s"),
+        ("leave", "error: rank 1 ended with exit code 0"),
+        (
+            "lose",
+            "neonext: error: a data worker was ended by a SIGKILL, which the system sends for lack of memory: use",
+        ),
+    ],
+)
+def test_restarted_job_gives_the_result_of_an_undisturbed_one(start, way, said):
     job = start(way, "--hang_timeout=2", restarts=1)
     code, out, err = job.end()
     assert code == 0, err
+    assert said in err
+    assert way != "lose" or "error: rank 1 stopped with exit code 71" in err
     assert "== Start 2 of at most 2 in 1 s, from the newest good checkpoint" in err.splitlines()
     assert out.splitlines()[-1] == "after the job"
     assert job.models == RESULT

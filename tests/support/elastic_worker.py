@@ -1,8 +1,8 @@
 """A rank of a job that goes on with its run wherever it is, for test_ranks.py.
 
-Usage: python elastic_worker.py RUN NUMBER STOP SAVE_MINUTES, as the launcher calls a program; ranks append the updates
-and their samples to RUN/../<NUMBER>-<rank>.samples, and the last rank sends itself SIGUSR1 after update STOP, 0 for
-none.
+Usage: python elastic_worker.py RUN NUMBER STOP SAVE_MINUTES SIGNAL, as the launcher calls a program; ranks append the
+updates and their samples to RUN/../<NUMBER>-<rank>.samples, and the last rank sends itself SIGNAL after update STOP, 0
+for none.
 """
 
 import json
@@ -20,6 +20,7 @@ from neonext_ms.training.trainer import train
 from tests.support.tiny import ELASTIC, TinyConfig
 
 run, number, stop, save_minutes = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+sent = signal.Signals[sys.argv[5]]
 rank, world = int(os.environ.get("RANK_ID", 0)), int(os.environ.get("MS_WORKER_NUM", 1))
 epoch, beat = Loader.epoch, heartbeat.beat
 
@@ -36,7 +37,7 @@ def noted(self, *position):
 def stopped(step=None):
     beat(step)
     if step == stop and rank == world - 1:
-        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), sent)
         time.sleep(0.1)  # the listening thread's turn
 
 

@@ -51,6 +51,23 @@ def wait_for_others(update):
             time.sleep(0.02)
 
 
+def lose_a_data_worker():
+    """And let the command line say so."""
+    import numpy as np
+
+    from neonext_ms import cli
+    from neonext_ms.data import Loader, Preprocess
+    from neonext_ms.data.sources import ArraySource
+
+    source = ArraySource("made/val", ["a"], np.zeros(8), np.zeros((8, 8, 8, 3), np.uint8), (0.5,) * 3, (0.5,) * 3)
+    loader = Loader(source, Preprocess(8, source.mean, source.std), 1, training=False, num_workers=1)
+    batches = loader.epoch()
+    next(batches)
+    loader._workers.processes[0].kill()
+    cli._run = lambda _: list(batches)
+    cli.main(["train"])
+
+
 def misbehave():
     if way == "raise":  # while each rank has a process of its own, as for loading data
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)", __file__, str(folder), "helper"])
@@ -58,6 +75,8 @@ def misbehave():
         raise RuntimeError(f"rank {rank} has run out of luck")
     if way == "die" and rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
+    if way == "lose" and rank == 1:
+        lose_a_data_worker()
     if way == "hang" and rank == 1:
         os.kill(os.getpid(), signal.SIGSTOP)
     if way == "leave" and rank == 1:

@@ -2,7 +2,10 @@
 
 import atexit
 import errno
+import fcntl
+import glob
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -26,34 +29,63 @@ _UNKNOWN = {
     errno.ENOLCK,
     errno.EISDIR,
 }
+_HIDDEN = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 
 
-def write_atomically(path: Path, data: bytes | str):
-    """Make a file appear under its name whole or not at all, even if the machine stops in between."""
+def write_atomically(path: Path, data: bytes | str | Iterable[bytes]):
+    """Make a file appear under its name whole or not at all, even if the machine stops in between.
+
+    What killed processes left when they wrote this file is removed.
+    """
     path = Path(path)
-    # names in a text are bytes, which need not be UTF-8
-    temporary = write_hidden(path, [data.encode(errors="surrogateescape") if isinstance(data, str) else data])
-    try:
+    remove_left(path)
+    if isinstance(data, str):
+        data = data.encode(errors="surrogateescape")  # names in a text are bytes, which need not be UTF-8
+    with _hidden(path, [data] if isinstance(data, bytes) else data) as temporary:
         rename(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_hidden(path: Path, pieces: Iterable[bytes | memoryview]) -> Path:
     """Write and fsync a new file under a hidden name beside `path`, and return that name; nothing stays on failure."""
+    with _hidden(path, pieces) as temporary:
+        return temporary
+
+
+def name_of_hidden(name: str) -> str | None:
+    """The name that a file of `write_hidden` was to get; None if this is the name of another file."""
+    match = _HIDDEN.fullmatch(name)
+    return match and match[1]
+
+
+def remove_left(path: Path):
+    """Remove the hidden files of processes that were killed when they wrote `path`; who writes, holds the file."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}"):
+        with suppress(OSError):
+            handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
+            finally:
+                os.close(handle)
+
+
+@contextmanager
+def _hidden(path: Path, pieces: Iterable[bytes | memoryview]) -> Iterator[Path]:
+    """The hidden name of a finished file, which this process holds within it; removed if that fails."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     # 0o666: the kernel takes the user's umask from it.
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for piece in pieces:
                 _write_all(file, memoryview(piece))
             _sync(file.fileno())
+            yield temporary
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    return temporary
 
 
 def rename(temporary: Path, path: Path):
@@ -88,8 +120,6 @@ def locked(folder: Path, what: str) -> Iterator[None]:
 
     Raises: UserError: another process holds it; what: says what it does there.
     """
-    import fcntl
-
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:

@@ -8,7 +8,7 @@ import tempfile
 import pytest
 
 from neonext_ms.errors import UserError
-from neonext_ms.files import folder_for_leftovers, locked, open_regular, publish, write_atomically
+from neonext_ms.files import folder_for_leftovers, locked, open_regular, publish, remove_left, write_atomically
 
 
 @pytest.fixture
@@ -94,3 +94,28 @@ def test_what_is_no_file_is_an_error_and_not_a_hang(name, tmp_path):
     with pytest.raises(OSError) as error:
         open_regular(tmp_path / name)
     assert error.value.strerror
+
+
+def test_what_killed_processes_left_goes_with_the_next_writing(tmp_path):
+    """But not what another process is writing now, or a user's own hidden file."""
+    for name in (".a.html.0123abcd", ".a.html.4567cdef", ".a.html.backup", ".b.html.0123abcd"):
+        (tmp_path / name).write_text("half of it")
+    with open(tmp_path / ".a.html.4567cdef") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        write_atomically(tmp_path / "a.html", "whole")
+    assert sorted(os.listdir(tmp_path)) == [".a.html.4567cdef", ".a.html.backup", ".b.html.0123abcd", "a.html"]
+    write_atomically(tmp_path / "a.html", "whole again")
+    assert sorted(os.listdir(tmp_path)) == [".a.html.backup", ".b.html.0123abcd", "a.html"]
+    assert (tmp_path / "a.html").read_text() == "whole again"
+
+
+def test_a_file_that_is_being_written_is_held_until_it_has_its_name(tmp_path, monkeypatch):
+    replace = os.replace
+
+    def look(temporary, path):
+        remove_left(path)
+        replace(temporary, path)
+
+    monkeypatch.setattr(os, "replace", look)
+    write_atomically(tmp_path / "a", (part for part in (b"in ", b"parts")))
+    assert (tmp_path / "a").read_bytes() == b"in parts" and os.listdir(tmp_path) == ["a"]

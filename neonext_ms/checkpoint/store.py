@@ -41,7 +41,7 @@ from neonext_ms.checkpoint.manifest import (
     written_files,
 )
 from neonext_ms.errors import UserError
-from neonext_ms.files import rename, write_hidden
+from neonext_ms.files import remove_left, rename, write_hidden
 
 EXPORTED = (".mindir", ".onnx")
 _NUMBERED = re.compile(r"(?P<name>.+-\d+_(?P<step>\d+))(\.state)?\.ckpt(\.json(\.next)?)?")
@@ -232,6 +232,7 @@ def _write_parameters(file: Path, parameters: dict[str, np.ndarray], pause: Call
                 yield piece
                 pause()
 
+    remove_left(file)
     hidden = write_hidden(file, pieces())
     return hidden, {
         "name": file.name,

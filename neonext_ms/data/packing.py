@@ -14,7 +14,7 @@ from neonext_ms.data.sources.folder import FolderSource, open_folder
 from neonext_ms.data.sources.packed import FORMAT, PACK_FILE, ROWS, file_digest, rows_digest
 from neonext_ms.data.sources.parquet import import_parquet
 from neonext_ms.errors import UserError
-from neonext_ms.files import locked, open_regular, publish, write_atomically
+from neonext_ms.files import locked, name_of_hidden, open_regular, publish, write_atomically
 
 SPLITS = ("train", "val")
 PARTIAL = ".partial"
@@ -233,6 +233,7 @@ def _read_back(file: Path, entries: list[Entry], digests: list[bytes], differenc
 
 def _is_ours(name: str, kind: str) -> bool:
     endings = (*KINDS[kind].endings, ".json")
+    name = name_of_hidden(name) or name  # of a packing that was killed
     return name in (PACK_FILE, PARTIAL) or name.endswith(tuple(f".{kind}{ending}" for ending in endings))
 
 

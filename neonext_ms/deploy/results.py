@@ -8,7 +8,7 @@ from pathlib import Path
 
 from neonext_ms.deploy.classifier import Result
 from neonext_ms.errors import UserError
-from neonext_ms.files import rename, write_hidden
+from neonext_ms.files import write_atomically
 from neonext_ms.terminal import printable
 
 
@@ -42,7 +42,7 @@ def write_lines(path: Path, lines: Iterable[str]):
     if path.exists():
         raise UserError(f"{path} exists already and is not overwritten: choose another output or remove it")
     try:
-        rename(write_hidden(path, (f"{line}\n".encode(errors="surrogateescape") for line in lines)), path)
+        write_atomically(path, (f"{line}\n".encode(errors="surrogateescape") for line in lines))
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror}): choose another output") from None
 

@@ -120,6 +120,8 @@ def test_started_again_it_goes_on(folder, packed, tmp_path):
     (output / "train-00002.mindrecord.json").unlink()
     (output / ".partial").mkdir()
     (output / ".partial" / "train-00001.mindrecord").write_bytes(b"half of it")
+    for name in ("pack.json", "train-00001.mindrecord.json"):
+        (output / f".{name}.0123abcd").write_bytes(b"half of it")
     before = snapshot(output)
     result = pack(folder, output, 5)
     assert result["kept"] == 2 and result["written"] == 2

@@ -239,3 +239,4 @@ def test_a_replacement_that_was_killed_is_finished_or_dropped_by_the_next(tmp_pa
     assert load_checkpoint(path).manifest["step"] == 1 + renamed
     save_checkpoint(path, next(parameters(4)), {**CARD, "step": 4})
     assert load_checkpoint(path).manifest["step"] == 4
+    assert sorted(os.listdir(tmp_path)) == ["x_best.ckpt", "x_best.ckpt.json"], "nor does anything hidden stay"

@@ -130,7 +130,10 @@ def _locked(path: Path):
 
 def _build_whole(library: Path, build: Build):
     """The library and its digest appear whole or not at all, even if the machine stops in between."""
-    handle, name = tempfile.mkstemp(prefix=f".{library.stem}-", dir=library.parent)
+    prefix = f".{library.stem}-"
+    for left in library.parent.glob(f"{prefix}*"):  # by a process that was killed
+        left.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(prefix=prefix, dir=library.parent)
     os.close(handle)
     temporary = Path(name)
     try:

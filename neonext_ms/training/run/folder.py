@@ -23,13 +23,12 @@ from neonext_ms.checkpoint.store import (
     tidy,
 )
 from neonext_ms.errors import UserError
-from neonext_ms.files import write_atomically
+from neonext_ms.files import name_of_hidden, write_atomically
 from neonext_ms.training.config import HEADER, TrainConfig
 
 # What stands in metrics.jsonl before anything was trained.
 _EVENTS_OF_A_START = re.compile(rb'\{"event": "(compile|resume)", ')
-# What an interrupted write leaves, see files.write_hidden.
-_HIDDEN = re.compile(r"\.(config\.yaml|metrics\.jsonl|summary\.json|.+\.ckpt(\.json(\.next)?)?)\.[0-9a-f]{8}")
+_WRITTEN = re.compile(r"config\.yaml|metrics\.jsonl|summary\.json|.+\.ckpt(\.json(\.next)?)?")
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ class RunFolder:
             self._lock = self._take_lock()
             self.metrics.touch()
             for file in (*self.path.glob(".*"), *self.checkpoints.glob(".*")):
-                if _HIDDEN.fullmatch(file.name):
+                if _WRITTEN.fullmatch(name_of_hidden(file.name) or ""):  # by a process that was killed
                     file.unlink()
         except OSError as error:
             raise UserError(

@@ -125,6 +125,12 @@ def test_library_is_its_owners_alone_whatever_the_umask(cache, compiler, tmp_pat
     assert builds(tmp_path) == 1 and stat.S_IMODE(next(cache.glob("*.so")).stat().st_mode) == 0o755
 
 
+def test_what_a_killed_build_left_goes_with_the_next_one(built, cache, compiler):
+    (left := cache / f".{built.stem}-a1b2c3d4").write_bytes(b"half of it")
+    built.write_bytes(b"")
+    assert run(BUILD, environment(cache, compiler)).returncode == 0 and not left.exists()
+
+
 def test_lock_follows_no_link_and_empties_no_file(built, cache, compiler, tmp_path):
     precious = tmp_path / "precious"
     precious.write_text("mine")

@@ -6,7 +6,6 @@ signal has stopped, after a checkpoint to go on from; 130 interrupted.
 """
 
 import io
-import json
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ from neonext_ms.files import folder_for_leftovers
 from neonext_ms.runtime import exit_codes, heartbeat
 from neonext_ms.runtime.signals import STOPS, keep_ctrl_c
 from neonext_ms.terminal import TerminalHandler, printable
+from neonext_ms.texts import to_json
 
 __all__ = ["COMMANDS", "main"]
 
@@ -91,7 +91,7 @@ def _run(arguments: list[str]) -> int:
         handler.finish()
     if sys.stdout is not stdout:
         sys.stdout = stdout
-        print(json.dumps(result))
+        print(to_json(result))
     return code
 
 

@@ -1,6 +1,8 @@
-"""Texts that people and programs wrote, in any usual encoding, and the YAML in them."""
+"""Texts that people and programs wrote, in any usual encoding, the YAML in them, and the JSON that is written."""
 
 import codecs
+import json
+import math
 from collections import Counter
 from itertools import accumulate
 from pathlib import Path
@@ -18,6 +20,22 @@ _MARKS = {
 _MOST_YAML = 32 << 10  # bytes; a complete configuration has four thousand
 _MOST_DEPTH = 50  # brackets
 _MOST_VALUES = 10_000  # with those that aliases repeat
+
+
+def to_json(value, indent: int | None = None) -> str:
+    """A value as JSON, which has no NaN and no infinity: such a number is the text "nan", "inf" or "-inf"."""
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_without_nan(value), indent=indent, allow_nan=False)
+
+
+def _without_nan(value):
+    if isinstance(value, dict):
+        return {key: _without_nan(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
+    return str(float(value)) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_text(path: str | Path) -> str:

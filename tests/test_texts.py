@@ -1,22 +1,42 @@
 """Texts of any usual encoding are read or refused by name, and YAML holds no traps."""
 
+import json
 import random
 import re
 import time
 import tracemalloc
 
+import numpy as np
 import pytest
 
 from neonext_ms.cli import main
 from neonext_ms.errors import UserError
-from neonext_ms.texts import read_text, read_yaml
+from neonext_ms.texts import read_text, read_yaml, to_json
 from neonext_ms.training.config import TrainConfig
+from tests.support.paths import ROOT
 
 
 def saved(tmp_path, data, name="text"):
     path = tmp_path / name
     path.write_bytes(data)
     return path
+
+
+def test_nan_never_stands_in_json():
+    """Other programs do not read it; it is a text there."""
+    values = {"loss": float("nan"), "best": [1.5, (float("inf"), -float("inf"))], "name": "NaN", "none": None}
+    text = to_json({**values, "numpy": np.float64("nan")}, indent=1)
+    assert json.loads(text) == {**values, "loss": "nan", "best": [1.5, ["inf", "-inf"]], "numpy": "nan"}
+    assert to_json({"a": [1, 0.5, True]}) == '{"a": [1, 0.5, true]}'
+
+
+def test_what_is_written_as_json_is_written_by_to_json():
+    """Others make texts that nobody reads as JSON: for digests, messages, and between our own processes."""
+    own = "texts consistency official_run ascend packing packed shards page parser".split()
+    uses = [path for path in (ROOT / "neonext_ms").rglob("*.py") if re.search(r"json\.dumps?\(", path.read_text())]
+    assert {path.stem for path in uses} <= {*own, "folder"}
+    # packing: of a digest; folder: of the page of a model folder
+    assert [path.read_text().count("json.dump") for path in uses if path.stem in ("packing", "folder")] == [1, 1]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])

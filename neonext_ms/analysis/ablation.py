@@ -1,7 +1,6 @@
 """The paper's ablation of the initialisation (Table 3): NeoInit against random normal, several seeds of each."""
 
 import gc
-import json
 import logging
 import math
 import statistics
@@ -10,8 +9,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from neonext_ms.analysis.plots import read_series
+from neonext_ms.checkpoint.fields import check_type, parse_json
 from neonext_ms.errors import DivergedError, UserError
 from neonext_ms.files import write_atomically
+from neonext_ms.texts import to_json
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.run.progress import duration
 
@@ -68,14 +69,30 @@ def ablate(config: TrainConfig, seeds: int) -> dict:
         log.info("run %d of %d: %s, seed %d%s", number, len(tasks), INITS[init], seed, ", is done" * file.exists())
         if not file.exists():
             run = _train(replace(config, neocell_init=init, seed=seed), folder, f"{init}-{seed}")
-            write_atomically(file, json.dumps({"init": init, "seed": seed, **run}, indent=1))
-        runs.append(json.loads(file.read_text(encoding="utf-8")))
+            write_atomically(file, to_json({"init": init, "seed": seed, **run}, indent=1))
+        runs.append(_read(file))
         missing = sum(not file.exists() for file in files)
         left = duration(missing * statistics.mean(run["seconds"] for run in runs))
         log.info("run %d of %d: %s; %s left", number, len(tasks), _outcome(runs[-1]), left)
     table = [_row(init, [run for run in runs if run["init"] == init]) for init in INITS]
     facts = {"folder": str(folder), "model": config.model, "dataset": config.dataset, "epochs": config.epochs}
     return {**facts, "runs": runs, "table": table}
+
+
+def _read(file: Path) -> dict:
+    """What was written of a run."""
+    try:
+        run = parse_json(file.read_bytes())
+        check_type(run["seconds"], float, "seconds")
+        check_type(run["diverged"], str | None, "diverged")
+        if run["init"] not in INITS or not run["curve"] and run["diverged"] is None:
+            raise ValueError("it is of another ablation")
+        for point in run["curve"]:
+            for key in ("epoch", "loss", "accuracy"):
+                check_type(point[key], float, key)
+        return run
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{file} is damaged ({error}): remove it, and its run is made again") from None
 
 
 def _keep_config(config: TrainConfig, folder: Path):

@@ -1,13 +1,13 @@
 """Pictures of a training run."""
 
-import json
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
 from neonext_ms.analysis.pictures import to_png
+from neonext_ms.checkpoint.fields import check_type, parse_json
 from neonext_ms.errors import UserError
-from neonext_ms.files import write_atomically
+from neonext_ms.files import open_regular, write_atomically
 
 # Events of metrics.jsonl that are drawn: colour (distinct for colour-blind readers) and style of the line.
 _STYLES = {
@@ -43,8 +43,9 @@ class Curves:
         series = read_series(metrics_jsonl)
         if not series["train"] and not series["eval"]:
             raise UserError(f"{metrics_jsonl} has no training or evaluation events, so there are no curves to draw")
+        evaluations = series["eval"].items()
         # An evaluation stands at the end of an epoch, and so tells how many steps one has.
-        self.steps_an_epoch = next((step / event["epoch"] for step, event in series["eval"].items()), None)
+        self.steps_an_epoch = next((step / event["epoch"] for step, event in evaluations if event.get("epoch")), None)
         self.axis = "epoch" if self.steps_an_epoch else "step"
         self.points = {
             "train": _without_stumps(sorted(series["train"].items())),
@@ -135,31 +136,40 @@ def _mean(before: dict, more: int, event: dict, span: int) -> dict:
     for key in ("loss", "accuracy"):
         if key in before and key in event:
             mean[key] = (more * before[key] + span * event[key]) / (more + span)
-    if "images_per_second" in before and "images_per_second" in event:
+    if before.get("images_per_second") and event.get("images_per_second"):
         slowness = more / before["images_per_second"] + span / event["images_per_second"]
         mean["images_per_second"] = (more + span) / slowness
     return mean
 
 
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
 def read_series(metrics_jsonl: Path) -> dict[str, dict[int, dict]]:
     """Events by step: {"train" | "eval" | "resume": {step: event}}; that of a resume is the last one before it."""
     try:
-        lines = Path(metrics_jsonl).read_text(encoding="utf-8").splitlines(keepends=True)
+        with open_regular(metrics_jsonl) as file:
+            lines = file.read().splitlines(keepends=True)
     except OSError as error:
         raise UserError(f"cannot read {metrics_jsonl} ({error.strerror}): give the metrics.jsonl of a run") from None
     series = {event: {} for event in (*_STYLES, "resume")}
     last = 0
     for number, line in enumerate(lines, 1):
-        if number == len(lines) and not line.endswith("\n"):
+        if number == len(lines) and not line.endswith(b"\n"):
             break
         try:
-            entry = json.loads(line)
-            if entry["event"] == "resume":
+            entry = parse_json(line)
+            event = check_type(entry["event"], str, "event")
+            if event == "resume":
                 series["resume"][last] = entry
-            elif entry["event"] in series:
-                last = int(entry["step"])
-                series[entry["event"]][last] = entry
-        except (ValueError, KeyError, TypeError):
+            elif event in series:
+                last = check_type(entry["step"], int, "step")
+                check_type(entry.get("epoch", 1), int, "epoch")
+                if not all(_is_number(entry[key]) for key, _, _ in PANELS if key in entry):
+                    raise ValueError("not numbers")
+                series[event][last] = entry
+        except (ValueError, KeyError):
             raise UserError(
                 f"line {number} of {metrics_jsonl} is not an event of a training run: give the metrics.jsonl of a run"
             ) from None

@@ -1,7 +1,6 @@
 """A training run as one HTML file that needs nothing else: no network, no other file."""
 
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +18,12 @@ from neonext_ms.files import write_atomically
 from neonext_ms.runtime.ranks import join_ranks
 from neonext_ms.texts import read_yaml
 from neonext_ms.training.run.progress import duration
+from neonext_ms.training.run.summary import read_summary
 
 MISTAKES = 24  # shown
 PAIRS = 10  # of classes that are most often confused
 LISTED = 20  # classes up to which all have their line, and the confusion matrix its numbers
+_NEEDED = ("model", "dataset", "image_size", "epochs")  # of a configuration
 THUMBNAIL = 160  # pixels, longer side
 
 
@@ -58,7 +59,7 @@ def write_report(run: Path, output: Path, data_dir: str | None, num_workers: int
     training = training_label(config.get("label_smoothing", 0), bool(config.get("mixup") or config.get("cutmix")))
     curves = Curves(run / "metrics.jsonl", training)
     summary_file = run / "summary.json"
-    summary = json.loads(summary_file.read_text(encoding="utf-8")) if summary_file.is_file() else None
+    summary = read_summary(summary_file) if summary_file.exists() else None
     pictures = "".join(page.picture(png, "panel", title) for title, png in draw_panels(curves))
     sections = [page.section("Curves", f'<div class="panels">{pictures}</div>')]
     tried, missing = None, None
@@ -91,7 +92,10 @@ def _check(run: Path, output: Path) -> dict:
         raise UserError(f"{output} exists: give another --output, or remove it")
     if not output.parent.is_dir():
         raise UserError(f"the folder {output.parent} does not exist: make it, or give another --output")
-    return read_yaml(config_file)[1]
+    config = read_yaml(config_file)[1]
+    if lacking := [key for key in _NEEDED if not isinstance(config, dict) or config.get(key) is None]:
+        raise UserError(f"{config_file} is not the configuration of a training run: it has no {lacking[0]}")
+    return config
 
 
 def _predictions(checkpoint: Path, data_dir: str | None, num_workers: int, device: str) -> Tried:

@@ -5,13 +5,13 @@ it does not show that somebody else wrote the file, so every field is checked as
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from neonext_ms.checkpoint.fields import parse_json, read_fields
 from neonext_ms.errors import UserError
 from neonext_ms.files import write_atomically
+from neonext_ms.texts import to_json
 
 FORMAT = 2
 ADVICE = "use another checkpoint"
@@ -34,7 +34,7 @@ def manifest_path(path: Path) -> Path:
 
 def write_manifest(path: Path, manifest: dict):
     """Write a manifest under this name, whole or not at all."""
-    body = json.dumps({"format": FORMAT, **manifest}, indent=1, allow_nan=False).removesuffix("\n}").encode()
+    body = to_json({"format": FORMAT, **manifest}, indent=1).removesuffix("\n}").encode()
     write_atomically(path, body + _seal(body))
 
 

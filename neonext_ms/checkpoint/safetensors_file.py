@@ -9,6 +9,7 @@ import numpy as np
 from neonext_ms.checkpoint import bounds
 from neonext_ms.checkpoint.fields import parse_json, readable
 from neonext_ms.errors import UserError
+from neonext_ms.texts import to_json
 
 TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
 TYPES |= {"I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
@@ -61,5 +62,5 @@ def safetensors_bytes(state: dict[str, np.ndarray], metadata: dict | None = None
     from safetensors.numpy import save
 
     # Readers of other programs ask for "format": whose conventions the file follows.
-    texts = {"format": "pt", **{key: json.dumps(value) for key, value in (metadata or {}).items()}}
+    texts = {"format": "pt", **{key: to_json(value) for key, value in (metadata or {}).items()}}
     return save({name: np.array(value, order="C") for name, value in state.items()}, texts)

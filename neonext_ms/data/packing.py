@@ -15,6 +15,7 @@ from neonext_ms.data.sources.packed import FORMAT, PACK_FILE, ROWS, file_digest,
 from neonext_ms.data.sources.parquet import import_parquet
 from neonext_ms.errors import UserError
 from neonext_ms.files import locked, name_of_hidden, open_regular, publish, write_atomically
+from neonext_ms.texts import to_json
 
 SPLITS = ("train", "val")
 PARTIAL = ".partial"
@@ -66,7 +67,7 @@ def pack(data_dir: Path, output: Path, shard_images: int, kind: str = "mindrecor
         if extra:
             raise UserError(f"'{output / extra[0]}' is from another packing: remove it, or give a new or empty folder")
         pack_file = {"format": FORMAT, "kind": kind, "class_names": sources["train"].class_names, "splits": splits}
-        write_atomically(output / PACK_FILE, json.dumps(pack_file, indent=1))
+        write_atomically(output / PACK_FILE, to_json(pack_file, indent=1))
     return result
 
 
@@ -147,7 +148,7 @@ def _shard(entries: list[Entry], data_dir: Path, file: Path) -> tuple[dict, bool
     }
     for suffix in _kind(file).endings:
         publish(Path(f"{unfinished}{suffix}"), Path(f"{file}{suffix}"))
-    write_atomically(card_file, json.dumps(card))  # last: a shard with a card is complete
+    write_atomically(card_file, to_json(card))  # last: a shard with a card is complete
     return card, False
 
 
@@ -168,7 +169,7 @@ def _kept(entries: list[Entry], data_dir: Path, file: Path, card_file: Path) -> 
         digests = [_digest(_read(entry)) for entry in entries]
         rows = _read_back(file, entries, digests, _CHANGED)
         card = {**card, "state": _state(entries), "index": rows_digest(rows)}
-        write_atomically(card_file, json.dumps(card))
+        write_atomically(card_file, to_json(card))
     return card
 
 

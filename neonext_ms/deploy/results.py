@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from neonext_ms.deploy.classifier import Result
 from neonext_ms.errors import UserError
 from neonext_ms.files import write_atomically
 from neonext_ms.terminal import printable
+from neonext_ms.texts import to_json
 
 
 def as_dict(result: Result) -> dict:
@@ -28,7 +28,7 @@ def formatted(results: Iterable[Result], form: str, top_k: int) -> Iterator[str]
             classes += [""] * (2 * top_k - len(classes))
             yield _csv_line([result.image, result.label or "", result.error or "", result.note or "", *classes])
         elif form == "jsonl":
-            yield json.dumps(as_dict(result))
+            yield to_json(as_dict(result))
         else:
             yield _text(result)
 

@@ -1,15 +1,15 @@
 """A training run from its configuration, or from a checkpoint, to its summary."""
 
-import json
 import math
 import time
 
 import numpy as np
 
-from neonext_ms.errors import DivergedError, Stopped, UnsavedError
+from neonext_ms.errors import DivergedError, Stopped, UnsavedError, UserError
 from neonext_ms.evaluation.evaluate import evaluate
 from neonext_ms.runtime import heartbeat
 from neonext_ms.runtime.ranks import join_ranks
+from neonext_ms.texts import to_json
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.inputs import open_sources
 from neonext_ms.training.run.folder import open_folder
@@ -18,7 +18,7 @@ from neonext_ms.training.run.progress import Progress
 from neonext_ms.training.run.reporter import Reporter
 from neonext_ms.training.run.saver import Saver, copy_of
 from neonext_ms.training.run.signals import StopRequest
-from neonext_ms.training.run.summary import summary_of
+from neonext_ms.training.run.summary import read_summary, summary_of
 from neonext_ms.training.run.tensorboard import check_installed
 from neonext_ms.training.state import RunState
 
@@ -84,10 +84,10 @@ class Trainer:
     def run(self) -> dict:
         """From wherever the run is to its summary."""
         self.reporter.start(self.job)
-        path = self.folder and self.folder.path / "summary.json"
-        has_summary = self.job.ranks.total([bool(path) and path.exists()])[0] > 0
-        if self.state.finished and has_summary:
-            return json.loads(path.read_text()) if path else summary_of(self.job, self.state, self.progress, None, 0.0)
+        if self.state.finished:
+            summary = self._summary()
+            if self.job.ranks.total([summary is not None])[0]:
+                return summary or summary_of(self.job, self.state, self.progress, None, 0.0)
         compile_seconds = self.job.compile()
         self.reporter.compiled(compile_seconds)
         while not self.state.finished:
@@ -99,13 +99,20 @@ class Trainer:
         summary = summary_of(self.job, self.state, self.progress, self.folder, compile_seconds)
         if self.folder:
             try:
-                self.folder.write("summary.json", json.dumps(summary, indent=1))
+                self.folder.write("summary.json", to_json(summary, indent=1))
             except OSError as error:
                 failure = failure or str(error)
         self.reporter.done(summary, saved=failure is None)
         if failure:
             raise self._unsaved("the run has come to its end", failure)
         return summary
+
+    def _summary(self) -> dict | None:
+        """That a start before this one has written, where this rank can read it."""
+        try:
+            return self.folder and read_summary(self.folder.path / "summary.json")
+        except UserError:
+            return None
 
     def close(self):
         """Wait for what is being written, and let another process have the folder."""

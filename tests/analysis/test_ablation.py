@@ -114,6 +114,16 @@ def test_other_settings_are_refused(begun):
         ablate(config, seeds=0)
 
 
+@pytest.mark.parametrize(
+    "text", ["", '{"init": "neo"}', "[]", '{"init": "neo", "diverged": null, "seconds": 1, "curve": []}', "[" * 100_000]
+)
+def test_a_damaged_file_of_a_run_is_named(begun, text):
+    config, folder = begun
+    (folder / "neo-1.json").write_text(text)
+    with pytest.raises(UserError, match="neo-1.json is damaged .*: remove it, and its run is made again"):
+        ablate(config, seeds=2)
+
+
 def test_the_picture_shows_mean_spread_and_diverged_runs(begun, monkeypatch):
     config, folder = begun
     drawn = {}

@@ -117,6 +117,19 @@ def test_a_last_line_that_was_cut_off_is_passed_over(tmp_path):
         ('{"event": "train", "step": 1}\nnonsense\n', "line 2 of .*m.jsonl is not an event"),
         ('{"event": "train"}\n', "line 1 of .*m.jsonl is not an event"),
         ("[1]\n", "line 1 of .*m.jsonl is not an event"),
+        *(
+            (f'{{"event": "eval", "step": 4, "epoch": 1}}\n{line}\n', "line 2 of .*m.jsonl is not an event")
+            for line in (
+                '{"event": "train", "step": "4"}',
+                '{"event": "train", "step": 1e400}',
+                '{"event": "train", "step": 8, "loss": "low"}',
+                '{"event": "train", "step": 8, "loss": NaN}',
+                '{"event": "train", "step": 8, "lr": [1]}',
+                '{"event": "eval", "step": 8, "epoch": null}',
+                '{"event": {}, "step": 8}',
+                "[" * 100_000,
+            )
+        ),
     ],
 )
 def test_other_files_are_refused_in_one_line(tmp_path, text, message):

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -11,12 +12,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neonext_ms.analysis.run_report import MISTAKES, Tried, _classes, _confusion, _mistakes, _predictions, write_report
+from neonext_ms.analysis.run_report import (
+    MISTAKES,
+    Tried,
+    _classes,
+    _confusion,
+    _headline,
+    _mistakes,
+    _predictions,
+    _summary,
+    write_report,
+)
 from neonext_ms.data.sources import ArraySource
 from neonext_ms.deploy import Classifier
 from neonext_ms.errors import UserError
 from neonext_ms.evaluation.predictions import Predictions
+from neonext_ms.training.run.summary import read_summary
 from neonext_ms.training.trainer import train
+from tests.support.fuzz import read_or_refused, wrong_values
 from tests.support.tiny import TinyConfig
 
 
@@ -115,12 +128,37 @@ def test_without_the_data_the_rest_is_there(run, tmp_path):
     assert page.headings[1:] == ["Curves", "Mistakes", "Summary", "Configuration"]
 
 
+def test_summaries_of_others_are_shown_or_refused(run, tmp_path):
+    good = json.loads((run / "summary.json").read_text())
+    path, read = tmp_path / "summary.json", 0
+    config = {"image_size": 32, "epochs": 1}
+    for values in wrong_values(good, seed=0, count=400):
+        path.write_text(json.dumps(values))
+        if read_or_refused(read_summary, path):
+            _headline(config, read_summary(path), None), _summary(read_summary(path))
+            read += 1
+    assert 100 < read < 300, "of versions and the like nothing is asked"
+    for data in (b"", b"[" * 100_000, b"\xff\xfe", b"null", (run / "summary.json").read_bytes()[:-9]):
+        path.write_bytes(data)
+        assert not read_or_refused(read_summary, path)
+
+
 def test_other_folders_are_refused(run, tmp_path):
     with pytest.raises(UserError, match="is not the folder of a training run"):
         write_report(tmp_path, tmp_path / "report.html", None, 0, "CPU")
     with pytest.raises(UserError, match="the folder .*none does not exist"):
         write_report(run, tmp_path / "none" / "report.html", None, 0, "CPU")
     assert list(tmp_path.iterdir()) == []
+    for name, text, message in (
+        ("config.yaml", "epochs: 3", "config.yaml is not the configuration of a training run: it has no model"),
+        ("config.yaml", "[1]", "config.yaml is not the configuration of a training run"),
+        ("summary.json", "{}", "summary.json is damaged .parameters must be .*resuming the run writes it anew"),
+    ):
+        other = tmp_path / f"{len(text)}-{name}"
+        shutil.copytree(run, other)
+        (other / name).write_text(text)
+        with pytest.raises(UserError, match=message):
+            write_report(other, tmp_path / "report.html", None, 0, "CPU")
 
 
 @pytest.fixture

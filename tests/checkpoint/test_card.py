@@ -120,6 +120,6 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, bad):
 
 
 def test_no_nan_stands_in_a_manifest(tmp_path):
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        save_checkpoint(tmp_path / "x.ckpt", {}, {**CARD, "metrics": {"loss": float("nan")}})
-    assert list(tmp_path.iterdir()) == []
+    """It is a text there, as wherever this package writes JSON."""
+    save_checkpoint(tmp_path / "x.ckpt", {}, {**CARD, "metrics": {"loss": float("nan")}})
+    assert load_checkpoint(tmp_path / "x.ckpt").manifest["metrics"] == {"loss": "nan"}

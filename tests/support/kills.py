@@ -46,13 +46,14 @@ class Job:
     Attributes:
         seconds, changes: how long the last start took that ended by itself, and how often names changed meanwhile.
         kills: so far.
+        cut: whether the last start was killed.
     """
 
     stops = ()  # signals after which it saves and can go on
 
     def __init__(self, folder: Path, command: list):
         self.folder, self.command, self.kills = folder, [*map(str, command)], 0
-        self.seconds, self.changes = 0.0, 0
+        self.seconds, self.changes, self.cut = 0.0, 0, False
 
     def start(self, rng: random.Random | None = None) -> bool:
         """Start it and, given random numbers, kill it at some moment if it has not ended by then; whether it ended."""
@@ -70,7 +71,9 @@ class Job:
         seen = self._follow(process, begin + seconds, changes)
         if process.poll() is None:
             time.sleep(0 if seconds < float("inf") else rng.uniform(0, MOMENT))
-            return self._kill(process, rng)
+            self.cut = not self._kill(process, rng)
+            return not self.cut or self.is_done()
+        self.cut = False
         assert process.returncode == 0, f"{self.folder}: exit code {process.returncode}, see output.txt there"
         if rng is None:
             self.seconds, self.changes = time.monotonic() - begin, seen
@@ -105,7 +108,7 @@ class Job:
         while left := {pid for pid, known in family.items() if is_alive(pid, known)}:
             assert time.monotonic() < end, f"{self.folder}: the processes {left} live on"
             time.sleep(0.05)
-        return code == 0 or self.is_done()
+        return code == 0
 
     def is_done(self) -> bool:
         """Whether a start that was killed had nothing left to do but to end."""
@@ -165,7 +168,7 @@ class RunOfTwo(Run):
 
 
 class Once(Job):
-    """A command whose output must be the twin's, with nothing hidden beside it.
+    """A command whose output must be the twin's, with nothing hidden beside it once it has ended by itself.
 
     Args:
         made: pattern of what it makes.
@@ -185,7 +188,7 @@ class Once(Job):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def result(self):
-        assert [path.name for path in self.folder.rglob(".*")] == [], f"left in {self.folder}"
+        assert self.cut or list(self.folder.rglob(".*")) == [], f"something is left in {self.folder}"
         paths = [path for made in self.folder.glob(self.made) for path in (made, *made.rglob("*")) if path.is_file()]
         return {str(path.relative_to(self.folder)): self.read(path) for path in sorted(paths)}
 

@@ -12,7 +12,7 @@ from neonext_ms.checkpoint.network import build_with, load_trained
 from neonext_ms.checkpoint.safetensors_file import safetensors_bytes
 from neonext_ms.checkpoint.store import Checkpoint, versions
 from neonext_ms.deploy.export.output import check_output, name_folder, workplace
-from neonext_ms.texts import read_yaml
+from neonext_ms.texts import read_yaml, to_json
 
 PRIVATE = ("output_dir", "data_dir", "pretrained", "resume")  # keys of a configuration that say where files lie
 NAMES = 20  # classes that the page lists
@@ -99,7 +99,7 @@ def write_folder(checkpoint: str | Path, output: str | Path) -> dict:
         folder = place / "folder"
         folder.mkdir()
         (folder / WEIGHTS).write_bytes(data)
-        (folder / CONFIG).write_text(json.dumps(config, indent=1, allow_nan=False), encoding="utf-8")
+        (folder / CONFIG).write_text(to_json(config, indent=1), encoding="utf-8")
         (folder / README).write_text(_page(trained, config, output.name), encoding="utf-8")
         read_folder(folder)
         name_folder(folder, output)

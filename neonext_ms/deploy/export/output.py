@@ -8,7 +8,6 @@ that name that nobody holds, and a description without its file.
 import contextlib
 import fcntl
 import glob
-import json
 import os
 import shutil
 import tempfile
@@ -20,12 +19,13 @@ from neonext_ms.deploy.export.description import describes
 from neonext_ms.deploy.export.limits import LARGEST
 from neonext_ms.errors import UserError
 from neonext_ms.files import rename, write_atomically
+from neonext_ms.texts import to_json
 
 _MARK = "neonext-export-"
 
 
 def check_output(output: Path, folder: bool = False):
-    """Refuse, before any work is done, an output that could not be written.
+    """Refuse, before any work is done, an output that could not be written; what killed exports of it left goes.
 
     Args:
         output: of a file with its card, or of a folder.
@@ -40,6 +40,12 @@ def check_output(output: Path, folder: bool = False):
         raise UserError(
             f"there is no folder {output.parent} to write {output.name} in: make it or choose another output"
         )
+    for left in output.parent.glob(f"{glob.escape(_prefix(output))}*"):
+        _remove_unheld(left)
+    _check_names(output, folder)
+
+
+def _check_names(output: Path, folder: bool = False):
     beside = manifest_path(output)
     for path in (output,) if folder else (output, beside):
         left_over = path == beside and not output.exists() and describes(beside, output.name)
@@ -49,16 +55,13 @@ def check_output(output: Path, folder: bool = False):
 
 @contextlib.contextmanager
 def workplace(output: Path) -> Iterator[Path]:
-    """A hidden folder beside the output, gone in the end; those of killed exports of this output go first.
+    """A hidden folder beside the output, gone in the end.
 
     Raises:
         UserError: nothing can be written there.
     """
-    prefix = f".{output.name}.{_MARK}"
     try:
-        for left in output.parent.glob(f"{glob.escape(prefix)}*"):
-            _remove_unheld(left)
-        folder = tempfile.TemporaryDirectory(prefix=prefix, dir=output.parent, ignore_cleanup_errors=True)
+        folder = tempfile.TemporaryDirectory(prefix=_prefix(output), dir=output.parent, ignore_cleanup_errors=True)
     except OSError as error:
         raise UserError(f"cannot write in {output.parent} ({error.strerror}): choose another output") from None
     with folder as name, _held(Path(name)):
@@ -71,10 +74,10 @@ def publish(part: Path, output: Path, description: dict):
     Raises:
         UserError: it cannot be written, or there is something under its name by now; nothing is left behind.
     """
-    check_output(output)
+    _check_names(output)
     beside = manifest_path(output)
     try:
-        write_atomically(part.with_name(beside.name), json.dumps(description, indent=1, allow_nan=False))
+        write_atomically(part.with_name(beside.name), to_json(description, indent=1))
         rename(part.with_name(beside.name), beside)
         try:
             rename(part, output)
@@ -87,7 +90,7 @@ def publish(part: Path, output: Path, description: dict):
 
 def name_folder(part: Path, output: Path):
     """Give a finished folder of the workplace its name; errors as those of `publish`."""
-    check_output(output, folder=True)
+    _check_names(output, folder=True)
     try:
         for file in part.iterdir():
             with open(file, "rb") as written:
@@ -110,6 +113,10 @@ def _held(folder: Path) -> Iterator[bool]:
             yield True
     finally:
         os.close(handle)
+
+
+def _prefix(output: Path) -> str:
+    return f".{output.name}.{_MARK}"
 
 
 def _remove_unheld(folder: Path):

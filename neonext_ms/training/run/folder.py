@@ -24,6 +24,7 @@ from neonext_ms.checkpoint.store import (
 )
 from neonext_ms.errors import UserError
 from neonext_ms.files import name_of_hidden, write_atomically
+from neonext_ms.texts import to_json
 from neonext_ms.training.config import HEADER, TrainConfig
 
 # What stands in metrics.jsonl before anything was trained.
@@ -94,7 +95,7 @@ class RunFolder:
 
         When it cannot be written, the line waits for the next one; the run goes on.
         """
-        line = json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n"
+        line = to_json({"event": event, "time": round(time.time(), 3), **values}) + "\n"
         self._unwritten += line.encode()
         self._append()
 
@@ -243,9 +244,8 @@ def _is_before(line: bytes, step: int, evaluated: bool) -> bool:
     """Whether a line of metrics.jsonl is whole and was written before a checkpoint of this step."""
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
-    if not line.endswith(b"\n") or not isinstance(event, dict):
+    if not line.endswith(b"\n") or not isinstance(event, dict) or not isinstance(at := event.get("step", 0), int):
         return False
-    at = event.get("step", 0)
     return at < step or (at == step and (evaluated or event.get("event") != "eval"))

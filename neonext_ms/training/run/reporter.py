@@ -105,11 +105,9 @@ class Reporter:
             "step %d: %s%s; its samples are in %s",
             *(step, oddity.what, ", the update is skipped" * oddity.skipped, self.folder.metrics),
         )
+        event = "skipped" if oddity.skipped else "spike"
         numbers = {"loss": update.loss, "gradient_norm": update.gradient_norm}
-        numbers = {key: value if math.isfinite(value) else str(value) for key, value in numbers.items()}
-        self.folder.log(
-            "skipped" if oddity.skipped else "spike", step=step, reason=oddity.what, **numbers, samples=samples
-        )
+        self.folder.log(event, step=step, reason=oddity.what, **numbers, samples=samples)
 
     def steps(self, epoch: int, i: int, step: int, metrics: dict):
         """Some steps were made.

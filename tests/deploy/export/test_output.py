@@ -36,6 +36,8 @@ def export(folder, killed_at=None):
             if killed_at == "work":
                 os._exit(9)
             publish(place / "network.mindir", output, DESCRIPTION)
+            if killed_at == "end":
+                os._exit(9)
         code = 0
     finally:
         os._exit(code)
@@ -54,6 +56,14 @@ def test_a_killed_export_is_made_again(tmp_path, moment):
     assert json.loads((tmp_path / "x.mindir.json").read_text()) == DESCRIPTION
     with pytest.raises(UserError, match="x.mindir exists already"):
         check_output(tmp_path / "x.mindir")
+
+
+def test_an_export_that_was_killed_when_it_was_done_leaves_nothing_for_good(tmp_path):
+    assert export(tmp_path, "end") == 9
+    assert len(os.listdir(tmp_path)) == 3
+    with pytest.raises(UserError, match="x.mindir exists already"):
+        check_output(tmp_path / "x.mindir")
+    assert sorted(os.listdir(tmp_path)) == ["x.mindir", "x.mindir.json"]
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,10 @@ def test_a_finished_run_stays_as_it_is(whole):
     assert summary == json.loads((whole / "summary.json").read_text())
     changed = {path.name for path, data in before.items() if path.read_bytes() != data}
     assert changed == {"metrics.jsonl"}, "which says that it was resumed"
+    (whole / "summary.json").write_text(json.dumps(summary)[:-9])
+    again = train(TinyConfig(**RUN, resume=str(whole)))
+    assert again == json.loads((whole / "summary.json").read_text()), "a damaged one is written anew"
+    assert all(again[key] == summary[key] for key in ("final", "best", "parameters"))
 
 
 def test_another_folder_takes_the_rest_of_a_run(whole, folder):

@@ -95,8 +95,7 @@ class Block(nn.Cell):
     def construct(self, x, keep=None):
         y = self.norm(self.neocell(x))
         if self.branch is not None and self.branch.serves(y):
-            w2, b2 = self.fc2.parameters_as(y, self.layer_scale)
-            return self.branch(x, y, *self.fc1.parameters_as(y), w2, b2, keep)
+            return self.branch(x, y, *self.fc1.values(y), *self.fc2.values(y, self.layer_scale), keep)
         y = self.mlp(y)
         if self.layer_scale is not None:
             y = y * ops.reshape(self.layer_scale.astype(x.dtype), (1, -1, 1, 1))

@@ -50,20 +50,22 @@ class Pointwise(nn.Cell):
 
     def construct(self, x):
         if self.fused is not None and self.fused.serves(x):
-            return self.fused(x, *self.parameters_as(x))
+            return self.fused(x, *self.values(x))
         c, h, w = x.shape[1:]
         y = self.product(self.weight.astype(x.dtype), ops.reshape(x, (-1, c, h * w)))
         if self.bias is not None:
             y = y + ops.reshape(self.bias.astype(x.dtype), (1, -1, 1))
         return ops.reshape(y, (-1, self.out_channels, h, w))
 
-    def parameters_as(self, x, scale=None):
-        """Weight and bias in x's type; without a bias, zeros. `scale` (out_channels,) is a factor of the output."""
+    def values(self, x, scale=None):
+        """Weight and bias for a compiled operator, which rounds them to x's type itself, but not their gradients.
+
+        Without a bias, zeros. `scale` (out_channels,) is a factor of the output.
+        """
         weight, bias = self.weight, self.bias
         if scale is not None:
             weight, bias = weight * ops.reshape(scale, (-1, 1)), bias if bias is None else bias * scale
-        bias = ops.zeros(self.out_channels, x.dtype) if bias is None else bias.astype(x.dtype)
-        return weight.astype(x.dtype), bias
+        return weight, ops.zeros(self.out_channels, x.dtype) if bias is None else bias
 
 
 class MLP(nn.Cell):
@@ -88,5 +90,5 @@ class MLP(nn.Cell):
 
     def construct(self, x):
         if self.fused is not None and self.fused.serves(x):
-            return self.fused(x, *self.fc1.parameters_as(x), *self.fc2.parameters_as(x))
+            return self.fused(x, *self.fc1.values(x), *self.fc2.values(x))
         return self.fc2(self.act(self.fc1(x)))

@@ -44,7 +44,7 @@ class AscendNeoCell(Formulation):
         h, w = x.shape[2:]
         copies, h_out, w_out = self.output_size(x)
         if self.sides_are_alike and h == w and copies == 1:
-            return add_bias(self.alike(x, assemble_both(left, right, self.left_runs, h)), bias)
+            return add_bias(self.alike(x, assemble_both(left, right, self.left_runs, h))[0], bias)
         a = repeated(assemble(left, self.left_runs, h_out, h), copies)
         b = repeated(assemble(right, self.right_runs, w, w_out), copies)
         return add_bias(self.product(x, a, b), bias)
@@ -121,7 +121,8 @@ class AlikePlaneProduct(nn.Cell):
         sides: (2, C, S, S), A and B, any float type, rounded to that of x.
 
     Outputs:
-        (N, C, S, S), type of x. The gradients have the types of x and sides.
+        (N, C, S, S), type of x; and the rounded sides, which the gradients take again. Only the first has gradients,
+        of the types of x and sides.
     """
 
     def __init__(self, product: PlaneProduct):
@@ -129,13 +130,13 @@ class AlikePlaneProduct(nn.Cell):
         self.product = product
 
     def construct(self, x, sides):
-        if not _prefers_kron(x.shape, x.shape[2:]):
-            sides = sides.astype(x.dtype)
-        return self.product(x, mint.select(sides, 0, 0), mint.select(sides, 0, 1))
+        rounded = sides.astype(x.dtype)
+        taken = sides if _prefers_kron(x.shape, x.shape[2:]) else rounded
+        return self.product(x, mint.select(taken, 0, 0), mint.select(taken, 0, 1)), rounded
 
     def bprop(self, x, sides, out, dout):
-        rounded = sides.astype(x.dtype)
-        dx, da, db = self.product.gradients(x, mint.select(rounded, 0, 0), mint.select(rounded, 0, 1), dout)
+        rounded = out[1]
+        dx, da, db = self.product.gradients(x, mint.select(rounded, 0, 0), mint.select(rounded, 0, 1), dout[0])
         return dx, ops.reshape(ops.concat([da, db]), sides.shape).astype(sides.dtype)
 
 

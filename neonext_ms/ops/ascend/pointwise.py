@@ -18,33 +18,45 @@ class AscendPointwise(nn.Cell):
     Args:
         operators: what stands before an operator's name, as in `operator`.
 
-    Inputs, all of one type, float16 or bfloat16:
-        x: (N, K, H, W).
-        weight: (M, K).
-        bias: (M,).
+    Inputs:
+        x: (N, K, H, W), float16 or bfloat16.
+        weight: (M, K), bias: (M,): any float type, rounded to that of x.
 
     Outputs:
-        (N, M, H, W).
+        (N, M, H, W), type of x. The gradients have the types of the inputs.
     """
 
     def __init__(self, operators: str = INSTALLED):
         super().__init__()
-        self.forward = _layer(f"{operators}Pointwise", outputs="y")
-        self.gradients = PointwiseGradients(operators)
+        self.kept = _KeptPointwise(operators)
 
     def serves(self, x) -> bool:
         """Whether the operators take x; where they do not, one warning says why. Decided when a graph is compiled."""
         return _serves(x.dtype, x.shape)
 
     def construct(self, x, weight, bias):
-        return self.forward(x, weight, bias)
+        return self.kept(x, weight, bias)[0]
+
+
+class _KeptPointwise(nn.Cell):
+    """(y, W rounded once for both directions); only y has a gradient."""
+
+    def __init__(self, operators: str):
+        super().__init__()
+        self.forward = _layer(f"{operators}Pointwise", outputs="y")
+        self.gradients = PointwiseGradients(operators)
+
+    def construct(self, x, weight, bias):
+        rounded = weight.astype(x.dtype)
+        return self.forward(x, rounded, bias.astype(x.dtype)), rounded
 
     def bprop(self, x, weight, bias, out, dout):
-        return self.gradients(dout, x, weight)
+        dx, dw, db = self.gradients(dout[0], x, out[1])
+        return dx, dw.astype(weight.dtype), db.astype(bias.dtype)
 
 
 class PointwiseGradients(nn.Cell):
-    """(dx, dW, db) of y = W x + b from dy, x and W; dW and db are summed in float32."""
+    """(dx, dW, db) of y = W x + b from dy, x and W; dW and db are float32."""
 
     def __init__(self, operators: str):
         super().__init__()
@@ -64,9 +76,12 @@ class PointwiseGradients(nn.Cell):
         )
 
     def construct(self, dy, x, weight):
-        dx = self.input_gradient(dy, weight)
+        return self.input_gradient(dy, weight), *self.of_weight(dy, x)
+
+    def of_weight(self, dy, x):
+        """dW and db alone."""
         dw, db = self.weight_gradient(dy, x)
-        return dx, ops.sum(dw, 0).astype(x.dtype), ops.sum(db, 0).astype(x.dtype)
+        return ops.sum(dw, 0), ops.sum(db, 0)
 
 
 class AscendBranch(nn.Cell):
@@ -77,14 +92,13 @@ class AscendBranch(nn.Cell):
     Args:
         operators: what stands before an operator's name, as in `operator`.
 
-    Inputs, all of one type, float16 or bfloat16, but s:
-        trunk, x: (N, C, H, W).
-        w1: (hidden, C), b1: (hidden,).
-        w2: (C, hidden), b2: (C,).
+    Inputs:
+        trunk, x: (N, C, H, W), float16 or bfloat16.
+        w1: (hidden, C), b1: (hidden,), w2: (C, hidden), b2: (C,): any float type, rounded to that of x.
         s: (N,), float32, a factor for each image, or None for 1; it has no gradient.
 
     Outputs:
-        (N, C, H, W).
+        (N, C, H, W), type of x. The gradients have the types of the inputs.
     """
 
     def __init__(self, operators: str = INSTALLED):
@@ -107,13 +121,17 @@ class AscendBranch(nn.Cell):
     def construct(self, trunk, x, w1, b1, w2, b2, s):
         factors = ops.ones(x.shape[:1], ms.float32) if s is None else s.astype(ms.float32)
         if not self.training:
+            w1, b1, w2, b2 = _rounded((w1, b1, w2, b2), x)
             return self.residual(self.hidden(x, w1, b1), w2, b2, trunk, factors)
         kept = self.kept if s is None else self.kept_scaled
         return kept(trunk, x, w1, b1, w2, b2, factors)[0]
 
 
 class _KeptBranch(nn.Cell):
-    """(y, gelu(z), z = W1 x + b1); only y has a gradient. `scaled`: s is not 1 everywhere."""
+    """(y, gelu(z), z = W1 x + b1, W1, W2, rounded once for both directions); only y has a gradient.
+
+    `scaled`: s is not 1 everywhere.
+    """
 
     def __init__(self, operators: str, residual: ops.Custom, scaled: bool):
         super().__init__()
@@ -130,18 +148,23 @@ class _KeptBranch(nn.Cell):
         )
 
     def construct(self, trunk, x, w1, b1, w2, b2, s):
+        w1, b1, w2, b2 = _rounded((w1, b1, w2, b2), x)
         hidden, z = self.hidden(x, w1, b1)
-        return self.residual(hidden, w2, b2, trunk, s), hidden, z
+        return self.residual(hidden, w2, b2, trunk, s), hidden, z, w1, w2
 
     def bprop(self, trunk, x, w1, b1, w2, b2, s, out, dout):
         dy = dout[0]
         if self.scaled:
             dy = dy * ops.reshape(s.astype(dy.dtype), (-1, 1, 1, 1))
-        dz = self.hidden_gradient(dy, w2, out[2])
-        dw2, db2 = self.gradients.weight_gradient(dy, out[1])
-        dx, dw1, db1 = self.gradients(dz, x, w1)
-        dw2, db2 = ops.sum(dw2, 0).astype(x.dtype), ops.sum(db2, 0).astype(x.dtype)
+        _, hidden, z, rounded1, rounded2 = out
+        dw2, db2 = self.gradients.of_weight(dy, hidden)
+        dx, dw1, db1 = self.gradients(self.hidden_gradient(dy, rounded2, z), x, rounded1)
+        dw1, db1, dw2, db2 = dw1.astype(w1.dtype), db1.astype(b1.dtype), dw2.astype(w2.dtype), db2.astype(b2.dtype)
         return dout[0], dx, dw1, db1, dw2, db2, ops.zeros_like(s)
+
+
+def _rounded(parameters, x):
+    return [parameter.astype(x.dtype) for parameter in parameters]
 
 
 def _layer(name: str, outputs: str) -> ops.Custom:

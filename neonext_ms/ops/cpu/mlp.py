@@ -15,17 +15,14 @@ class FusedMLP(nn.Cell):
     """y = W2 gelu(W1 x + b1) + b2 at every pixel of NCHW planes, without transposes; GELU has the exact error function.
 
     In training the hidden values stay in memory for the gradients; in evaluation they never leave the cache, and
-    gradients, if any are asked for, compute them again.
+    gradients, if any are asked for, compute them again. Arithmetic is float32, or as `set_matmul_precision` says.
 
-    Inputs, all of one type, float32 or float16; arithmetic is float32, or as `set_matmul_precision` says:
-        x: (N, C, H, W).
-        w1: (hidden, C).
-        b1: (hidden,).
-        w2: (C, hidden).
-        b2: (C,).
+    Inputs:
+        x: (N, C, H, W), float32 or float16.
+        w1: (hidden, C), b1: (hidden,), w2: (C, hidden), b2: (C,): any float type, rounded to that of x.
 
     Outputs:
-        (N, C, H, W).
+        (N, C, H, W), type of x.
     """
 
     def __init__(self):
@@ -38,6 +35,7 @@ class FusedMLP(nn.Cell):
         return x.dtype == ms.float32 or x.dtype == ms.float16
 
     def construct(self, x, w1, b1, w2, b2):
+        w1, b1, w2, b2 = [parameter.astype(x.dtype) for parameter in (w1, b1, w2, b2)]
         if self.training:
             return self.keeping(x, w1, b1, w2, b2)[0]
         return self.evaluating(x, w1, b1, w2, b2)
@@ -46,7 +44,7 @@ class FusedMLP(nn.Cell):
 class FusedResidualMLP(nn.Cell):
     """trunk + MLP(x) in one pass, for evaluation: it has no gradients.
 
-    Inputs: those of FusedMLP and
+    Inputs: those of FusedMLP, all of x's type, and
         trunk: like x.
 
     Outputs:

@@ -9,13 +9,14 @@ from neonext_ms.ops.cpu.library import cpu_function
 class FusedPointwise(nn.Cell):
     """y = W x + b at every pixel, with both gradients of its product from tiles of x and dy that are read once.
 
-    Inputs, all of one type, float32 or float16; arithmetic is float32, or as `set_matmul_precision` says:
-        x: (N, C, H, W).
-        weight: (C', C).
-        bias: (C',).
+    Arithmetic is float32, or as `set_matmul_precision` says.
+
+    Inputs:
+        x: (N, C, H, W), float32 or float16.
+        weight: (C', C), bias: (C',): any float type, rounded to that of x.
 
     Outputs:
-        (N, C', H, W).
+        (N, C', H, W), type of x. The gradients have the types of the inputs.
     """
 
     def __init__(self):
@@ -32,7 +33,8 @@ class FusedPointwise(nn.Cell):
         return x.dtype == ms.float32 or x.dtype == ms.float16
 
     def construct(self, x, weight, bias):
-        return self.forward(x, weight, bias)
+        return self.forward(x, weight.astype(x.dtype), bias.astype(x.dtype))
 
     def bprop(self, x, weight, bias, out, dout):
-        return self.backward(x, dout, weight)
+        dx, dw, db = self.backward(x, dout, weight.astype(x.dtype))
+        return dx, dw.astype(weight.dtype), db.astype(bias.dtype)

@@ -65,6 +65,7 @@ def export_command(
     fold: bool = True,
     gelu: Literal["exact", "tanh"] = "exact",
     weights: Literal["float32", "float16"] = "float32",
+    opset: int | None = None,
     encrypt: bool = False,
     key_file: str | None = None,
     kernels: list[str] | None = None,
@@ -83,6 +84,7 @@ def export_command(
         fold: multiply the network's constants together first; false for the graph as it was trained (MindIR only).
         gelu: the error function as trained, or its tanh approximation.
         weights: float16 halves the file, and its arithmetic is half precision.
+        opset: ONNX's operator set, 11 to 21; 11 if null.
         encrypt: encrypt a MindIR with the key in key_file.
         key_file: with encrypt; 32, 48 or 64 hexadecimal digits; the environment variable NEONEXT_KEY if null.
         kernels: block sizes to resample the trained blocks to: one for each stage, as in --kernels 4+7 4+7 7 12, or
@@ -94,8 +96,8 @@ def export_command(
     from neonext_ms.runtime.ranks import join_ranks
 
     if format == "folder":
-        given = (batch_size, image_size, fold, gelu, weights, encrypt, key_file, kernels, device)
-        alone = given == (1, None, True, "exact", "float32", False, None, None, "auto")
+        given = (batch_size, image_size, fold, gelu, weights, opset, encrypt, key_file, kernels, device)
+        alone = given == (1, None, True, "exact", "float32", None, False, None, None, "auto")
         return _export_folder(checkpoint, output, alone)
     if key_file and not encrypt:
         raise UserError(
@@ -113,6 +115,7 @@ def export_command(
         weights=weights,
         key=key,
         kernels=kernels,
+        opset=opset,
     )
     proof = card["verification"]
     difference, limit = f"{proof['largest_difference']:.2g}", f"{proof['limit']:.2g}"

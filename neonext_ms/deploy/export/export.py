@@ -33,6 +33,7 @@ def export_model(
     weights: str = "float32",
     key: bytes | None = None,
     kernels: Sequence[str] | None = None,
+    opset: int | None = None,
 ) -> dict:
     """Export a checkpoint's network as MindIR or ONNX, and keep the file only if it computes what the checkpoint does.
 
@@ -50,11 +51,12 @@ def export_model(
         weights: "float32", or "float16" for half the size and half-precision arithmetic; the input stays float32.
         key: 16, 24 or 32 bytes to encrypt a MindIR with (AES-GCM); None leaves it readable.
         kernels: block sizes that the trained blocks are resampled to, as `resample_network` takes them.
+        opset: ONNX's operator set, 11 (None) to 21.
 
     Returns:
         the card: format, file {name, bytes, sha256}, model, preprocess, class_names, dataset, input {shape, dtype} (a
-        batch dimension of None is any), graph {folded, gelu, weights}, encryption (None or "AES-GCM"), checkpoint
-        {name, sha256, epoch, metrics}, verification {source, images, largest_difference, limit}, versions.
+        batch dimension of None is any), graph {folded, gelu, weights, opset}, encryption (None or "AES-GCM"),
+        checkpoint {name, sha256, epoch, metrics}, verification {source, images, largest_difference, limit}, versions.
 
     Raises:
         UserError: what was asked for is not possible, or the file's outputs differ; nothing is left behind.
@@ -65,7 +67,7 @@ def export_model(
 
     checkpoint, output = Path(checkpoint).expanduser(), Path(output).expanduser()
     check_output(output)
-    form = Form(output.suffix, folded, gelu, weights, key)
+    form = Form(output.suffix, folded, gelu, weights, key, opset)
     if batch_size is not None and batch_size < 1:
         raise UserError(f"batch_size must be at least 1, or none for any number of images, got {batch_size}")
     ms.set_context(mode=ms.GRAPH_MODE)
@@ -89,7 +91,7 @@ def export_model(
             "file": {"name": output.name, **file},
             **card.to_dict(),
             "input": {"shape": shape, "dtype": "float32"},
-            "graph": {"folded": folded, "gelu": gelu, "weights": weights},
+            "graph": {"folded": folded, "gelu": gelu, "weights": weights, "opset": form.opset},
             "encryption": ENCRYPTION if key else None,
             "checkpoint": _origin(loaded),
             "verification": verification,

@@ -7,6 +7,8 @@ import numpy as np
 from neonext_ms.errors import UserError
 
 WEIGHTS = ("float32", "float16")
+# ONNX's operator sets: from that which MindSpore writes to the newest that every allowed onnx and onnxruntime knows.
+OPSETS = range(11, 22)
 # MindSpore splits anything larger into several files, and ONNX's format ends there.
 LARGEST = {".mindir": 1 << 30, ".onnx": (1 << 31) - 1}
 
@@ -27,6 +29,7 @@ class Form:
         gelu: "exact" or "tanh".
         weights: "float32" or "float16".
         key: to encrypt the file with, or None.
+        opset: ONNX's operator set, of OPSETS; None for the first of them, and for MindIR.
 
     Raises:
         UserError: the format does not have this.
@@ -37,6 +40,7 @@ class Form:
     gelu: str
     weights: str
     key: bytes | None = field(repr=False)
+    opset: int | None = None
 
     def __post_init__(self):
         from neonext_ms.deploy.fold.graph import GELUS
@@ -50,6 +54,12 @@ class Form:
             raise UserError("ONNX, the tanh GELU and float16 weights need the folded graph: leave folding on")
         if self.key and self.suffix == ".onnx":
             raise UserError("ONNX has no encryption, so the file would be readable: encrypt a .mindir file")
+        if self.opset is not None and self.suffix != ".onnx":
+            raise UserError(f"opset={self.opset} is of ONNX, a .mindir file has none: leave it out")
+        if self.suffix == ".onnx":
+            object.__setattr__(self, "opset", OPSETS[0] if self.opset is None else self.opset)
+            if self.opset not in OPSETS:
+                raise UserError(f"opset must be one of {OPSETS[0]} to {OPSETS[-1]}, got {self.opset}")
 
     @property
     def limit(self) -> float:

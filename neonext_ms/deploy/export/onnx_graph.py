@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from neonext_ms.deploy.export.limits import Form
+from neonext_ms.deploy.export.limits import OPSETS, Form
 from neonext_ms.errors import NotInstalled
 
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
@@ -11,16 +11,16 @@ _STAND_IN = "Softsign"
 
 
 def write_onnx(network, path: Path, shape: list[int | None], form: Form):
-    """Write a folded network as ONNX (operator set 11) and check the file with onnx's own checker.
+    """Write a folded network as ONNX and check the file with onnx's own checker.
 
     MindSpore's exporter does not know Erf. An operator that it knows and that occurs nowhere else stands in for it and
-    is renamed in the file.
+    is renamed in the file. It writes operator set 11; onnx's converter makes later ones of it.
 
     Args:
         network: NeoNeXt in evaluation, with a classifier.
         path: of the file.
         shape: of the input "images", (N, c, S, S) float32; N None makes it the dimension "batch".
-        form: gelu and weights.
+        form: gelu, weights and opset.
 
     Raises:
         UserError: the onnx package is missing, or what `fold` refuses.
@@ -45,9 +45,20 @@ def write_onnx(network, path: Path, shape: list[int | None], form: Form):
     for node in model.graph.node:
         if node.op_type == _STAND_IN:
             node.op_type = "Erf"
+    model.graph.node[-1].output[0] = OUTPUT  # a cast has another name (MindSpore 2.10)
     for tensor in (*model.graph.input, *model.graph.output):
         if shape[0] is None:
             tensor.type.tensor_type.shape.dim[0].dim_param = BATCH
-    onnx.checker.check_model(model, full_check=True)
+    model = at_opset(model, form.opset)
     path.unlink()  # which MindSpore has made read-only
     onnx.save(model, path)
+
+
+def at_opset(model, opset: int):
+    """A model of operator set 11 in another of OPSETS, checked."""
+    import onnx
+
+    if opset != OPSETS[0]:
+        model = onnx.version_converter.convert_version(model, opset)
+    onnx.checker.check_model(model, full_check=True)
+    return model

@@ -49,6 +49,13 @@ check_workers() {
   JOB_OPTIONS+=("--workers=$WORKERS")
 }
 
+# Says which Python packages CANN would miss, before a rank does within CANN.
+check_cann() {
+  local missing
+  (($(npu_count) == 0)) || missing="$(python "$ROOT/scripts/check_requirements.py" ascend 2>&1)" ||
+    say "CANN needs Python packages that are $missing: pip install -e '$ROOT[ascend]'"
+}
+
 describe_cluster() {
   if [[ -n "$RANK_TABLE" ]]; then
     printf 'the devices of %s' "$RANK_TABLE"

@@ -158,6 +158,7 @@ shift "$POSITIONAL"
 parse_options "$@"
 check_options
 use_environment digits
+check_cann
 make_run_folder
 check_left_overs
 export MS_OM_PATH="$RUN/logs" # where MindSpore writes about failed compilations; by default the current directory

@@ -1,9 +1,10 @@
-"""How many ranks a process is one of, from what its launcher has put into the environment."""
+"""How many ranks a process is one of, and which device it takes, from what its launcher has set."""
 
+import mindspore as ms
 import pytest
 
 from neonext_ms.errors import UserError
-from neonext_ms.runtime.ranks import world_size
+from neonext_ms.runtime.ranks import join_ranks, world_size
 
 MSRUN = {"MS_ROLE": "MS_WORKER", "MS_WORKER_NUM": "4"}
 RANK_TABLE = {"RANK_TABLE_FILE": "table.json", "RANK_SIZE": "8", "RANK_ID": "0"}
@@ -33,3 +34,15 @@ def test_a_launcher_that_tells_no_number_is_one_line(number):
         UserError, match=f"RANK_SIZE must be the number of ranks of the job, at least 1, got '{number}'"
     ):
         world_size(RANK_TABLE | {"RANK_SIZE": number})
+
+
+@pytest.mark.parametrize("device_id, expected", [("5", 5), ("", 0)])
+def test_a_rank_takes_the_npu_that_its_launcher_names(monkeypatch, device_id, expected):
+    """MindSpore's answers on a machine with NPUs."""
+    taken = []
+    monkeypatch.setattr(ms.hal, "is_available", lambda device: True)
+    monkeypatch.setattr(ms, "set_device", lambda *arguments: taken.append(arguments))
+    monkeypatch.setattr(ms, "set_context", lambda **_: None)
+    monkeypatch.setenv("DEVICE_ID", device_id)
+    join_ranks("auto")
+    assert taken == [("Ascend", expected)]

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -79,8 +80,11 @@ def test_named_port_that_is_in_use_is_refused_before_anything_starts(bash, tmp_p
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        result = bash(LAUNCHER, "output_dir=run", MASTER_PORT=str(port))
+        result = bash(LAUNCHER, "output_dir=run", MASTER_PORT=str(port), ASCEND_RT_VISIBLE_DEVICES="0,1")
     assert result.returncode == 2
+    check = [sys.executable, ROOT / "scripts/check_requirements.py", "ascend"]
+    missing = subprocess.run(check, capture_output=True, text=True).stderr.strip()
+    assert (f"== CANN needs Python packages that are {missing}: pip" in result.stdout) == bool(missing), "said at once"
     assert result.stderr.startswith(f"error: port {port} of 127.0.0.1 cannot be used here (Address already in use): ")
     assert [path.name for path in (tmp_path / "work").rglob("*")] == ["run", "logs", "start-1"]
 

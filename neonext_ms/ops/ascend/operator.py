@@ -1,12 +1,19 @@
 """An AscendC operator of `ascend_kernels/` as MindSpore calls it."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import mindspore as ms
 from mindspore import ops
 from mindspore.ops import CustomRegOp, DataType
 
+from neonext_ms.ops.cpu.cache import temporary_folder
+
 INSTALLED = "aclnn"
 HALF = (DataType.F16_Default, DataType.BF16_Default)
 FLOAT = (DataType.F32_Default, DataType.F32_Default)
+_CACHE = "MS_COMPILER_CACHE_PATH"
 
 
 def operator(name: str, inputs: dict, outputs: dict, shape, dtype) -> ops.Custom:
@@ -26,4 +33,22 @@ def operator(name: str, inputs: dict, outputs: dict, shape, dtype) -> ops.Custom
     for types in zip(*inputs.values(), *outputs.values()):
         info = info.dtype_format(*types)
     info = info.target(ms.get_context("device_target")).get_op_info()
-    return ops.Custom(name, shape, dtype, "aot", reg_info=info)
+    with _compiling_elsewhere():
+        return ops.Custom(name, shape, dtype, "aot", reg_info=info)
+
+
+@contextmanager
+def _compiling_elsewhere() -> Iterator[None]:
+    """Let ops.Custom compile its bindings where this process may write, and not in the user's working folder.
+
+    It does so with every process, into MS_COMPILER_CACHE_PATH or ./custom_kernel_meta (MindSpore 2.10). The variable is
+    not left set: MindSpore's cache of compiled graphs has the same one, and is to outlive the process.
+    """
+    if os.environ.get(_CACHE):
+        yield
+        return
+    os.environ[_CACHE] = str(temporary_folder())
+    try:
+        yield
+    finally:
+        del os.environ[_CACHE]

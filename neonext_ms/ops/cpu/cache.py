@@ -74,7 +74,7 @@ def find_or_build(name: str, build: Build) -> Path:
             "and it is kept)",
             reason,
         )
-        library = _temporary_folder() / name
+        library = temporary_folder() / name
         _build_whole(library, build)
         return library
 
@@ -151,10 +151,10 @@ def _build_whole(library: Path, build: Build):
 
 
 @functools.cache
-def _temporary_folder() -> Path:
-    # Held by the cache of this function for as long as the process lives.
+def temporary_folder() -> Path:
+    """A private folder that programs may be loaded from; it is gone when the process ends."""
     places = [tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", ""), "/var/tmp", "/dev/shm"]
     serving = (place for place in places if os.access(place, os.W_OK) and not _forbids_programs(place))
     holder = tempfile.TemporaryDirectory(prefix="neonext_ms-", dir=next(serving, None))
-    _temporary_folder.holder = holder
+    temporary_folder.holder = holder  # for as long as the process lives
     return Path(holder.name)

@@ -9,7 +9,8 @@ from pathlib import Path
 # views and copies; akg = fused by DVM at jit level O1; hccl = collectives.
 _KIND = re.compile(r"kernel opname:(\S+?), kernel type:(\w+)_kernel")
 _NODE = re.compile(r"^  %\d+\(\S+\) = (?:PrimFunc_)?(\w+)\(")
-_TENSOR = re.compile(r"(\w+)xDefaultFormat\[const vector\]\{([\d, ]*)\}")
+# Type, format (DefaultFormat, or NCHW around convolutions) and shape.
+_TENSOR = re.compile(r"(\w+?)x[A-Z]\w*\[const vector\]\{([\d, ]*)\}")
 _SCOPE = re.compile(r"# Fullname with scope: \((\S+)\)")
 _NAME = re.compile(r'uniq_name: "(\w+)"')
 _PEAK = re.compile(r"Max peak used memory size is (\d+)")
@@ -57,7 +58,7 @@ def _tensors(lines) -> dict:
     """The tensors of the node whose line has been read, and its scope."""
     result = {"inputs": [], "outputs": [], "scope": ""}
     for line in lines:
-        if "xDefaultFormat" in line and ") -> (" in line:
+        if _TENSOR.search(line) and ") -> (" in line:
             inputs, outputs = line.split(") -> (")
             result |= {"inputs": _shapes(inputs), "outputs": _shapes(outputs)}
         elif scope := _SCOPE.search(line):

@@ -51,6 +51,22 @@ def test_kernels_of_a_program(tmp_path):
     assert found["peak_memory"] > 0
 
 
+def test_a_tensor_of_a_convolution_is_read(monkeypatch):
+    """Around convolutions MindSpore names the format of planes."""
+    monkeypatch.syspath_prepend(ROOT / "ascend_kernels/dryrun")
+    from kernels import read_graph
+
+    graph = """  %3(equiv_6_output) = Conv2D(%0, %2) {instance name: conv2d} primitive_attrs: {group: I64(1)}
+      : (<Tensor[Float16], (2, 3, 32, 32)>, <Tensor[Float16], (16, 3, 4, 4)>) -> (<Tensor[Float16], (2, 16, 8, 8)>)
+      : (<Float16xDefaultFormat[const vector]{2, 3, 32, 32}>, <Float16xNCHW[const vector]{16, 3, 4, 4}>) -> \
+(<Float16xNCHW[const vector]{2, 16, 8, 8}>)
+      # Fullname with scope: (Default/conv/Conv2D-op0)
+"""
+    (kernel,) = read_graph(graph, {"Conv2D": "acl"})
+    assert kernel["inputs"] == [["Float16", [2, 3, 32, 32]], ["Float16", [16, 3, 4, 4]]]
+    assert kernel["outputs"] == [["Float16", [2, 16, 8, 8]]]
+
+
 def test_a_failing_program_is_told(tmp_path):
     (tmp_path / "program.py").write_text("raise SystemExit('no such thing')")
     done = dry_run("--kernels", tmp_path / "kernels.json", tmp_path / "program.py")

@@ -19,7 +19,9 @@ from neonext_ms.markdown import table
 ROOT = Path(__file__).resolve().parents[2]
 # What the paper trains with (AdamW is the default).
 RECIPE = {"ema_decay": 0.9999, "clip_grad": 1.0, "drop_path_rate": 0.1, "loss_scale_type": "dynamic"}
-MINDCV = ("mindcv.convnext_tiny", "mindcv.resnet50")
+# What mindcv publishes for training on eight NPUs (configs/convnext and configs/resnet of its repository; MindSpore
+# 2.3.1, jit level O2): images of a rank, ms a step on 910* (the 910B family), ms a step on the first 910.
+PUBLISHED = {"mindcv.convnext_tiny": (16, 48.7, 66.79), "mindcv.resnet50": (32, 31.9, 31.41)}
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,20 @@ def benchmark_ascend(cases: Sequence[DryCase]) -> list[dict]:
     return rows
 
 
-def check_mindcv():
-    """Raises UserError unless mindcv is installed."""
+def mindcv_cases(sizes: dict) -> list[DryCase]:
+    """mindcv's ConvNeXt-T with fields of a `DryCase` as ours, and its networks at the sizes that it publishes times of.
+
+    Raises:
+        UserError: mindcv is not installed.
+    """
     if importlib.util.find_spec("mindcv") is None:
         raise UserError("--against mindcv needs mindcv, which is not installed: pip install mindcv")
+    published = [DryCase(name, batch_size=images) for name, (images, *_) in PUBLISHED.items()]
+    return [DryCase(next(iter(PUBLISHED)), **sizes), *published]
 
 
 def ascend_table(rows: Sequence[dict]) -> str:
-    """The result of `benchmark_ascend` as Markdown tables: counts and times, and what takes the most."""
+    """The result of `benchmark_ascend` as Markdown tables: counts and times, what takes the most, what is published."""
     head = ["graph", "images", "launches", "legacy", "collectives", "casts", "transposes", "memory (GB)", "moved (GB)"]
     lines = [[*head, "device (ms)", "its floor (ms)", "host (ms)", "images/s"]]
     for row in rows:
@@ -107,7 +115,19 @@ def ascend_table(rows: Sequence[dict]) -> str:
     for row in rows:
         items = (f"{name} {count}, {1e3 * time:.1f}" for name, count, time in row["cost"].largest[:6])
         largest.append([_title(row["case"]), "; ".join(items)])
-    return f"{table(lines, right=True)}\n\n{table(largest)}"
+    return "\n\n".join([table(lines, right=True), table(largest), *_published_table(rows)])
+
+
+def _published_table(rows: Sequence[dict]) -> list[str]:
+    """The model's times beside those that mindcv publishes, where there are any."""
+    head = ["mindcv's", "images", "published, 910* (ms)", "published, 910 (ms)", "model: device (ms)", "host (ms)"]
+    lines = []
+    for row in rows:
+        images, newer, first = PUBLISHED.get(row["case"].model, (0, 0.0, 0.0))
+        if row["case"].batch_size == images:
+            times = (newer, first, 1e3 * row["cost"].device, 1e3 * row["cost"].host)
+            lines.append([row["case"].model.partition(".")[2], str(images), *(f"{time:.1f}" for time in times)])
+    return [table([head, *lines], right=True)] if lines else []
 
 
 def _title(case: DryCase) -> str:

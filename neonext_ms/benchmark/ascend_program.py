@@ -51,14 +51,15 @@ def _ours(case: dict, images: np.ndarray, ranks):
 
 
 def _mindcv(name: str, images: np.ndarray):
-    """A training step as mindcv's own recipes have it: float16 (O2), AdamW, a fixed loss scale; no EMA, no clipping."""
+    """A training step as mindcv's own recipes have it: float16 (O2), a fixed loss scale; no EMA, no clipping."""
     import mindspore as ms
     from mindcv.models import create_model
     from mindcv.optim import create_optimizer
     from mindspore import amp, nn
 
     network = create_model(name, num_classes=CLASSES)
-    optimizer = create_optimizer(network.trainable_params(), opt="adamw", lr=1e-3, weight_decay=0.05)
+    kind = "momentum" if name.startswith("resnet") else "adamw"
+    optimizer = create_optimizer(network.trainable_params(), opt=kind, lr=1e-3, weight_decay=0.05)
     scale = amp.FixedLossScaleManager(1024, drop_overflow_update=False)
     loss = nn.CrossEntropyLoss(label_smoothing=0.1)
     step = amp.build_train_network(network, optimizer, loss, level="O2", loss_scale_manager=scale)

@@ -234,7 +234,7 @@ def ascend(
 
     Args:
         work: of the model: a training step (AdamW, EMA, clipping, loss scale), or a batch of an evaluation.
-        against: other models in the same run: mindcv's ConvNeXt-T and ResNet-50.
+        against: other models in the same run: mindcv's ConvNeXt-T, and it and ResNet-50 at sizes with published times.
         model: its name.
         batch_size: images of a rank.
         image_size: side of the images in pixels.
@@ -252,8 +252,7 @@ def ascend(
         path = str(Path(mindir).expanduser().resolve())
         cases += [subject.DryCase(path, "mindir", jit_level=level, **{**sizes, "ranks": 1}) for level in jit_levels]
     if "mindcv" in against:
-        subject.check_mindcv()
-        cases += [subject.DryCase(name, jit_level=jit_levels[0], **sizes) for name in subject.MINDCV]
+        cases += subject.mindcv_cases(sizes)
     result = subject.benchmark_ascend(cases)
     return _show("ascend", result, subject.ascend_table(result), readme)
 

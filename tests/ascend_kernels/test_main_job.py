@@ -22,6 +22,8 @@ def test_from_data_to_export(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "RANK_SIZE"}
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run"], "nothing is left in the user's folder"
+    assert not list(tmp_path.rglob("*kernel_meta*"))
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert (summary["device"], summary["devices"]) == ("Ascend", 2)
     assert summary["final"]["images"] == 360, "counted by the host: the simulated device gives zeros"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from neonext_ms.benchmark.ascend import DryCase, ascend_table
 from neonext_ms.benchmark.ascend_model import cost, device_seconds, floor_seconds, moved, multiplied
 
 
@@ -59,3 +60,12 @@ def test_views_are_no_launches():
     assert (found.launches, found.legacy, found.collectives, found.casts, found.transposes) == (4, 1, 1, 1, 1)
     assert found.host == pytest.approx(7e-6 + 7e-6 + 25e-6 + 15e-6)
     assert [name for name, *_ in found.largest].index("AllReduce") >= 0
+
+
+def test_published_times_stand_beside_those_of_the_same_size():
+    launched = cost([kernel("Cast", [(4,)], [(4,)])])
+    cases = [DryCase("neonext_t", batch_size=32), *(DryCase("mindcv.resnet50", batch_size=size) for size in (32, 128))]
+    text = ascend_table([{"case": case, "cost": launched, "peak_memory": 0} for case in cases])
+    *_, head, _, line = text.splitlines()
+    assert [cell.strip() for cell in line.split("|")[1:-1]] == ["resnet50", "32", "31.9", "31.4", "0.0", "0.0"]
+    assert head.split("|")[1].strip() == "mindcv's"

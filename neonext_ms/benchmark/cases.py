@@ -70,8 +70,27 @@ class Case:
         return {**title, "results": measure(self.contenders(), self.rounds, progress)}
 
 
-def torch_contender(torch: Worker, name: str, case: Case, what: str, *details, repeats: int = 1) -> Contender:
-    """A case of `TorchCases` as a contender."""
-    key = f"{what} {case.title}"
-    torch.call("prepare", key, what, case.shape, case.backward, *details)
-    return Contender(name, lambda: torch.seconds("run", key), repeats)
+# Of `against`: what PyTorch runs, and in which form (`TorchCases.prepare`).
+TORCH = ("torch", "torch-compile", "torch-bf16")
+
+
+def torch_contenders(workers: dict[str, Worker], settings: Settings, case: Case, what: str, title: str, repeats=1):
+    """A case of `TorchCases` in every form that is asked for, and OpenVINO's of it."""
+    found = [
+        worker_contender(workers["torch"], f"{form} {title}", case, form, what, repeats=repeats)
+        for form in TORCH
+        if form in settings.against
+    ]
+    if "openvino" in settings.against and not case.backward and what != "depthwise":
+        found += [
+            worker_contender(workers["openvino"], f"openvino {form} {title}", case, form, what)
+            for form in ("f32", "bf16")
+        ]
+    return found
+
+
+def worker_contender(worker: Worker, name: str, case: Case, form: str, what: str, *details, repeats=1) -> Contender:
+    """A case of `TorchCases` or `OpenVinoCases` as a contender."""
+    key = f"{form} {what} {case.title} {details}"
+    worker.call("prepare", key, form, what, case.shape, case.backward, *details)
+    return Contender(name, lambda: worker.seconds("run", key), repeats)

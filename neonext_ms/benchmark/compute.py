@@ -8,12 +8,12 @@ from functools import partial
 import mindspore as ms
 
 from neonext_ms.benchmark.block import block_case
-from neonext_ms.benchmark.cases import Case, Settings
+from neonext_ms.benchmark.cases import TORCH, Case, Settings
 from neonext_ms.benchmark.machine import describe_machine
 from neonext_ms.benchmark.neocell import operator_case
 from neonext_ms.benchmark.network import network_case
 from neonext_ms.benchmark.timing import Progress, check_rounds
-from neonext_ms.benchmark.worker import Worker, check_torch
+from neonext_ms.benchmark.worker import Worker, check_installed
 from neonext_ms.deploy.convert.authors import check_clone
 
 PARTS = ("operator", "block", "network", "step")
@@ -27,30 +27,37 @@ def benchmark_compute(parts: Sequence[str], settings: Settings) -> dict:
         operator also ratios, such as "patchwise / dense", how many times the time of dense patchwise takes.
 
     Raises:
-        UserError: fewer than 2 rounds, torch asked for but not installed, no clone at authors, an unknown model.
+        UserError: fewer than 2 rounds, a contender that is not installed, no clone at authors, an unknown model.
     """
     check_rounds(settings.rounds)
     mode = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE)
     try:
-        with _torch(settings) as torch:
-            cases = list(_cases(parts, settings, torch))
+        with contextlib.ExitStack() as stack:
+            workers = _workers(settings, stack)
+            cases = list(_cases(parts, settings, workers))
             progress = Progress(len(cases))
             measured = [_with_ratios(case.measure(progress)) for case in cases]
-            return {"machine": describe_machine(torch and torch.call("version")), "cases": measured}
+            versions = {name: worker.call("version") for name, worker in workers.items()}
+            return {"machine": describe_machine(**versions), "cases": measured}
     finally:
         ms.set_context(mode=mode)
 
 
-def _torch(settings: Settings):
-    """PyTorch's process, or None where nobody asks for it."""
+def _workers(settings: Settings, stack: contextlib.ExitStack) -> dict[str, Worker]:
+    """The processes of PyTorch and OpenVINO, each where somebody asks for it, which end with the stack."""
+    workers = {}
+    for_torch = [name for name in (*TORCH, "wbmm") if name in settings.against]
+    if "openvino" in settings.against:
+        check_installed("openvino", "torch", "openvino")
+        workers["openvino"] = Worker("OpenVINO", "openvino", partial(_openvino_cases, os.cpu_count()))
     if settings.authors:
         check_clone(settings.authors)
-    elif "torch" in settings.against:
-        check_torch()
-    else:
-        return contextlib.nullcontext()
-    return Worker("PyTorch", "torch", partial(_torch_cases, os.cpu_count(), settings.authors))
+    elif for_torch:
+        check_installed(for_torch[0], "torch")
+    if settings.authors or for_torch:
+        workers["torch"] = Worker("PyTorch", "torch", partial(_torch_cases, os.cpu_count(), settings.authors))
+    return {name: stack.enter_context(worker) for name, worker in workers.items()}
 
 
 def _torch_cases(threads: int, authors):
@@ -59,16 +66,22 @@ def _torch_cases(threads: int, authors):
     return TorchCases(threads, authors)
 
 
-def _cases(parts: Sequence[str], settings: Settings, torch: Worker | None) -> Iterator[Case]:
+def _openvino_cases(threads: int):
+    from neonext_ms.benchmark.openvino_cases import OpenVinoCases
+
+    return OpenVinoCases(threads)
+
+
+def _cases(parts: Sequence[str], settings: Settings, workers: dict[str, Worker]) -> Iterator[Case]:
     for backward in (False, True):
         for stage in settings.stages:
             if "operator" in parts:
-                yield operator_case(stage, backward, settings, torch)
+                yield operator_case(stage, backward, settings, workers)
             if "block" in parts:
-                yield block_case(stage, backward, settings, torch)
+                yield block_case(stage, backward, settings, workers)
     for part, backward in (("network", False), ("step", True)):
         if part in parts:
-            yield network_case(backward, settings, torch)
+            yield network_case(backward, settings, workers)
 
 
 def _with_ratios(case: dict) -> dict:

@@ -5,15 +5,15 @@ import os
 import platform
 from pathlib import Path
 
-from neonext_ms.ops.cpu.library import cpu_vector_width
+from neonext_ms.ops.cpu.library import cpu_bfloat16, cpu_vector_width
 from neonext_ms.ops.fallback import Unavailable
 
 
-def describe_machine(torch: str | None = None) -> dict:
+def describe_machine(torch: str | None = None, openvino: str | None = None) -> dict:
     """Processor, cores, load, versions.
 
     Args:
-        torch: version of PyTorch, where it took part.
+        torch, openvino: versions of PyTorch and OpenVINO, where they took part.
     """
     import mindspore
 
@@ -21,7 +21,7 @@ def describe_machine(torch: str | None = None) -> dict:
         line.split(":")[1].strip() for line in _read("/proc/cpuinfo").splitlines() if line.startswith("model name")
     ]
     try:
-        vectors = cpu_vector_width()
+        vectors = f"{cpu_vector_width()} (bfloat16: {cpu_bfloat16()})"
     except Unavailable as unavailable:
         vectors = f"no compiled kernel: {unavailable}"
     return {
@@ -31,12 +31,14 @@ def describe_machine(torch: str | None = None) -> dict:
         "vectors": vectors,
         "mindspore": mindspore.__version__,
         "torch": torch,
+        "openvino": openvino,
     }
 
 
 def machine_line(machine: dict) -> str:
     """One sentence about what `describe_machine` found."""
-    versions = f"MindSpore {machine['mindspore']}" + (f", PyTorch {machine['torch']}" if machine["torch"] else "")
+    titles = {"mindspore": "MindSpore", "torch": "PyTorch", "openvino": "OpenVINO"}
+    versions = ", ".join(f"{title} {machine[key]}" for key, title in titles.items() if machine.get(key))
     return (
         f"{machine['processor']}, {machine['cores']} cores, load {machine['load']} when measured; compiled kernel: "
         f"{machine['vectors']}; {versions}."

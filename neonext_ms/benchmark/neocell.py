@@ -4,7 +4,7 @@ import contextlib
 
 from mindspore import nn, ops
 
-from neonext_ms.benchmark.cases import Case, Settings, torch_contender
+from neonext_ms.benchmark.cases import Case, Settings, torch_contenders, worker_contender
 from neonext_ms.benchmark.graphs import CHAIN, chain, random_tensor
 from neonext_ms.benchmark.kernel_alone import KernelChain
 from neonext_ms.benchmark.timing import Contender
@@ -13,8 +13,12 @@ from neonext_ms.ops import NeoCell, parse_spec
 from neonext_ms.ops.cpu.library import cpu_library
 from neonext_ms.ops.fallback import Unavailable
 
+WINDOWS = (7, 14)  # of WBMM's operator
 
-def operator_case(stage: tuple[int, int, str, int], backward: bool, settings: Settings, torch: Worker | None) -> Case:
+
+def operator_case(
+    stage: tuple[int, int, str, int], backward: bool, settings: Settings, workers: dict[str, Worker]
+) -> Case:
     """NeoCell on one stage's planes; "copy" is the plane once through memory, "kernel alone" without MindSpore."""
     c, plane, spec, shift = stage
     groups = parse_spec(spec, c, shift)
@@ -37,10 +41,16 @@ def operator_case(stage: tuple[int, int, str, int], backward: bool, settings: Se
             found.append(chain(cell("patchwise"), x, backward, 1, "patchwise"))
         if "depthwise" in settings.against:
             found.append(chain(lambda: _depthwise(c), x, backward, 1, "depthwise 7 x 7"))
-        if "torch" in settings.against:
-            found.append(torch_contender(torch, "torch depthwise 7 x 7", case, "depthwise", repeats=CHAIN))
+        found += torch_contenders(workers, settings, case, "depthwise", "depthwise 7 x 7", CHAIN)
+        if "wbmm" in settings.against:
+            for window in (w for w in WINDOWS if plane % w == 0):
+                name = f"torch WBMM {window} x {window}"
+                found.append(worker_contender(workers["torch"], name, case, "torch", "wbmm", window, repeats=CHAIN))
         if settings.authors:
-            found.append(torch_contender(torch, "authors' PyTorch", case, "authors' cell", spec, shift))
+            details = (spec, c, shift)
+            found.append(
+                worker_contender(workers["torch"], "authors' PyTorch", case, "torch", "authors' cell", *details)
+            )
         return found
 
     case = Case("operator", backward, (settings.batch_size, c, plane, plane), settings.rounds, contenders)

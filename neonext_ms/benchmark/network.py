@@ -1,28 +1,32 @@
 """A whole network, forward as in inference, and forward with backward as in a training step."""
 
-from neonext_ms.benchmark.cases import Case, Settings, torch_contender
+from neonext_ms.benchmark.cases import Case, Settings, torch_contenders, worker_contender
 from neonext_ms.benchmark.graphs import random_tensor, runner
 from neonext_ms.benchmark.timing import Contender
 from neonext_ms.benchmark.worker import Worker
 from neonext_ms.models import create_model
+from neonext_ms.ops.precision import using_matmul_precision
 
 
-def network_case(backward: bool, settings: Settings, torch: Worker | None) -> Case:
+def network_case(backward: bool, settings: Settings, workers: dict[str, Worker]) -> Case:
     """The model of the settings, beside a network of ConvNeXt-T's shape."""
 
-    def network(backend: str):
-        made = create_model(settings.model, seed=0, backend=backend)
+    def network(backend: str, precision: str | None = None):
+        with using_matmul_precision(precision):
+            made = create_model(settings.model, seed=0, backend=backend)
         dy_shape = (settings.model_batch_size, made.num_classes) if backward else None
         return runner(made, random_tensor(case.shape), dy_shape, input_gradient=False)
 
     def contenders() -> list[Contender]:
         found = [Contender(settings.model, network("auto"))]
+        if "bfloat16" in settings.against:
+            found.append(Contender(f"{settings.model}, bfloat16 products", network("auto", "bfloat16")))
         if "dense" in settings.against:
             found.append(Contender("dense", network("dense")))
-        if "torch" in settings.against:
-            found.append(torch_contender(torch, "torch ConvNeXt-T-shaped network", case, "network"))
+        found += torch_contenders(workers, settings, case, "network", "ConvNeXt-T-shaped network")
         if settings.authors:
-            found.append(torch_contender(torch, "authors' PyTorch", case, "authors' network", settings.model))
+            name, what = "authors' PyTorch", "authors' network"
+            found.append(worker_contender(workers["torch"], name, case, "torch", what, settings.model))
         return found
 
     side = settings.image_size

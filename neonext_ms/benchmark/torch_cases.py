@@ -1,5 +1,6 @@
 """PyTorch's side of the benchmark, for a process of its own: see `worker`."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from neonext_ms.deploy.convert.authors import AuthorsCode
 
 
 class TorchCases:
-    """PyTorch's depthwise convolution, blocks and networks built on it, and the authors' code.
+    """PyTorch's depthwise convolution, blocks and networks built on it, WBMM's operator, and the authors' code.
 
     Args:
         threads: of PyTorch.
@@ -26,29 +27,37 @@ class TorchCases:
         """PyTorch's."""
         return torch.__version__
 
-    def prepare(self, key: str, what: str, shape: tuple[int, ...], backward: bool, *details):
-        """Make a case; shape is the input's.
+    def prepare(self, key: str, form: str, what: str, shape: tuple[int, ...], backward: bool, *details):
+        """Make a case.
 
-        what is "depthwise" (a chain of 8), "block", "network", "authors' cell" (details: spec, shift) or "authors'
-        network" (details: model).
+        Args:
+            key: to run it by.
+            form: "torch" (eager, float32), "torch-compile" (compiled, float32) or "torch-bf16" (compiled; forward all
+                in bfloat16, with backward by autocast). The compiled ones have their channels last in memory.
+            what: "depthwise" and "wbmm" (details: window; chains of 8), "block", "network", "authors' cell" (details:
+                spec, shift) or "authors' network" (details: model).
+            shape: of the input, (N, C, H, W).
+            backward: forward and backward, or forward only.
         """
         torch.manual_seed(0)
-        net = self._network(what, shape[1], *details)
-        self._cases[key] = _runner(net, shape, backward, input_gradient="network" not in what)
+        net = network(what, shape[1], *details) if not what.startswith("authors'") else self._theirs(what, *details)
+        self._cases[key] = _runner(net, form, shape, backward, input_gradient="network" not in what)
 
     def run(self, key: str):
         """A prepared case once."""
         self._cases[key]()
 
-    def _network(self, what: str, channels: int, *details) -> nn.Module:
-        if what == "depthwise":
-            return nn.Sequential(*(_depthwise(channels) for _ in range(8)))
-        if what == "authors' cell":
-            spec, shift = details
-            return self._authors.cell(spec, channels, shift)
-        if what == "authors' network":
-            return self._authors.network(*details)
-        return Block(channels) if what == "block" else convnext_shaped()
+    def _theirs(self, what: str, *details) -> nn.Module:
+        return self._authors.cell(*details) if what == "authors' cell" else self._authors.network(*details)
+
+
+def network(what: str, channels: int, *details) -> nn.Module:
+    """What a case runs, but for the authors' code."""
+    if what == "depthwise":
+        return nn.Sequential(*(_depthwise(channels) for _ in range(8)))
+    if what == "wbmm":
+        return nn.Sequential(*(WindowedProduct(channels, *details) for _ in range(8)))
+    return Block(channels) if what == "block" else convnext_shaped()
 
 
 class Block(nn.Module):
@@ -78,21 +87,57 @@ def _depthwise(c: int) -> nn.Module:
     return nn.Conv2d(c, c, 7, padding=3, groups=c)
 
 
-def _runner(net: nn.Module, shape, backward: bool, input_gradient: bool) -> Callable[[], None]:
+class WindowedProduct(nn.Module):
+    """WBMM's operator (https://arxiv.org/abs/2607.02097): each w x w window of a channel times one w^2 x w^2 matrix.
+
+    The matrix takes its values from a table of (2 w - 1)^2 relative positions a channel. (N, C, H, W), H and W
+    multiples of w.
+    """
+
+    def __init__(self, channels: int, window: int):
+        super().__init__()
+        self.window = window
+        self.table = nn.Parameter(0.02 * torch.randn(channels, (2 * window - 1) ** 2))
+        at = torch.arange(window)
+        rows, columns = (grid.flatten() for grid in torch.meshgrid(at, at, indexing="ij"))
+        relative = (rows[:, None] - rows + window - 1) * (2 * window - 1) + columns[:, None] - columns + window - 1
+        self.register_buffer("relative", relative)
+
+    def forward(self, x):
+        w, (n, c, height, width) = self.window, x.shape
+        windows = x.reshape(n, c, height // w, w, width // w, w).permute(1, 0, 2, 4, 3, 5).reshape(c, -1, w * w)
+        y = torch.bmm(windows, self.table[:, self.relative].transpose(1, 2))
+        y = y.reshape(c, n, height // w, width // w, w, w).permute(1, 0, 2, 4, 3, 5)
+        return y.reshape(n, c, height, width)
+
+
+def _runner(net: nn.Module, form: str, shape, backward: bool, input_gradient: bool) -> Callable[[], None]:
     net.train(backward)
-    x = torch.randn(shape, requires_grad=backward and input_gradient)
+    x = torch.randn(shape)
+    if form != "torch":
+        net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    if form == "torch-bf16" and not backward:
+        net, x = net.bfloat16(), x.bfloat16()
+    called = net if form == "torch" else torch.compile(net)
     if not backward:
 
         def run():
             with torch.no_grad():
-                net(x)
+                called(x)
 
         return run
-    dy = torch.randn_like(net(x))
+    mixed = form == "torch-bf16"
+    x.requires_grad_(input_gradient)
+
+    def forward():
+        with torch.autocast("cpu", torch.bfloat16) if mixed else contextlib.nullcontext():
+            return called(x)
+
+    dy = torch.randn_like(forward())
 
     def run():
         net.zero_grad()
         x.grad = None
-        net(x).backward(dy)
+        forward().backward(dy)
 
     return run

@@ -65,10 +65,11 @@ class Worker:
         self._process.join(10)
 
 
-def check_torch():
-    """Raises UserError unless PyTorch is installed."""
-    if importlib.util.find_spec("torch") is None:
-        raise NotInstalled("--against torch", "torch")
+def check_installed(contender: str, *packages: str):
+    """Raises UserError unless the packages of a contender are installed."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise NotInstalled(f"--against {contender}", package)
 
 
 def _serve(pipe, title: str, framework: str, make: Callable[[], object]):

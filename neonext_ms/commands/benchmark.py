@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
+Torch = Literal["torch", "torch-compile", "torch-bf16"]
+
 
 def operator(
-    against: tuple[Literal["dense", "patchwise", "depthwise", "torch"], ...] = (),
+    against: tuple[Literal["dense", "patchwise", "depthwise", "wbmm", Torch], ...] = (),
     rounds: int = 15,
     batch_size: int = 16,
     authors: str | None = None,
@@ -15,7 +17,8 @@ def operator(
     """Time NeoCell beside its other formulations, depthwise convolutions and its own kernel without MindSpore.
 
     Args:
-        against: NeoCell's other formulations, MindSpore's depthwise convolution 7 x 7, or PyTorch's.
+        against: NeoCell's other formulations, depthwise convolutions 7 x 7 of MindSpore or PyTorch (eager, compiled,
+            compiled in bfloat16), or WBMM's windowed product.
         rounds: measurements of each contender, in turns; medians are reported.
         batch_size: images.
         authors: clone of the authors' repository (HapKoM/neonext on GitHub), whose PyTorch code then runs as well.
@@ -26,7 +29,7 @@ def operator(
 
 
 def block(
-    against: tuple[Literal["dense", "torch"], ...] = (),
+    against: tuple[Literal["dense", "bfloat16", "openvino", Torch], ...] = (),
     rounds: int = 15,
     batch_size: int = 16,
     output: str | None = None,
@@ -35,7 +38,8 @@ def block(
     """Time a block: NeoCell, BatchNorm and MLP.
 
     Args:
-        against: a block with MindSpore's own operators, or a ConvNeXt-shaped one in PyTorch.
+        against: a block with MindSpore's own operators or products in bfloat16, or a ConvNeXt-shaped one in PyTorch
+            (eager, compiled, compiled in bfloat16) or, forward, OpenVINO (float32 and bfloat16).
         rounds: measurements of each contender, in turns; medians are reported.
         batch_size: images.
         output: PNG file to draw.
@@ -45,7 +49,7 @@ def block(
 
 
 def network(
-    against: tuple[Literal["dense", "torch"], ...] = (),
+    against: tuple[Literal["dense", "bfloat16", "openvino", Torch], ...] = (),
     rounds: int = 15,
     model: str = "neonext_t",
     model_batch_size: int = 8,
@@ -57,7 +61,8 @@ def network(
     """Time a network, forward.
 
     Args:
-        against: the network with MindSpore's own operators, or a ConvNeXt-T-shaped one in PyTorch.
+        against: the network with MindSpore's own operators or products in bfloat16, or a ConvNeXt-T-shaped one in
+            PyTorch (eager, compiled, compiled in bfloat16) or OpenVINO (float32 and bfloat16).
         rounds: a third of them are run: measurements of each contender, in turns; medians are reported.
         model: its name.
         model_batch_size: images.
@@ -70,7 +75,7 @@ def network(
 
 
 def step(
-    against: tuple[Literal["dense", "torch"], ...] = (),
+    against: tuple[Literal["dense", "bfloat16", Torch], ...] = (),
     rounds: int = 15,
     model: str = "neonext_t",
     model_batch_size: int = 8,
@@ -82,7 +87,8 @@ def step(
     """Time a network forward and backward, as a training step runs it.
 
     Args:
-        against: the network with MindSpore's own operators, or a ConvNeXt-T-shaped one in PyTorch.
+        against: the network with MindSpore's own operators or products in bfloat16, or a ConvNeXt-T-shaped one in
+            PyTorch (eager, compiled, and compiled with autocast to bfloat16).
         rounds: a third of them are run: measurements of each contender, in turns; medians are reported.
         model: its name.
         model_batch_size: images.
@@ -95,7 +101,7 @@ def step(
 
 
 def compute(
-    against: tuple[Literal["dense", "patchwise", "depthwise", "torch"], ...] = (),
+    against: tuple[Literal["dense", "patchwise", "depthwise", "wbmm", "bfloat16", "openvino", Torch], ...] = (),
     rounds: int = 15,
     batch_size: int = 16,
     model: str = "neonext_t",

@@ -75,7 +75,16 @@ TORCH = ("torch", "torch-compile", "torch-bf16")
 
 
 def torch_contenders(workers: dict[str, Worker], settings: Settings, case: Case, what: str, title: str, repeats=1):
-    """A case of `TorchCases` in every form that is asked for, and OpenVINO's of it."""
+    """A case of `TorchCases` in every form that is asked for, and OpenVINO's of it.
+
+    Args:
+        workers: the processes of "torch" and "openvino".
+        settings: say who is asked for.
+        case: whose shape and pass they take.
+        what: of `TorchCases.prepare`.
+        title: of it, in names.
+        repeats: layers in a row.
+    """
     found = [
         worker_contender(workers["torch"], f"{form} {title}", case, form, what, repeats=repeats)
         for form in TORCH
@@ -90,7 +99,15 @@ def torch_contenders(workers: dict[str, Worker], settings: Settings, case: Case,
 
 
 def worker_contender(worker: Worker, name: str, case: Case, form: str, what: str, *details, repeats=1) -> Contender:
-    """A case of `TorchCases` or `OpenVinoCases` as a contender."""
+    """A case of `TorchCases` or `OpenVinoCases` as a contender.
+
+    Args:
+        worker: holds them.
+        name: of the contender.
+        case: whose shape and pass it takes.
+        form, what, details: of `prepare`.
+        repeats: layers in a row.
+    """
     key = f"{form} {what} {case.title} {details}"
     worker.call("prepare", key, form, what, case.shape, case.backward, *details)
     return Contender(name, lambda: worker.seconds("run", key), repeats)

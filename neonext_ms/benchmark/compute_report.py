@@ -38,7 +38,10 @@ def compute_table(result: dict) -> str:
                     f"{r['first_ms']:.0f}",
                 )
             )
-    note = f"{machine_line(result['machine'])}\nMedians of interleaved rounds, float32 unless the contender says otherwise. First call: with compilation."
+    note = (
+        f"{machine_line(result['machine'])}\nMedians of interleaved rounds, float32 unless the contender says "
+        "otherwise. First call: with compilation."
+    )
     return "\n\n".join(part for part in (table(rows), _ratios_table(result["cases"]), note) if part)
 
 

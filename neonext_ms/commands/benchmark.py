@@ -25,7 +25,7 @@ def operator(
         output: PNG file to draw.
         readme: Markdown file whose text between the marks named after the subject is replaced by the table.
     """
-    return _compute("operator", ("operator",), output, readme, _settings(**locals()))
+    return _compute("operator", ("operator",), **locals())
 
 
 def block(
@@ -45,7 +45,7 @@ def block(
         output: PNG file to draw.
         readme: Markdown file whose text between the marks named after the subject is replaced by the table.
     """
-    return _compute("block", ("block",), output, readme, _settings(**locals()))
+    return _compute("block", ("block",), **locals())
 
 
 def network(
@@ -71,7 +71,7 @@ def network(
         output: PNG file to draw.
         readme: Markdown file whose text between the marks named after the subject is replaced by the table.
     """
-    return _compute("network", ("network",), output, readme, _settings(**locals()))
+    return _compute("network", ("network",), **locals())
 
 
 def step(
@@ -97,7 +97,7 @@ def step(
         output: PNG file to draw.
         readme: Markdown file whose text between the marks named after the subject is replaced by the table.
     """
-    return _compute("step", ("step",), output, readme, _settings(**locals()))
+    return _compute("step", ("step",), **locals())
 
 
 def compute(
@@ -124,7 +124,7 @@ def compute(
         output: PNG file to draw.
         readme: Markdown file whose text between the marks named after the subject is replaced by the table.
     """
-    return _compute("compute", ("operator", "block", "network", "step"), output, readme, _settings(**locals()))
+    return _compute("compute", ("operator", "block", "network", "step"), **locals())
 
 
 def layers(
@@ -269,17 +269,12 @@ SUBJECTS = {
 }
 
 
-def _settings(authors: str | None = None, output: str | None = None, readme: str | None = None, **options):
+def _compute(subject: str, parts: tuple[str, ...], authors=None, output=None, readme=None, **options):
     from neonext_ms.benchmark.cases import Settings
-
-    return Settings(authors=_folder(authors), **options)
-
-
-def _compute(subject: str, parts: tuple[str, ...], output: str | None, readme: str | None, settings):
     from neonext_ms.benchmark.compute import benchmark_compute
     from neonext_ms.benchmark.compute_report import compute_table, draw_compute
 
-    result = benchmark_compute(parts, settings)
+    result = benchmark_compute(parts, Settings(authors=_folder(authors), **options))
     if output:
         draw_compute(result, Path(output))
     return _show(subject, result, compute_table(result), readme)

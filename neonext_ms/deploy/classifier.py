@@ -13,8 +13,9 @@ from neonext_ms.checkpoint.card import DatasetName, validation_source
 from neonext_ms.data import Preprocess
 from neonext_ms.data.decode import pil_pixels
 from neonext_ms.deploy.image_files import read_with_note, with_note
-from neonext_ms.deploy.opening import open_model, run_filled
+from neonext_ms.deploy.opening import open_model
 from neonext_ms.errors import UserError
+from neonext_ms.evaluation.exported import run_filled
 from neonext_ms.evaluation.scores import log_softmax, order
 
 # Images in a batch, unless the file was exported for another number.

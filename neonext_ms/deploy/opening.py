@@ -2,19 +2,17 @@
 
 import contextlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from neonext_ms.checkpoint.card import ModelCard
+from neonext_ms.checkpoint.description import read_description
 from neonext_ms.checkpoint.network import load_network
-from neonext_ms.deploy.export.description import ENCRYPTION, read_description
 from neonext_ms.deploy.key import read_key
-from neonext_ms.errors import NotInstalled, UserError
-
-Network = Callable[[np.ndarray], np.ndarray]  # (n, c, S, S) float32 -> (n, K) float32 logits
+from neonext_ms.errors import UserError
+from neonext_ms.evaluation.exported import Network, open_mindir, open_onnx, run_in_batches
 
 
 @dataclass(frozen=True)
@@ -33,17 +31,7 @@ class OpenedModel:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """(n, c, S, S) float32 -> (n, K) float32, for any n."""
-        size = self.batch_size
-        if size is None:
-            return self.network(images)
-        parts = [run_filled(self.network, images[i : i + size], size) for i in range(0, len(images), size)]
-        return np.concatenate(parts)
-
-
-def run_filled(network: Network, images: np.ndarray, size: int) -> np.ndarray:
-    """At most `size` images through a network in a batch of that size, which zeros fill up."""
-    filling = np.zeros((size - len(images), *images.shape[1:]), images.dtype)
-    return network(np.concatenate([images, filling]))[: len(images)]
+        return run_in_batches(self.network, images, self.batch_size)
 
 
 def open_model(path: str | Path, key: bytes | None = None, matmul_precision: str | None = None) -> OpenedModel:
@@ -139,30 +127,3 @@ def _without_stderr():
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-def open_mindir(path: str | Path, key: bytes | None = None) -> Network:
-    """A MindIR without its card, with its key if it is encrypted."""
-    import mindspore as ms
-
-    options = {"dec_key": key, "dec_mode": ENCRYPTION} if key else {}
-    graph = ms.nn.GraphCell(ms.load(str(path), **options))
-    return lambda images: graph(ms.Tensor(images)).asnumpy()
-
-
-def open_onnx(path: str | Path) -> Network:
-    """An ONNX file without its card, run by onnxruntime on the CPU.
-
-    Raises:
-        UserError: onnxruntime is not installed, or does not read the file.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise NotInstalled("running ONNX", "onnxruntime") from None
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        (tensor,) = session.get_inputs()
-    except Exception as error:  # onnxruntime has a type for every kind of fault, below none that it exports
-        raise UserError(f"cannot open {path}: onnxruntime does not read it ({str(error).splitlines()[0]})") from None
-    return lambda images: session.run(None, {tensor.name: images})[0]

@@ -20,7 +20,7 @@ from neonext_ms.ops.precision import using_matmul_precision
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.apply_gradients import Clip, Update
 from neonext_ms.training.config import TrainConfig
-from neonext_ms.training.criterion import BinaryCrossEntropy, CrossEntropy, class_weights
+from neonext_ms.training.criterion import BinaryCrossEntropy, CrossEntropy, Distillation, class_weights
 from neonext_ms.training.drop_path import drop_path_masks, drop_path_rates
 from neonext_ms.training.finetune import freeze_stages, load_pretrained
 from neonext_ms.training.inputs import describe_data, preprocess, train_loader
@@ -34,6 +34,7 @@ from neonext_ms.training.optim.schedule import learning_rate
 from neonext_ms.training.optim.sgd import SGD
 from neonext_ms.training.run.resume import find_resume, same_run
 from neonext_ms.training.step import Gradient, TrainStep
+from neonext_ms.training.teacher import open_teacher
 
 
 def assemble(config: TrainConfig, sources: tuple[Source, Source], ranks: Ranks):
@@ -61,7 +62,11 @@ def assemble(config: TrainConfig, sources: tuple[Source, Source], ranks: Ranks):
     evaluated = (config.eval_batch_size, config.num_workers, ranks, config.max_bad_share)
     network = _network(config, train_source.class_names, ranks.world)
     pretrained, digest = _begin(config, network, train_source.class_names, checkpoint)
-    train_step, eval_step = make_steps(config, network, ranks, _criterion(config, train_source))
+    teacher = open_teacher(Path(config.teacher), transform, train_source) if config.teacher else None
+    if checkpoint and checkpoint.manifest["training"].get("teacher") != (teacher and teacher.digest):
+        raise UserError(f"{checkpoint.path} is of a run with another teacher than {config.teacher}: give that one")
+    criterion = _criterion(config, train_source)
+    train_step, eval_step = make_steps(config, network, ranks, criterion, teacher and teacher.cell)
     job = Job(
         config=config,
         ranks=ranks,
@@ -74,6 +79,7 @@ def assemble(config: TrainConfig, sources: tuple[Source, Source], ranks: Ranks):
         data=data,
         pretrained=pretrained,
         pretrained_digest=digest,
+        teacher=teacher,
         masks=_masks(config, network.spec.depths),
         rate=_schedule(config, len(loader), ranks.world),
     )
@@ -95,8 +101,12 @@ def _card(config: TrainConfig, transform: Preprocess, source: Source) -> ModelCa
 def _criterion(config: TrainConfig, source: Source):
     weights = class_weights(source.labels, len(source.class_names)) if config.class_weights == "balanced" else None
     if config.loss == "bce":
-        return BinaryCrossEntropy(weights, config.threshold if source.multi_label else None)
-    return CrossEntropy(weights)
+        criterion = BinaryCrossEntropy(weights, config.threshold if source.multi_label else None)
+    else:
+        criterion = CrossEntropy(weights)
+    if config.teacher is None:
+        return criterion
+    return Distillation(criterion, config.distill_alpha, config.distill_temperature, config.distill == "hard")
 
 
 def _network(config: TrainConfig, class_names: list[str], world: int):
@@ -156,10 +166,10 @@ def check_device(config: TrainConfig, device: str):
         raise UserError("sync_bn needs Ascend NPUs, CPUs have no kernel for it: use sync_bn=false")
 
 
-def make_steps(config: TrainConfig, network, ranks: Ranks, criterion=None) -> tuple[TrainStep, EvalStep]:
+def make_steps(config: TrainConfig, network, ranks: Ranks, criterion=None, teacher=None) -> tuple[TrainStep, EvalStep]:
     """The training and the evaluation step of a network whose weights are what training begins with.
 
-    criterion: as for `Gradient`.
+    criterion, teacher: as for `Gradient`.
     """
     dtype = ms.float32 if config.amp_level == "O0" else getattr(ms, config.amp_dtype)
     for _, cell in network.cells_and_names():
@@ -173,7 +183,7 @@ def make_steps(config: TrainConfig, network, ranks: Ranks, criterion=None) -> tu
         window = config.loss_scale_window if config.loss_scale_type == "dynamic" else 0
         loss_scale = LossScale(config.loss_scale, window)
     ema = EMA(network, optimizer, config.ema_decay) if config.ema_decay else None
-    gradient = Gradient(network, optimizer, dtype, loss_scale, criterion)
+    gradient = Gradient(network, optimizer, dtype, loss_scale, criterion, teacher)
     update = Update(network, optimizer, ranks, Clip(config.clip_grad, loss_scale), ema)
     return TrainStep(gradient, update, config.micro_batches(ranks.world)), EvalStep(network, dtype)
 

@@ -89,6 +89,15 @@ class TrainConfig:
     """balanced: classes of few images count as much in the loss as those of many."""
     class_balance: float = key(0.0, Range(least=0, most=1))
     """of uneven classes: one of n images is shown in proportion to n ** (1 - class_balance); 1 shows all as often."""
+    teacher: str | None = key(None, on_resume=FREE)
+    """trained model to learn from beside the labels: checkpoint, model folder, .mindir, or .onnx of any network; on
+    resume it may lie elsewhere, but must be the same."""
+    distill: Literal["soft", "hard"] = "soft"
+    """what is learnt of the teacher: its probabilities, or its answer."""
+    distill_alpha: float = key(0.5, Range(least=0, most=1))
+    """share of the teacher in the loss; the labels have the rest."""
+    distill_temperature: float = key(1.0, Range(above=0))
+    """by which the logits of both are divided where probabilities are compared."""
     aug_repeats: int = 1
     """times that a sample comes in a global batch, each time augmented in another way."""
     batch_size: int = key(64, AT_LEAST_1, on_resume=FREE)
@@ -179,7 +188,7 @@ class TrainConfig:
     """a run folder or one of its checkpoints to go on from, or auto: the run in output_dir if there is one."""
 
     def __post_init__(self):
-        for name in ("data_dir", "output_dir", "pretrained", "resume"):
+        for name in ("data_dir", "output_dir", "pretrained", "resume", "teacher"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, os.path.expanduser(getattr(self, name)))
         keys.check(self)

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, mint, nn, ops
 
 from neonext_ms.evaluation.step import soft_cross_entropy
 
@@ -32,6 +32,14 @@ class CrossEntropy(nn.Cell):
     def right(self, logits, targets):
         """bool (n,): whether the largest logit is the largest target."""
         return ops.argmax(logits, -1) == ops.argmax(targets, -1)
+
+    def probabilities(self, logits):
+        """float32 (n, K)."""
+        return ops.softmax(logits, -1)
+
+    def answers(self, logits):
+        """Targets that say without a doubt what the logits say."""
+        return ops.one_hot(ops.argmax(logits, -1), logits.shape[-1]).astype(logits.dtype)
 
 
 class BinaryCrossEntropy(nn.Cell):
@@ -67,6 +75,54 @@ class BinaryCrossEntropy(nn.Cell):
             return ops.argmax(logits, -1) == ops.argmax(targets, -1)
         same = ops.logical_xor(logits > self.least, targets < 0.5)
         return ops.all(same, -1)
+
+    def probabilities(self, logits):
+        """float32 (n, K)."""
+        return ops.sigmoid(logits)
+
+    def answers(self, logits):
+        """Targets that say without a doubt what the logits say."""
+        return (logits > (0.0 if self.least is None else self.least)).astype(logits.dtype)
+
+
+class Distillation(nn.Cell):
+    """(1 - alpha) of the loss against the labels, and alpha of that against a teacher's answers.
+
+    Soft: against its probabilities, both sides' logits divided by the temperature T, times T^2, which keeps the size of
+    the gradients (https://arxiv.org/abs/1503.02531). Hard: against its answer (https://arxiv.org/abs/2012.12877).
+
+    Args:
+        criterion: one of the above.
+        alpha: see there.
+        temperature: T; without effect on the hard form.
+        hard: which form.
+
+    Inputs:
+        logits: (n, K).
+        targets: float32 (n, 2 K), those of the labels and beside them the teacher's logits.
+
+    Outputs:
+        float32 (n,), a loss an image.
+    """
+
+    def __init__(self, criterion, alpha: float, temperature: float = 1.0, hard: bool = False):
+        super().__init__(auto_prefix=False)
+        self.criterion = criterion
+        self.alpha = alpha
+        self.temperature = 1.0 if hard else temperature
+        self.hard = hard
+
+    def construct(self, logits, targets):
+        classes = logits.shape[-1]
+        told = mint.narrow(targets, 1, classes, classes) / self.temperature
+        told = self.criterion.answers(told) if self.hard else self.criterion.probabilities(told)
+        taught = self.criterion(logits.astype(targets.dtype) / self.temperature, told) * self.temperature**2
+        own = self.criterion(logits, mint.narrow(targets, 1, 0, classes))
+        return (1 - self.alpha) * own + self.alpha * taught
+
+    def right(self, logits, targets):
+        """bool (n,): as the criterion has it, of the labels."""
+        return self.criterion.right(logits, mint.narrow(targets, 1, 0, logits.shape[-1]))
 
 
 def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.run.resume import json_like
 from neonext_ms.training.statistics import OF_RANKS, OfRanks
 from neonext_ms.training.step import TrainStep
+from neonext_ms.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Job:
         data: what the data sets are, see `describe_data`.
         pretrained: what the weights begin with, in one line; None if they are freshly drawn, or a checkpoint's.
         pretrained_digest: SHA-256 of the weights that the run once began with, or None.
+        teacher: that the run learns from, or None.
         masks: drop-path masks of (positions, step=), or None where nothing is dropped.
         rate: learning rate of a step.
     """
@@ -48,6 +50,7 @@ class Job:
     data: dict
     pretrained: str | None
     pretrained_digest: str | None
+    teacher: Teacher | None
     masks: Callable | None
     rate: Callable[[int], float]
     statistics: OfRanks = field(init=False)
@@ -79,11 +82,14 @@ class Job:
             "data": self.data,
             "global_batch": self.global_batch,
             "pretrained": self.pretrained_digest,
+            "teacher": self.teacher and self.teacher.digest,
         }
 
     def inputs(self, images, targets, positions, step: int) -> tuple:
         """Of the train step, for a batch as the loader gives it and the number of updates made before."""
         masks = self.masks and self.masks(positions, step=step)
+        if self.teacher and self.teacher.predict:
+            targets = np.concatenate([targets, self.teacher.predict(images)], 1)
         return images, targets, masks, self.rate(step)
 
     def compile(self) -> float:

@@ -135,15 +135,17 @@ class Gradient(nn.Cell):
         dtype: of the activations; weights and gradients stay float32.
         loss_scale: a LossScale for float16, or None.
         criterion: of `criterion`; CrossEntropy without weights if None.
+        teacher: a Cell whose logits the criterion gets beside the targets, or None.
     """
 
-    def __init__(self, network, optimizer, dtype=ms.float32, loss_scale=None, criterion=None):
+    def __init__(self, network, optimizer, dtype=ms.float32, loss_scale=None, criterion=None, teacher=None):
         super().__init__(auto_prefix=False)
         self.network = network
         self.optimizer = optimizer
         self.dtype = dtype
         self.loss_scale = loss_scale
         self.criterion = criterion or CrossEntropy()
+        self.teacher = teacher
         self.gradient = ops.value_and_grad(self.loss, None, optimizer.parameters, has_aux=True)
 
     def loss(self, images, targets, drop_path):
@@ -152,6 +154,8 @@ class Gradient(nn.Cell):
         return loss if self.loss_scale is None else loss * self.loss_scale.scale, loss, logits
 
     def construct(self, images, targets, drop_path):
+        if self.teacher is not None:
+            targets = ops.concat((targets, self.teacher(images.astype(self.dtype))), 1)
         (_, loss, logits), gradients = self.gradient(images, targets, drop_path)
         correct = self.criterion.right(logits, targets)
         return loss, ops.sum(correct.astype(targets.dtype)), self.optimizer.join(gradients)

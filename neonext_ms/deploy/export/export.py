@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from neonext_ms.checkpoint.card import ModelCard
+from neonext_ms.checkpoint.description import ENCRYPTION, FORMAT, copy
 from neonext_ms.checkpoint.network import build_with, load_trained, with_kernels
 from neonext_ms.checkpoint.store import Checkpoint, versions
 from neonext_ms.data import open_source
-from neonext_ms.deploy.export.description import ENCRYPTION, FORMAT, copy
 from neonext_ms.deploy.export.limits import Form
 from neonext_ms.deploy.export.mindir import write_mindir
 from neonext_ms.deploy.export.onnx_graph import write_onnx

@@ -14,7 +14,7 @@ from neonext_ms.checkpoint.store import Checkpoint, versions
 from neonext_ms.deploy.export.output import check_output, name_folder, workplace
 from neonext_ms.texts import read_yaml, to_json
 
-PRIVATE = ("output_dir", "data_dir", "pretrained", "resume")  # keys of a configuration that say where files lie
+PRIVATE = ("output_dir", "data_dir", "pretrained", "resume", "teacher")  # keys that say where files lie
 NAMES = 20  # classes that the page lists
 
 _PAGE = """---

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from neonext_ms.deploy.export.description import ENCRYPTION
+from neonext_ms.checkpoint.description import ENCRYPTION
 from neonext_ms.deploy.export.limits import Form
 
 

@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from neonext_ms.checkpoint.description import describes
 from neonext_ms.checkpoint.manifest import manifest_path
-from neonext_ms.deploy.export.description import describes
 from neonext_ms.deploy.export.limits import LARGEST
 from neonext_ms.errors import UserError
 from neonext_ms.files import rename, write_atomically

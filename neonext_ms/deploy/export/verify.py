@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from neonext_ms.deploy.export.limits import RELATIVE_LIMIT
-from neonext_ms.deploy.opening import open_mindir, open_onnx
 from neonext_ms.errors import UserError
+from neonext_ms.evaluation.exported import open_mindir, open_onnx
 from neonext_ms.runtime.fresh_process import FreshProcessError, run_in_fresh_process
 
 

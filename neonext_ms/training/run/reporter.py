@@ -55,6 +55,8 @@ class Reporter:
         )
         if job.pretrained:
             log.info("%s", job.pretrained)
+        if job.teacher:
+            log.info("%s", job.teacher.said)
         micro_batches = config.micro_batches(world)
         factors = [world, config.batch_size] + [micro_batches] * (micro_batches > 1)
         log.info(

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from neonext_ms.deploy.export.description import Description, read_description
+from neonext_ms.checkpoint.description import Description, read_description
 from neonext_ms.errors import UserError
 from tests.support.cards import CARD, WRONG_CARDS, changed
 from tests.support.fuzz import mutants, read_or_refused, wrong_values

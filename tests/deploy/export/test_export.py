@@ -27,8 +27,8 @@ from neonext_ms.deploy.export.onnx_graph import at_opset
 from neonext_ms.deploy.export.verify import verify
 from neonext_ms.deploy.fold.graph import fold
 from neonext_ms.deploy.key import read_key
-from neonext_ms.deploy.opening import open_mindir
 from neonext_ms.errors import UserError
+from neonext_ms.evaluation.exported import open_mindir
 
 
 @pytest.mark.parametrize("batch_size", [2, None])

@@ -20,6 +20,7 @@ REQUIRES = [
 EXTRAS = {
     "digits": ["scikit-learn>=1.4,<2"],  # carries the built-in data set
     "tensorboard": ["tensorboardX>=2.6,<3"],
+    "trackers": ["swanlab>=0.10,<1", "wandb>=0.18,<1", "mlflow-skinny>=2.9,<4"],  # 340 MB: not part of dev
     "onnx": ["onnx>=1.16,<2", "onnxruntime>=1.18,<2"],
     "parquet": ["pyarrow>=15,<22"],  # 26 needs numpy 2
     "convert": ["torch>=2.6,<3", "ninja"],  # only to compare with the authors' code; .pt files need neither

@@ -180,6 +180,8 @@ class TrainConfig:
     """steps from one progress report to the next."""
     tensorboard: bool = key(False, on_resume=FREE)
     """also write the metrics for TensorBoard, into the run's folder tensorboard; needs tensorboardX."""
+    trackers: tuple[Literal["swanlab", "wandb", "mlflow"], ...] = key((), on_resume=FREE)
+    """also tell these programs, which write into the run folder; one that fails is left out."""
     device: Literal["auto", "CPU", "Ascend"] = key("auto", on_resume=FREE)
     """where to run; auto takes an Ascend NPU if there is one."""
     output_dir: str | None = key(None, on_resume=FREE, on_ranks=FREE)
@@ -219,6 +221,11 @@ class TrainConfig:
         if self.lr_base_batch is None:
             return self.lr
         return self.lr * self.batch_size * world * self.micro_batches(world) / self.lr_base_batch
+
+    @property
+    def tracker_names(self) -> tuple[str, ...]:
+        """Those of `run.trackers` that are told."""
+        return (*["tensorboard"] * self.tensorboard, *self.trackers)
 
     @property
     def model_overrides(self) -> dict:

@@ -19,7 +19,7 @@ from neonext_ms.training.run.reporter import Reporter
 from neonext_ms.training.run.saver import Saver, copy_of
 from neonext_ms.training.run.signals import StopRequest
 from neonext_ms.training.run.summary import read_summary, summary_of
-from neonext_ms.training.run.tensorboard import check_installed
+from neonext_ms.training.run.trackers import check_installed
 from neonext_ms.training.state import RunState
 
 
@@ -37,8 +37,7 @@ def train(config: TrainConfig) -> dict:
     """
     begin = time.perf_counter()
     stop = StopRequest(config.preempt_signal)
-    if config.tensorboard:
-        check_installed()
+    check_installed(config.tracker_names)
     sources = open_sources(config)  # mistakes so far are told before MindSpore is imported
     ranks = join_ranks(config.device, config.jit_level)
     from neonext_ms.training.assemble import assemble
@@ -117,6 +116,7 @@ class Trainer:
     def close(self):
         """Wait for what is being written, and let another process have the folder."""
         self.saver.wait()
+        self.reporter.close()
         if self.folder:
             self.folder.close()
 

@@ -153,8 +153,13 @@ TABLE = {
     "skip_spikes": (True, lambda b: b.state.updates._watch.skip_spikes, True),
     "tensorboard": (
         True,
-        lambda b: Reporter(b.config, b.run_folder, 1, Progress(1, 1, 1)).tensorboard is not None,
-        True,
+        lambda b: list(Reporter(b.config, b.run_folder, 1, Progress(1, 1, 1)).trackers.told),
+        ["tensorboard"],
+    ),
+    "trackers": (
+        ("wandb", "mlflow"),
+        lambda b: list(Reporter(b.config, b.run_folder, 1, Progress(1, 1, 1)).trackers.told),
+        ["wandb", "mlflow"],
     ),
     "preempt_signal": ("SIGUSR2", lambda b: signal.SIGUSR2 in StopRequest(b.config.preempt_signal)._numbers, True),
     "output_dir": ("here", lambda b: b.run_folder.path.name, "here"),

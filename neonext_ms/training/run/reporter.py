@@ -1,8 +1,9 @@
-"""What a run tells its user: lines of the log, one object an event in metrics.jsonl, and curves for TensorBoard."""
+"""What a run tells its user: lines of the log, one object an event in metrics.jsonl, and what trackers show."""
 
 import logging
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 from neonext_ms.checkpoint.store import versions
@@ -10,7 +11,7 @@ from neonext_ms.terminal import LIVE
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.run.folder import RunFolder
 from neonext_ms.training.run.progress import Progress, duration
-from neonext_ms.training.run.tensorboard import TensorBoard
+from neonext_ms.training.run.trackers import Trackers
 from neonext_ms.training.run.watch import Oddity
 
 SLOW_LOADER = 0.3  # data-wait share from which the loader is called the bottleneck
@@ -35,13 +36,14 @@ class Reporter:
         self.folder = folder
         self.steps_an_epoch = steps_an_epoch
         self.progress = progress
-        self.tensorboard = TensorBoard(folder.path / "tensorboard") if folder and config.tensorboard else None
+        self.trackers = Trackers(config.tracker_names, folder.path) if folder else None
         self._warned = False
 
     def start(self, job):
         """Before anything of a `Job` is compiled: what will run, and where."""
         if not self.folder:
             return
+        self.trackers.start(asdict(self.config))
         config, ranks, world = self.config, job.ranks, job.ranks.world
         log.info(
             "%s, %.2f M parameters, on %d %s process%s; MindSpore %s",
@@ -165,11 +167,16 @@ class Reporter:
         )
         if saved:
             log.info("best checkpoint: %s", self.folder.best)
+        self.trackers.summary(summary)
+
+    def close(self):
+        """This process says nothing more, whether the run is over or not."""
+        if self.trackers:
+            self.trackers.end()
 
     def _log(self, event: str, **values):
         self.folder.log(event, **values)
-        if self.tensorboard:
-            self.tensorboard.log(event, **values)
+        self.trackers.log(event, **values)
 
 
 def _more(result: dict) -> str:

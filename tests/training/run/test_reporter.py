@@ -9,7 +9,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from neonext_ms.errors import UserError
 from neonext_ms.training.config import TrainConfig
-from neonext_ms.training.run import tensorboard
+from neonext_ms.training.run import trackers
 from neonext_ms.training.run.folder import RunFolder
 from neonext_ms.training.run.progress import Progress
 from neonext_ms.training.run.reporter import SLOW_AFTER, Reporter
@@ -82,6 +82,7 @@ def reported(tmp_path, share, steps, **options):
     config = TrainConfig(**options)
     progress = Progress(100, 1, 2)
     reporter = Reporter(config, RunFolder(tmp_path / "run", "neonext_pico", 1), 100, progress)
+    reporter.trackers.start({})
     for i in range(1, 5):
         progress.step_seconds += 1.0
         progress.wait_seconds += share
@@ -130,7 +131,7 @@ def test_tensorboard_gets_what_metrics_jsonl_gets(tmp_path):
 
 
 def test_without_tensorboardx_a_run_says_so_before_it_begins(tmp_path, monkeypatch):
-    monkeypatch.setattr(tensorboard.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="^tensorboard=true needs tensorboardX, .* -m pip install tensorboardX$"):
         train(TrainConfig(tensorboard=True, output_dir=str(tmp_path / "run")))
     assert not (tmp_path / "run").exists()

@@ -32,6 +32,7 @@ set_preempt_signal() {
 
 JOB_PID=""     # supervise.py while it runs
 JOB_SIGNALED=0 # number of the signal that ended the job, if one did
+JOB_ASKED=0    # when it came, in SECONDS
 
 # run_job RUN PYTHON_ARGUMENTS...: runs `python PYTHON_ARGUMENTS` as the ranks of this node, with `--resume RUN` after them
 # from the second start on. Each start has a log folder of its own, RUN/logs/start-<n>.
@@ -77,9 +78,17 @@ _start_once() {
   return "$status"
 }
 
+# _pass_signal NAME NUMBER: asks the job to stop; a second signal, if it does not come together with the first, at once.
 _pass_signal() {
+  local name="$1"
+  if ((JOB_SIGNALED == 0)); then
+    JOB_ASKED="$SECONDS"
+  else
+    ((SECONDS - JOB_ASKED >= 2)) || return 0
+    name=RTMIN+1 # AT_ONCE in supervise.py
+  fi
   JOB_SIGNALED="$2"
-  [[ -z "$JOB_PID" ]] || kill -s "$1" "$JOB_PID" 2>/dev/null || true
+  [[ -z "$JOB_PID" ]] || kill -s "$name" "$JOB_PID" 2>/dev/null || true
 }
 
 # Sleeps; fails at once when a signal comes.

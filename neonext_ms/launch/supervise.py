@@ -18,8 +18,11 @@ from neonext_ms.launch.ranks import Health, Rank, Ranks
 from neonext_ms.launch.screen import NOISE, SCREEN, Follower, say, say_error, warn
 from neonext_ms.runtime.exit_codes import ENDED_EARLY, HUNG, MISTAKE, NODE_LOST, STOPPED
 from neonext_ms.runtime.ranks import SIMULATION
-from neonext_ms.runtime.signals import AT_ONCE, STOPS
+from neonext_ms.runtime.signals import STOPS
 
+# From job.sh, which has heard a second signal to stop. Any number of others is one request: a cluster may signal this
+# process as well as the script, which passes its own on whenever it gets to it.
+AT_ONCE = signal.SIGRTMIN + 1
 OWN_WORDS = 2.0  # seconds for the other ranks to tell their own errors once one has failed
 KILL_SECONDS = 30.0  # for processes to end after SIGKILL, which they do at once unless they wait inside a driver
 POLL = 0.2
@@ -32,21 +35,19 @@ class Supervisor:
         self.options = options
         self.logs: Path = options.logs
         self.parent = os.getppid()
-        self.signals: list[int] = []
-        self.heard = 0.0  # when the last of them came
+        self.signal: int | None = None  # that told to stop
+        self.at_once = False
         self.follower = Follower()
         self.link: Link | None = None
-        numbers = [*STOPS]
+        numbers = [*STOPS, AT_ONCE]
         if options.preempt_signal:  # some clusters send it to every process
             numbers.append(signal.Signals[options.preempt_signal])
         for number in numbers:
             signal.signal(number, self._hear)
 
     def _hear(self, number: int, _):
-        now = time.monotonic()
-        if not self.signals or now - self.heard > AT_ONCE:
-            self.signals.append(number)
-            self.heard = now
+        self.at_once |= number == AT_ONCE
+        self.signal = self.signal or number
 
     def run(self) -> int:
         """Returns the exit code of the start."""
@@ -78,7 +79,7 @@ class Supervisor:
             say("== Waiting for the other nodes at {}:{}".format(*self.link.address))
         while self.link and not self.link.ready:
             if self._is_told():
-                return 128 + (self.signals[0] if self.signals else signal.SIGTERM)
+                return 128 + (self.signal or signal.SIGTERM)
             if time.monotonic() > end:
                 say_error(f"not all {self.options.nnodes} nodes have come in {self.options.start_timeout:g} s")
                 return NODE_LOST
@@ -88,7 +89,7 @@ class Supervisor:
 
     def _is_told(self) -> bool:
         """To stop, by a signal or by the end of the script that started this."""
-        return bool(self.signals) or os.getppid() != self.parent
+        return self.signal is not None or os.getppid() != self.parent
 
     def _start_and_watch(self, nodes: start.Nodes) -> int:
         begin = time.monotonic()
@@ -176,18 +177,17 @@ class Supervisor:
 
     def _stop(self) -> int:
         """SIGTERM for the ranks, which save a checkpoint; what is left after a time, or a second signal, is killed."""
-        number = self.signals[0] if self.signals else signal.SIGTERM
         warn("== Stopping the workers (Ctrl-C again: at once)")
         self.ranks.signal(signal.SIGTERM)
-        self._await_ranks(self.options.stop_timeout, until=lambda: len(self.signals) > 1)
+        self._await_ranks(self.options.stop_timeout, until=lambda: self.at_once)
         saved = self.ranks.ranks and all(rank.code == STOPPED for rank in self.ranks.ranks)
-        return STOPPED if saved else 128 + number
+        return STOPPED if saved else 128 + (self.signal or signal.SIGTERM)
 
     def _fail(self, rank: Rank) -> int:
         code = rank.code
         # Ranks that were told to stop do so together, and each of them may still be saving.
         seconds = self.options.stop_timeout if code == STOPPED else OWN_WORDS
-        self._await_ranks(seconds, until=lambda: len(self.signals) > 1)
+        self._await_ranks(seconds, until=lambda: self.at_once)
         self._last_lines(rank.log)
         for other in self.ranks.living:
             if processes.state(other.pid) == "T":  # the failed rank may only have grown tired of waiting
@@ -223,7 +223,7 @@ class Supervisor:
 
     def _end_lost(self, node: int, code: int) -> int:
         if code in (STOPPED, MISTAKE):  # the ranks here have been told the same, and may still be saving
-            self._await_ranks(self.options.stop_timeout, until=lambda: len(self.signals) > 1)
+            self._await_ranks(self.options.stop_timeout, until=lambda: self.at_once)
             if all(rank.code == code for rank in self.ranks.ranks):
                 return code
         what = f"has failed with exit code {code}" if code >= 0 else "is gone or silent"

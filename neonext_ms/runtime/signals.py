@@ -4,7 +4,7 @@ import _thread
 import signal
 import threading
 
-# Seconds in which signals count as one: a cluster signals all processes of a job, and the launcher passes its own on.
+# Seconds in which signals that one process gets count as one: a terminal that is closed sends several.
 AT_ONCE = 2.0
 # What asks a job to stop. Closing a terminal sends SIGHUP.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

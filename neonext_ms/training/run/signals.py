@@ -7,6 +7,7 @@ import threading
 import time
 
 from neonext_ms.errors import UserError
+from neonext_ms.runtime import heartbeat
 from neonext_ms.runtime.signals import AT_ONCE, STOPS
 
 log = logging.getLogger(__name__)
@@ -17,8 +18,9 @@ class StopRequest:
 
     These are SIGTERM, SIGINT (Ctrl-C), the preemption signal, and SIGHUP, which comes when a terminal or a connection
     is closed, unless it is ignored (nohup). A thread listens, so that a second signal works even while the main thread
-    waits for a device or another rank. Outside a program's main thread, where Python allows no handlers, nothing is
-    changed.
+    waits for a device or another rank. Under a launcher, which passes one on whenever it gets to it, one more is
+    spared: a cluster may have signalled this process as well. Outside a program's main thread, where Python allows no
+    handlers, nothing is changed.
 
     Args:
         preempt_signal: name of one more, such as SIGUSR1, that the cluster sends before it takes the machine away.
@@ -56,7 +58,7 @@ class StopRequest:
             self._writer = None
 
     def _listen(self, reader: int):
-        first = 0.0
+        first, spared = 0.0, int(heartbeat.VARIABLE in os.environ)
         with os.fdopen(reader, "rb", buffering=0) as stream:
             while received := stream.read(1):
                 number = received[0]
@@ -64,7 +66,9 @@ class StopRequest:
                     continue
                 if self.signal is not None:
                     if time.monotonic() - first > AT_ONCE:
-                        os._exit(128 + number)
+                        if not spared:
+                            os._exit(128 + number)
+                        spared -= 1
                     continue
                 first = time.monotonic()
                 self.signal = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from neonext_ms.errors import UserError
+from neonext_ms.runtime import heartbeat
 from neonext_ms.training.run import signals
 from neonext_ms.training.run.signals import StopRequest
 from tests.support.paths import ROOT
@@ -52,6 +53,25 @@ def test_the_second_signal_ends_the_process_even_while_it_waits_elsewhere(second
             threading.Lock().acquire() and threading.Event().wait(20)
 
     assert exit_code(work) == 128 + second
+
+
+def test_under_a_launcher_its_own_signal_is_spared_however_late_it_comes(monkeypatch):
+    monkeypatch.setattr(signals, "AT_ONCE", 0.01)
+    monkeypatch.setenv(heartbeat.VARIABLE, "beat")
+    reader, writer = os.pipe()
+
+    def work():
+        with StopRequest("SIGUSR1") as request:
+            received(request, signal.SIGUSR1)
+            for _ in range(2):
+                time.sleep(0.2)
+                os.write(writer, b".")
+                os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait(20)
+
+    assert exit_code(work) == 128 + signal.SIGTERM
+    assert os.read(reader, 9) == b"..", "the second of these has ended it"
+    os.close(reader), os.close(writer)
 
 
 def test_a_terminal_that_is_closed_means_nothing_under_nohup():

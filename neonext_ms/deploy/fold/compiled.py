@@ -5,7 +5,7 @@ and the addition. Nothing here can be exported: a compiled operator is a library
 """
 
 import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, dtype_to_nptype, float32, nn, ops
 
 from neonext_ms.deploy.fold.weights import FoldedBlock, FoldedCell, FoldedDownsample, FoldedWeights
 from neonext_ms.models.layers import space_to_depth
@@ -35,7 +35,7 @@ class CompiledNeoNeXt(nn.Cell):
             layers += [_Block(block) for block in stage]
         self.layers = nn.SequentialCell(layers)
         self.epsilon = weights.head_epsilon
-        self.head, self.head_bias = _constant(weights.head, "head"), _constant(weights.head_bias, "head_bias")
+        self.head, self.head_bias = constant(weights.head, "head"), constant(weights.head_bias, "head_bias")
         self.product = ops.MatMul()
 
     def construct(self, x):
@@ -49,9 +49,9 @@ class _NeoCell(nn.Cell):
     def __init__(self, cell: FoldedCell):
         super().__init__()
         self.fused = compiled("neocell", "fused")(cell.groups, cell.bias is not None)
-        self.left = ParameterTuple([_constant(blocks, f"left.{i}") for i, blocks in enumerate(cell.left)])
-        self.right = ParameterTuple([_constant(blocks, f"right.{i}") for i, blocks in enumerate(cell.right)])
-        self.bias = None if cell.bias is None else _constant(cell.bias, "bias")
+        self.left = ParameterTuple([constant(blocks, f"left.{i}") for i, blocks in enumerate(cell.left)])
+        self.right = ParameterTuple([constant(blocks, f"right.{i}") for i, blocks in enumerate(cell.right)])
+        self.bias = None if cell.bias is None else constant(cell.bias, "bias")
 
     def construct(self, x):
         return self.fused(x, self.left, self.right, self.bias)
@@ -63,8 +63,8 @@ class _Block(nn.Cell):
         self.neocell = _NeoCell(block.neocell)
         self.mlp = compiled("residual_mlp", "fused")()
         bias2 = np.zeros(len(block.fc2)) if block.bias2 is None else block.bias2
-        self.fc1, self.bias1 = _constant(block.fc1, "fc1"), _constant(block.bias1, "bias1")
-        self.fc2, self.bias2 = _constant(block.fc2, "fc2"), _constant(bias2, "bias2")
+        self.fc1, self.bias1 = constant(block.fc1, "fc1"), constant(block.bias1, "bias1")
+        self.fc2, self.bias2 = constant(block.fc2, "fc2"), constant(bias2, "bias2")
 
     def construct(self, x):
         return self.mlp(self.neocell(x), self.fc1, self.bias1, self.fc2, self.bias2, x)
@@ -86,12 +86,14 @@ class _Pointwise(nn.Cell):
     def __init__(self, weight: np.ndarray, bias: np.ndarray | None = None):
         super().__init__()
         self.fused = compiled("pointwise", "fused")()
-        self.weight = _constant(weight, "weight")
-        self.bias = _constant(np.zeros(len(weight)) if bias is None else bias, "bias")
+        self.weight = constant(weight, "weight")
+        self.bias = constant(np.zeros(len(weight)) if bias is None else bias, "bias")
 
     def construct(self, x):
         return self.fused(x, self.weight, self.bias)
 
 
-def _constant(value: np.ndarray, name: str) -> Parameter:
-    return Parameter(Tensor(value.astype(np.float32)), name=name, requires_grad=False)
+def constant(value: np.ndarray, name: str, dtype=float32) -> Parameter:
+    """What is never trained. What dtype cannot hold becomes infinite: outputs that are not finite are refused."""
+    with np.errstate(over="ignore"):
+        return Parameter(Tensor(value.astype(dtype_to_nptype(dtype))), name=name, requires_grad=False)

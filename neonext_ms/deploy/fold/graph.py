@@ -9,9 +9,9 @@ batch of any size is never an axis that a product has to broadcast.
 import math
 
 import numpy as np
-from mindspore import Parameter, Tensor, dtype_to_nptype, float32, nn, ops
+from mindspore import Tensor, float32, nn, ops
 
-from neonext_ms.deploy.fold.compiled import CompiledNeoNeXt
+from neonext_ms.deploy.fold.compiled import CompiledNeoNeXt, constant
 from neonext_ms.deploy.fold.weights import FoldedBlock, FoldedCell, FoldedDownsample, FoldedWeights, fold_weights
 from neonext_ms.errors import UserError
 from neonext_ms.models.layers import Stem, check_input_size
@@ -112,7 +112,7 @@ class _Stem(nn.Cell):
     def __init__(self, weight, bias, size, dtype):
         super().__init__()
         self.size = size
-        self.weight, self.bias = _constant(weight, "weight", dtype), _constant(bias[:, None], "bias", dtype)
+        self.weight, self.bias = constant(weight, "weight", dtype), constant(bias[:, None], "bias", dtype)
 
     def construct(self, x):
         p, (h, w) = Stem.patch, self.size
@@ -129,8 +129,8 @@ class _NeoCell(nn.Cell):
         self.channels = sum(group.channels for group in cell.groups)
         self.size = size
         left, right = _matrices(cell, *size)
-        self.left, self.right = _constant(left, "left", dtype), _constant(right, "right", dtype)
-        self.bias = None if cell.bias is None else _constant(cell.bias[:, None], "bias", dtype)
+        self.left, self.right = constant(left, "left", dtype), constant(right, "right", dtype)
+        self.bias = None if cell.bias is None else constant(cell.bias[:, None], "bias", dtype)
         self.product = ops.BatchMatMul()
 
     def construct(self, x):
@@ -147,9 +147,9 @@ class _Block(nn.Cell):
         super().__init__()
         self.neocell = _NeoCell(block.neocell, size, dtype)
         self.act = gelu
-        self.fc1, self.bias1 = _constant(block.fc1, "fc1", dtype), _constant(block.bias1[:, None], "bias1", dtype)
-        self.fc2 = _constant(block.fc2, "fc2", dtype)
-        self.bias2 = None if block.bias2 is None else _constant(block.bias2[:, None], "bias2", dtype)
+        self.fc1, self.bias1 = constant(block.fc1, "fc1", dtype), constant(block.bias1[:, None], "bias1", dtype)
+        self.fc2 = constant(block.fc2, "fc2", dtype)
+        self.bias2 = None if block.bias2 is None else constant(block.bias2[:, None], "bias2", dtype)
 
     def construct(self, x):
         y = _matmul(self.fc2, self.act(_matmul(self.fc1, self.neocell(x)) + self.bias1))
@@ -161,7 +161,7 @@ class _Downsample(nn.Cell):
 
     def __init__(self, downsample: FoldedDownsample, size, dtype):
         super().__init__()
-        self.proj = _constant(downsample.proj, "proj", dtype)
+        self.proj = constant(downsample.proj, "proj", dtype)
         self.neocell = _NeoCell(downsample.neocell, size, dtype)
 
     def construct(self, x):
@@ -184,7 +184,7 @@ class _Head(nn.Cell):
         self.root_of_epsilon = Tensor(math.sqrt(weights.head_epsilon), norm_dtype)
         self.dtype, self.norm_dtype = dtype, norm_dtype
         self.largest = ops.ReduceMax(keep_dims=True)
-        self.weight, self.bias = _constant(weights.head, "weight", dtype), _constant(weights.head_bias, "bias", dtype)
+        self.weight, self.bias = constant(weights.head, "weight", dtype), constant(weights.head_bias, "bias", dtype)
         self.product = ops.MatMul(transpose_a=True)
 
     def construct(self, x):
@@ -204,7 +204,3 @@ def _matrices(cell: FoldedCell, h: int, w: int) -> tuple[np.ndarray, np.ndarray]
     h_out, w_out = cell.groups[0].output_size(h, w)
     left = assemble_constants(cell.left, [group.left_runs() for group in cell.groups], h_out, h)
     return left, assemble_constants(cell.right, [group.right_runs() for group in cell.groups], w, w_out)
-
-
-def _constant(value: np.ndarray, name: str, dtype) -> Parameter:
-    return Parameter(Tensor(value.astype(dtype_to_nptype(dtype))), name=name, requires_grad=False)

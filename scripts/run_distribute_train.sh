@@ -94,11 +94,16 @@ check_options() {
       RUN="$RESUME"
     fi
   fi
-  if [[ "$RESUME" != auto && ! -d "$RESUME" && -n "$RUN" ]]; then
-    # Logs alone are those of a start that came to nothing, or of the other nodes of this job.
-    [[ ! -e "$RUN" ]] || [[ -d "$RUN" && -z "$(find "$RUN" -mindepth 1 -maxdepth 1 ! -name logs)" ]] ||
-      die "output_dir '$RUN' exists already: name a new folder, or resume='$RUN'"
-  fi
+  [[ ! -e "$RUN" || -d "$RUN" ]] || die "output_dir '$RUN' is no folder: name a new one"
+}
+
+# Refuses the folder of a run that is not to go on, by the rule of the training itself.
+check_new_run() {
+  local found
+  [[ -n "$RUN" && "$RESUME" != auto && ! -d "$RESUME" ]] || return 0
+  found="$(python -m neonext_ms.runtime.run_folder "$RUN")"
+  [[ -z "$found" ]] ||
+    die "output_dir '$RUN' holds a training run already ($found): name a new folder, or resume='$RUN'"
 }
 
 # Makes the run folder, a new one unless a run is resumed, and sets RUN to it.
@@ -159,6 +164,7 @@ parse_options "$@"
 check_options
 use_environment digits
 check_cann
+check_new_run
 make_run_folder
 check_left_overs
 export MS_OM_PATH="$RUN/logs" # where MindSpore writes about failed compilations; by default the current directory

@@ -77,18 +77,18 @@ def versions() -> dict:
     }
 
 
-def save_weights(path: Path, network, meta: dict) -> dict:
+def save_weights(path: Path, network, card: dict) -> dict:
     """Write a network's parameters and BatchNorm statistics with a manifest.
 
     Args:
         path: ends in .ckpt; its folder exists.
         network: an nn.Cell.
-        meta: goes into the manifest: what `ModelCard.to_dict` gives, and beside it epoch, step, metrics.
+        card: goes into the manifest: what `ModelCard.to_dict` gives, and beside it epoch, step, metrics.
 
     Returns:
         the manifest.
     """
-    return save_checkpoint(path, {p.name: p.asnumpy() for p in network.get_parameters()}, meta)
+    return save_checkpoint(path, {p.name: p.asnumpy() for p in network.get_parameters()}, card)
 
 
 def nothing():
@@ -98,7 +98,7 @@ def nothing():
 def save_checkpoint(
     path: Path,
     weights: dict[str, np.ndarray],
-    meta: dict,
+    card: dict,
     state: dict[str, np.ndarray] | None = None,
     pause: Callable[[], None] = nothing,
 ) -> dict:
@@ -107,7 +107,7 @@ def save_checkpoint(
     Args:
         path: ends in .ckpt; its folder exists.
         weights, state: parameters by name.
-        meta: see `save_weights`.
+        card: see `save_weights`.
         pause: called after every piece of a file, of at most 1 MiB.
 
     Returns:
@@ -115,10 +115,10 @@ def save_checkpoint(
 
     Raises:
         OSError: it could not be written; an older checkpoint of this name is as it was.
-        UserError: meta is not what it should be; likewise.
+        UserError: card is not what it should be; likewise.
     """
     path = Path(path)
-    ModelCard.from_dict(meta, str(path))  # what no reader would take is not written
+    ModelCard.from_dict(card, str(path))  # what no reader would take is not written
     _settle(path)
     kinds = {"file": (path, weights)}
     if state is not None:
@@ -128,7 +128,7 @@ def save_checkpoint(
     try:
         for kind, (file, parameters) in kinds.items():
             hidden[file], written[kind] = _write_parameters(file, parameters, pause)
-        manifest = {**meta, **written, "parameters": written["file"].pop("parameters"), "versions": versions()}
+        manifest = {**card, **written, "parameters": written["file"].pop("parameters"), "versions": versions()}
         write_manifest(pending, manifest)
         for file in list(hidden):
             rename(hidden.pop(file), file)

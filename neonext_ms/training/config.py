@@ -13,13 +13,13 @@ import yaml
 
 from neonext_ms.errors import UserError
 from neonext_ms.ops.precision import matmul_precision
+from neonext_ms.runtime.run_folder import CONFIG_HEADER
 from neonext_ms.texts import read_yaml
 from neonext_ms.training import keys
 from neonext_ms.training.keys import FREE, Range, key
 
 AT_LEAST_0, AT_LEAST_1 = Range(least=0), Range(least=1)
 SHARE = Range(least=0, below=1)
-HEADER = "# Complete configuration of this run: neonext train --config <this file>\n"
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ class TrainConfig:
         """A complete configuration file that `--config` reads back; it leaves output_dir open, for a run of its own."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         values["output_dir"] = values["resume"] = None
-        return HEADER + yaml.safe_dump(values, sort_keys=False)
+        return CONFIG_HEADER + yaml.safe_dump(values, sort_keys=False)
 
     @classmethod
     def add_options(cls, parser):

@@ -220,10 +220,10 @@ class Trainer:
         job, state = self.job, self.state
         state.updates.read(self.reporter)
         written = state.write()
-        meta = {**job.card.to_dict(), **written, "training": {**job.identity, **written["training"]}}
+        card = {**job.card.to_dict(), **written, "training": {**job.identity, **written["training"]}}
         if best is not None:
             best = best, {**job.card.to_dict(), **state.write_best()}
-        self.saver.save(meta, best, job.statistics.gather(own))
+        self.saver.save(card, best, job.statistics.gather(own))
 
     def _end(self):
         """Leave a run whose last update is saved."""

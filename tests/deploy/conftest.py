@@ -33,7 +33,7 @@ def _save(path, spoil=None):
             parameter.set_data(ms.Tensor(rng.uniform(0.5, 1.5, parameter.shape).astype(np.float32)))
     if spoil:
         spoil(network)
-    meta = {
+    card = {
         "model": MODEL,
         "preprocess": PREPROCESS,
         "class_names": [str(i) for i in range(10)],
@@ -42,7 +42,7 @@ def _save(path, spoil=None):
         "step": 30,
         "metrics": {"accuracy": 0.5},
     }
-    save_weights(path, network, meta)
+    save_weights(path, network, card)
     return path
 
 

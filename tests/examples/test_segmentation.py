@@ -29,13 +29,13 @@ def checkpoint(tmp_path_factory):
     ms.set_context(mode=ms.GRAPH_MODE)
     path = tmp_path_factory.mktemp("run") / "x.ckpt"
     preprocess = Preprocess(32, (0.3,) * 3, (0.35,) * 3).to_dict()
-    meta = {
+    card = {
         "model": {"name": "neonext_pico", "num_classes": 10, "overrides": TINY},
         "preprocess": preprocess,
         "class_names": [str(i) for i in range(10)],
         "dataset": None,
     }
-    save_weights(path, create_model("neonext_pico", 10, seed=5, **TINY), meta)
+    save_weights(path, create_model("neonext_pico", 10, seed=5, **TINY), card)
     return path
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from neonext_ms.runtime.run_folder import CONFIG_HEADER
 from tests.support.paths import ROOT
 
 LAUNCHER = "scripts/run_distribute_train.sh"
@@ -35,7 +36,7 @@ def test_help(bash, name):
         (["data", "none.yaml"], "config file 'none.yaml' does not exist"),
         (["none.json", "data"], "rank table 'none.json' does not exist"),
         (["config=none.yaml"], "config file 'none.yaml' does not exist; the recipes are in"),
-        (["output_dir=/"], "output_dir '/' exists already: name a new folder, or resume='/'"),
+        (["output_dir=/dev/null"], "output_dir '/dev/null' is no folder: name a new one"),
         (["resume=none"], "resume: there is no run folder or checkpoint 'none'"),
         (["resume=auto"], "resume=auto needs output_dir, the run folder to go on with if it is there"),
         (["resume=.", "output_dir=run"], "resume=. goes on in that folder: leave output_dir out"),
@@ -124,6 +125,22 @@ def test_after_a_mistake_in_the_options_the_logs_stay_and_the_same_folder_can_be
     assert result.stderr == ""
     starts = [f"start-{i + 1}" for i in range(tries)]
     assert sorted(path.name for path in (tmp_path / "work" / "run" / "logs").iterdir()) == starts
+
+
+def test_a_folder_with_a_run_is_refused_and_that_of_a_start_that_came_to_nothing_is_taken(bash, tmp_path):
+    run = tmp_path / "work" / "run"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(CONFIG_HEADER)
+    (run / "summary.json").touch()
+    result = bash(LAUNCHER, "output_dir=run")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
+        "error: output_dir 'run' holds a training run already (summary.json): name a new folder, or resume='run'\n"
+    )
+    assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "summary.json"]
+    (run / "summary.json").unlink()
+    result = bash("scripts/run_standalone_train.sh", "output_dir=run", "epochs=many")
+    assert result.stdout.startswith("== Training with 1 worker(s)") and result.stderr == ""
 
 
 @pytest.mark.parametrize(

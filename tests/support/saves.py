@@ -18,8 +18,8 @@ def parameters(step: int) -> tuple[dict, dict]:
 def save(folder: RunFolder, step: int):
     """A checkpoint of this step, which is also the best."""
     weights, state = parameters(step)
-    meta = {**CARD, "epoch": 1, "step": step, "training": {"step": step}}
-    folder.save(weights, state, meta, best=(weights, meta))
+    card = {**CARD, "epoch": 1, "step": step, "training": {"step": step}}
+    folder.save(weights, state, card, best=(weights, card))
     folder.log("train", step=step)
 
 

@@ -30,9 +30,9 @@ def values_of(network):
 def checkpoint(tmp_path):
     """(path, its weights) of four classes at 32 pixels."""
     network = small_network()
-    meta = {"model": {"name": "neonext_pico", "num_classes": 4, "overrides": {"shifts": [1, 0]}}}
-    meta |= {"preprocess": Preprocess(32, (0.5,) * 3, (0.5,) * 3).to_dict(), "class_names": list("abcd")}
-    save_weights(tmp_path / "a.ckpt", network, {**meta, "dataset": None, "epoch": 1, "step": 1, "metrics": {}})
+    card = {"model": {"name": "neonext_pico", "num_classes": 4, "overrides": {"shifts": [1, 0]}}}
+    card |= {"preprocess": Preprocess(32, (0.5,) * 3, (0.5,) * 3).to_dict(), "class_names": list("abcd")}
+    save_weights(tmp_path / "a.ckpt", network, {**card, "dataset": None, "epoch": 1, "step": 1, "metrics": {}})
     return tmp_path / "a.ckpt", values_of(network)
 
 

@@ -75,8 +75,8 @@ def test_only_the_newest_and_the_best_checkpoints_stay(tmp_path):
     folder = RunFolder(tmp_path / "run", "neonext_pico", keep=2)
     for epoch in (1, 2, 3, 4):
         weights = {"a": np.full(3, epoch, np.float32)}
-        meta = {"epoch": epoch, "step": 10 * epoch, **CARD}
-        folder.save(weights, {}, meta, best=(weights, meta) if epoch == 1 else None)
+        card = {"epoch": epoch, "step": 10 * epoch, **CARD}
+        folder.save(weights, {}, card, best=(weights, card) if epoch == 1 else None)
     names = {p.name for p in folder.checkpoints.glob("*_*.ckpt") if ".state" not in p.name}
     assert names == {"neonext_pico-3_30.ckpt", "neonext_pico-4_40.ckpt", "neonext_pico_best.ckpt"}
     assert load_checkpoint(folder.best).weights["a"].tolist() == [1, 1, 1]

@@ -24,11 +24,10 @@ from neonext_ms.checkpoint.store import (
 )
 from neonext_ms.errors import UserError
 from neonext_ms.files import name_of_hidden, write_atomically
+from neonext_ms.runtime.run_folder import holds_run
 from neonext_ms.texts import to_json
-from neonext_ms.training.config import HEADER, TrainConfig
+from neonext_ms.training.config import TrainConfig
 
-# What stands in metrics.jsonl before anything was trained.
-_EVENTS_OF_A_START = re.compile(rb'\{"event": "(compile|resume)", ')
 _WRITTEN = re.compile(r"config\.yaml|metrics\.jsonl|summary\.json|.+\.ckpt(\.json(\.next)?)?")
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.jsonl"
         self._newest: list[Path] = []
-        self._unsaved_best = None  # (weights, meta)
+        self._unsaved_best = None  # (weights, card)
         self._unwritten = b""  # lines of metrics.jsonl for which the disk had no room
         if not resume and (found := holds_run(self.path)):
             raise UserError(
@@ -119,19 +118,19 @@ class RunFolder:
         self,
         weights: dict[str, np.ndarray],
         state: dict[str, np.ndarray],
-        meta: dict,
+        card: dict,
         best: tuple[dict[str, np.ndarray], dict] | None = None,
         pause: Callable[[], None] = nothing,
     ):
-        """Save a checkpoint named after meta's epoch and step, and the best one if there is a new one; drop the oldest.
+        """Save a checkpoint named after card's epoch and step, and the best one if there is a new one; drop the oldest.
 
         The best comes first: after a kill between the two, the run goes on before this step and makes it again. When it
         cannot be written, it is tried again with the next checkpoint.
 
         Args:
             weights, state: see `save_checkpoint`.
-            meta: likewise.
-            best: weights of the best evaluation and their meta, if it is this one.
+            card: likewise.
+            best: weights of the best evaluation and their card, if it is this one.
             pause: see `save_checkpoint`.
 
         Raises:
@@ -143,8 +142,8 @@ class RunFolder:
         if self._unsaved_best is not None:
             save_checkpoint(self.best, *self._unsaved_best, pause=pause)
             self._unsaved_best = None
-        path = self.checkpoints / f"{self.model}-{meta['epoch']}_{meta['step']}.ckpt"
-        save_checkpoint(path, weights, meta, state, pause)
+        path = self.checkpoints / f"{self.model}-{card['epoch']}_{card['step']}.ckpt"
+        save_checkpoint(path, weights, card, state, pause)
         self._newest = [*(other for other in self._newest if other != path), path]
         while len(self._newest) > self.keep:
             delete_checkpoint(self._newest[0])
@@ -208,22 +207,6 @@ def open_folder(config: TrainConfig, run: Path | None, checkpoint: Checkpoint | 
     if checkpoint is None or not (folder.path / "config.yaml").exists():
         folder.write("config.yaml", config.to_yaml())
     return folder
-
-
-def holds_run(path: Path) -> str | None:
-    """The file that shows that a folder holds a run, or something of a user's in its place.
-
-    None where a start has left its configuration, but neither a report nor a checkpoint: there is nothing to go on
-    from, and nothing to lose.
-    """
-    config, metrics, checkpoints = (path / name for name in ("config.yaml", "metrics.jsonl", "checkpoints"))
-    if config.exists() and not config.read_bytes().startswith(HEADER.encode()):
-        return config.name
-    if metrics.exists() and not all(_EVENTS_OF_A_START.match(line) for line in metrics.read_bytes().splitlines()):
-        return metrics.name
-    if checkpoints.exists() and any(not entry.name.startswith(".") for entry in checkpoints.iterdir()):
-        return checkpoints.name
-    return next((name for name in ("summary.json", "curves.png") if (path / name).exists()), None)
 
 
 def _new_folder(model: str, dataset: str) -> Path:

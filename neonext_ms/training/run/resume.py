@@ -8,10 +8,10 @@ from neonext_ms.checkpoint.manifest import manifest_path
 from neonext_ms.checkpoint.network import load_trained
 from neonext_ms.checkpoint.store import Checkpoint, load_checkpoint, numbered, step_of
 from neonext_ms.errors import UserError
+from neonext_ms.runtime.run_folder import holds_run
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.finetune import digest_of_weights
 from neonext_ms.training.keys import free
-from neonext_ms.training.run.folder import holds_run
 
 log = logging.getLogger(__name__)
 

@@ -45,8 +45,8 @@ class Saver:
         """Whether a checkpoint is being written now."""
         return self._writer.busy
 
-    def save(self, meta: dict, best: tuple[dict[str, np.ndarray], dict] | None = None, more: dict | None = None):
-        """Save a checkpoint; `meta` and `best` as for `RunFolder.save`, `more` arrays by name are added to the state.
+    def save(self, card: dict, best: tuple[dict[str, np.ndarray], dict] | None = None, more: dict | None = None):
+        """Save a checkpoint; `card` and `best` as for `RunFolder.save`, `more` arrays by name are added to the state.
 
         The parameters are copied before this returns, so the next update may change them; a thread does the rest. One
         that could not be written is reported when the next is begun.
@@ -60,7 +60,7 @@ class Saver:
         copy_into(self._weights, {p.name: p.asnumpy() for p in self.network.get_parameters()})
         copy_into(self._state, self.train_step.state())
         state = {**self._state, **(more or {})}
-        self._work = lambda pause: self.folder.save(self._weights, state, meta, best, pause)
+        self._work = lambda pause: self.folder.save(self._weights, state, card, best, pause)
         self._writer.start(self._work)
 
     def finish(self) -> str | None:

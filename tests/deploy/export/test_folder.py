@@ -69,8 +69,8 @@ def test_the_page_of_a_run_has_its_recipe_and_odd_names_forge_nothing(checkpoint
     loaded = load_checkpoint(checkpoint)
     path = tmp_path / "run" / "checkpoints" / "x_best.ckpt"
     path.parent.mkdir(parents=True)
-    meta = {**loaded.manifest, "class_names": odd, "dataset": {"name": "folder", "data_dir": "/home/me/photos"}}
-    save_checkpoint(path, loaded.weights, meta)
+    card = {**loaded.manifest, "class_names": odd, "dataset": {"name": "folder", "data_dir": "/home/me/photos"}}
+    save_checkpoint(path, loaded.weights, card)
     (path.parent.parent / "config.yaml").write_text("model: neonext_pico\nlr: 0.001\ndata_dir: /home/me/photos\n")
     write_folder(path, tmp_path / "x")
     page = (tmp_path / "x" / "README.md").read_text(encoding="utf-8")

@@ -9,8 +9,9 @@ import pytest
 
 from neonext_ms.commands.parser import parse
 from neonext_ms.errors import UserError
+from neonext_ms.runtime.run_folder import holds_run
 from neonext_ms.training.config import TrainConfig
-from neonext_ms.training.run.folder import RunFolder, holds_run, open_folder
+from neonext_ms.training.run.folder import RunFolder, open_folder
 from neonext_ms.training.run.resume import find_resume
 
 CONFIG = TrainConfig(lr=0.5, epochs=7)

@@ -4,10 +4,12 @@ import gc
 import os
 import signal
 import tempfile
+from pathlib import Path
 
 import pytest
 
 from ascend_kernels.emulator.library import Emulator, build_library
+from tests.support.once import made_once
 
 # MindSpore reads these when it is first imported: only errors on the terminal, no files in the working directory.
 os.environ.setdefault("GLOG_v", "3")
@@ -33,9 +35,15 @@ def _few_objects_to_collect():
 
 
 @pytest.fixture(scope="session")
-def emulator_library(tmp_path_factory):
-    """The Ascend kernels on the emulator (or the library that NEO_CELL_LIBRARY names), compiled once a session."""
-    return build_library(tmp_path_factory.mktemp("emulator")).resolve()
+def emulator_folder(tmp_path_factory):
+    """The Ascend kernels on the emulator: library and object files."""
+    return made_once(tmp_path_factory, "emulator", build_library)
+
+
+@pytest.fixture(scope="session")
+def emulator_library(emulator_folder):
+    """The library, or that which NEO_CELL_LIBRARY names."""
+    return Path(os.environ.get("NEO_CELL_LIBRARY") or emulator_folder / "libneocell.so").resolve()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 KERNELS = Path(__file__).resolve().parents[1]
 CORE = ("device", "formats", "global_memory", "instructions", "machine", "vector")  # what any kernel needs
-SOURCES = (*CORE, "timeline", "plans", "host", "library", "aot")  # all but the kernels
+SOURCES = ("kernels", *CORE, "timeline", "plans", "host", "library", "aot")  # the one that takes longest first
 
 
 def compile_command(root: Path, source: Path, output: Path) -> list[str]:
@@ -45,26 +45,19 @@ def run(command: list[str]) -> None:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
 
 
-def build_objects(folder: Path, root: Path = KERNELS) -> list[Path]:
-    """Compiles the emulator without the kernels."""
-    outputs = [folder / f"{name}.o" for name in SOURCES]
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda o: run(compile_command(root, root / "emulator" / f"{o.stem}.cpp", o)), outputs))
-    return outputs
-
-
 def link(objects: list[Path], library: Path) -> Path:
     run(["g++", "-shared", *map(str, objects), "-o", str(library)])
     return library
 
 
 def build_library(folder: Path) -> Path:
-    """The emulator with the kernels, or the library that NEO_CELL_LIBRARY names (check.sh: CANN's own headers)."""
+    """The emulator with the kernels, beside its object files, or the library that NEO_CELL_LIBRARY names (check.sh)."""
     if ready := os.environ.get("NEO_CELL_LIBRARY"):
         return Path(ready)
-    kernels = folder / "kernels.o"
-    run(compile_command(KERNELS, KERNELS / "emulator" / "kernels.cpp", kernels))
-    return link([*build_objects(folder), kernels], folder / "libneocell.so")
+    objects = [folder / f"{name}.o" for name in SOURCES]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda o: run(compile_command(KERNELS, KERNELS / "emulator" / f"{o.stem}.cpp", o)), objects))
+    return link(objects, folder / "libneocell.so")
 
 
 class Emulator:

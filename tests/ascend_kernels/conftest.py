@@ -2,10 +2,10 @@
 
 import pytest
 
-from ascend_kernels.emulator.library import build_objects
+from ascend_kernels.emulator.library import SOURCES
 
 
 @pytest.fixture(scope="session")
-def emulator_objects(tmp_path_factory):
+def emulator_objects(emulator_folder):
     """The emulator's own object files, without kernels: what test kernels and mutants are linked with."""
-    return build_objects(tmp_path_factory.mktemp("objects"))
+    return [emulator_folder / f"{name}.o" for name in SOURCES if name != "kernels"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.inputs import open_sources, train_loader
 from neonext_ms.training.run.resume import newest
-from neonext_ms.training.trainer import train
+from tests.support import rank_worker
 from tests.support.paths import ROOT
 from tests.support.tiny import ELASTIC, EPOCH, TinyConfig, events
 
@@ -44,19 +45,14 @@ def logs(tmp_path) -> str:
     return "".join(p.read_text() for p in sorted(tmp_path.glob("logs/worker_*.log")))
 
 
-def run(tmp_path, ranks: int, batch_size: int):
-    output = tmp_path / f"{ranks}.npz"
-    command = [*([sys.executable] if ranks == 1 else msrun(tmp_path, ranks)), str(WORKER), str(batch_size), "5"]
-    command.append(str(output))
-    done = subprocess.run(command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr + logs(tmp_path)
-    return dict(np.load(output))
-
-
 @pytest.mark.slow
 def test_two_ranks_equal_one_with_twice_the_batch(tmp_path):
     """Four micro-batches of 8, two on each rank, and one of 32."""
-    two, one = run(tmp_path, 2, 8), run(tmp_path, 1, 32)
+    command = [*msrun(tmp_path, 2), str(WORKER), "8", "5", str(tmp_path / "two.npz")]
+    done = subprocess.run(command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr + logs(tmp_path)
+    rank_worker.main(32, 5, str(tmp_path / "one.npz"))
+    two, one = (dict(np.load(tmp_path / f"{name}.npz")) for name in ("two", "one"))
     assert two.pop("world") == 2 and one.pop("world") == 1
     averaged = two.pop("averaged"), one.pop("averaged")
     assert len(averaged[0]) == 2 and (averaged[0] == 0.5).all() and (averaged[1] == 0).all()
@@ -81,7 +77,7 @@ class Starts:
         self.number += 1
         program = [WORKER.with_name("elastic_worker.py"), self.run, self.number, stop, save_minutes, sent]
         command = ["bash", "-c", LAUNCH, ROOT, str(ranks), self.folder, *map(str, program)]
-        done = subprocess.run(command, env=ENVIRONMENT, cwd=self.folder, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, env=ENVIRONMENT, cwd=self.folder, capture_output=True, text=True, timeout=600)
         assert done.returncode == (75 if stop else 0), done.stdout + done.stderr
         last = newest(self.run / "checkpoints").manifest
         assert last["training"]["global_batch"] == 128 and stop <= last["step"] <= EPOCH
@@ -90,6 +86,12 @@ class Starts:
         signals = [sent, "a signal to another rank"][: ranks if stop else 0]
         for log, reason in zip(logs[::-1], signals):
             assert f"{reason} has stopped the run after update {last['step']} of {EPOCH}, which is" in log.read_text()
+
+    def copied(self, folder: Path) -> "Starts":
+        """The same in another folder, to go on there."""
+        copy = Starts(shutil.copytree(self.folder, folder))
+        copy.number = self.number
+        return copy
 
     def samples(self) -> list[list[int]]:
         """Of every update that was made, over the ranks in order."""
@@ -100,32 +102,44 @@ class Starts:
         return found
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """Two ranks of which a signal has stopped the last, beside saves by the clock."""
+    starts = Starts(tmp_path_factory.mktemp("begun"))
+    starts.start(2, stop=4, save_minutes=1e-9, sent="SIGTERM")
+    return starts
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Two ranks that nothing has stopped."""
+    starts = Starts(tmp_path_factory.mktemp("whole"))
+    starts.start(2, stop=0)
+    return starts
+
+
 @pytest.mark.slow
-def test_two_ranks_then_one_then_two_are_a_run_that_nothing_has_stopped(tmp_path):
+def test_two_ranks_then_one_then_two_are_a_run_that_nothing_has_stopped(begun, whole, tmp_path):
     """Stopped by a signal to the last rank, and started anew with another number of them."""
-    starts = Starts(tmp_path)
-    starts.start(2, stop=4)
+    starts = begun.copied(tmp_path / "stopped")
     starts.start(1, stop=7)
     starts.start(2, stop=0)
-    config = TinyConfig(**ELASTIC, output_dir=str(tmp_path / "whole"))
-    train(config)
+    config = TinyConfig(**ELASTIC)
     loader = train_loader(config, open_sources(config)[0], Ranks(0, 1, "CPU"))
     assert starts.samples() == [batch.indices.tolist() for batch in loader.epoch(0)]
-    ours, whole = (events(run, "train") for run in (starts.run, tmp_path / "whole"))
-    assert [event["step"] for event in ours] == list(range(1, EPOCH + 1))
+    both = [events(run, "train") for run in (starts.run, whole.run)]
+    assert [event["step"] for event in both[0]] == list(range(1, EPOCH + 1))
     for what in ("loss", "accuracy", "gradient_norm"):
-        found, expected = ([event[what] for event in run] for run in (ours, whole))
+        found, expected = ([event[what] for event in run] for run in both)
         assert found == pytest.approx(expected, rel=1e-3), "other samples would change it by far more"
     summary = json.loads((starts.run / "summary.json").read_text())
     assert summary["devices"] == 2 and summary["final"]["images"] == 360
 
 
 @pytest.mark.slow
-def test_two_ranks_stopped_between_checkpoints_are_the_run_that_was_not_to_the_bit(tmp_path):
+def test_two_ranks_stopped_between_checkpoints_are_the_run_that_was_not_to_the_bit(begun, whole, tmp_path):
     """Also where some updates are saved by the clock, and others are not. A finished run can be started again."""
-    whole, stopped = Starts(tmp_path / "whole"), Starts(tmp_path / "stopped")
-    whole.start(2, stop=0)
-    stopped.start(2, stop=4, save_minutes=1e-9, sent="SIGTERM")
+    stopped = begun.copied(tmp_path / "stopped")
     stopped.start(2, stop=0, save_minutes=1e-9)
     assert events(stopped.run, "train", "eval") == events(whole.run, "train", "eval")
     found, expected = (newest(starts.run / "checkpoints") for starts in (stopped, whole))

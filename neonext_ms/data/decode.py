@@ -14,15 +14,15 @@ import numpy as np
 from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from neonext_ms.data.deep import described, eight_bits, low_bytes
 from neonext_ms.data.image_files import formats
 from neonext_ms.data.preprocess import Box
-from neonext_ms.data.repair import exif_orientation, repaired, significant_bits
+from neonext_ms.data.repair import exif_orientation, repaired
 from neonext_ms.errors import UserError
 from neonext_ms.files import open_regular
 
 JPEG_FORMATS = ("JPEG", "MPO")  # MPO: several JPEGs in one file, of which the first is taken
 JPEG_SCALES = (8, 4, 2)  # a JPEG can be decoded at 1/8, 1/4 and 1/2 of its size, for less than decoding all of it
-DARK_BITS = 14  # 16-bit pixels that use no more show at a quarter of their brightness, or less
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,10 +47,6 @@ _DAMAGE = (
     ),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
-
-
-class ImageWarning(UserWarning):
-    """What somebody who uses an image's pixels should know of them."""
 
 
 class _Unreadable(Exception):
@@ -211,16 +207,27 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
     scale = _honest_scale(image)
     if scale > 1 and image.format in JPEG_FORMATS and not image.decoderconfig:
         image.draft(None, (image.width // scale, image.height // scale))
-    bits, is_png = _guarded(significant_bits, image), image.format == "PNG"  # before loading, which closes the file
+    deep, stream = _guarded(described, image), getattr(image, "fp", None)  # before loading, which drops both
     _guarded(image.load)
     orientation = _orientation(image)
+    if deep:
+        image = eight_bits(image, deep, name, lambda: _low_bytes(stream))
     if orientation != 1:
         image = image.transpose(_UPRIGHT[orientation])
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return Image.fromarray(_high_byte(np.asarray(image), bits, is_png, name)).convert("RGB")
     return _guarded(_converted, image)
+
+
+def _low_bytes(stream: BinaryIO | None) -> np.ndarray | None:
+    """Of the colours in a file that is read for a second time."""
+    try:
+        if stream is None:
+            return None
+        stream.seek(0)
+        return _guarded(low_bytes, _opened(stream))
+    except (_Unreadable, ValueError):  # the latter of a file that is closed
+        return None
 
 
 def _converted(image: Image.Image) -> Image.Image:
@@ -230,21 +237,3 @@ def _converted(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
-
-
-def _high_byte(deep: np.ndarray, bits: int | None, is_png: bool, name: str) -> np.ndarray:
-    """The upper eight of the bits that are used; Pillow's own conversion would clip everything above 255 to white."""
-    deep = np.clip(deep.astype(np.int64), 0, 65535)
-    used = int(deep.max(initial=0)).bit_length()
-    # By the standard, a PNG of fewer bits has them at the upper end, which leaves the lower ones empty.
-    if bits and used <= bits and (not is_png or (deep & ((1 << 16 - bits) - 1)).any()):
-        return (deep >> (bits - 8)).astype(np.uint8)
-    if 0 < used <= DARK_BITS:
-        warnings.warn(
-            ImageWarning(
-                f"'{name}' has 16-bit pixels, of which only the lower {used} bits are used, and does not say so: it is "
-                "read as nearly black; save it with 8 bits, or as PGM with its greatest value"
-            ),
-            stacklevel=4,
-        )
-    return (deep >> 8).astype(np.uint8)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neonext_ms.data.decode import ImageWarning
+from neonext_ms.data.deep import ImageWarning
 from neonext_ms.data.mixing import Mixing, one_hot
 from neonext_ms.data.preprocess import Preprocess
 from neonext_ms.data.seeding import MIXING, ORDER, REPLACEMENT, SAMPLE, generator

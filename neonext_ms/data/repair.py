@@ -1,12 +1,9 @@
-"""What stands around the pixels of an image file: damage there is taken out, and what it says of them is read."""
+"""What stands around the pixels of an image file: damage there is taken out, and how they are turned is read."""
 
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
-
-from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _BEFORE = b" \t\r\n\0\xef\xbb\xbf"  # what editors and transfers put before a file: white space, a byte order mark
@@ -15,7 +12,6 @@ _END = b"\xff\xd9"
 _NOISE = b"\x55\xa6" * 64  # ends no JPEG, and decodes to something where pixels are missing
 _APP1, _SCAN, _COMMENT = 0xE1, 0xDA, 0xFE
 _NEEDED = {0xE0, _APP1, 0xEE}  # JFIF, EXIF, and Adobe's, which says what the colours are
-_TIFF_BITS, _TIFF_MOST, _TIFF_SIGNED_MOST = 258, 281, 341  # BitsPerSample, MaxSampleValue, SMaxSampleValue
 _ORIENTATION = 0x0112
 _WHOLE = {1: "B", 3: "H", 4: "I"}  # types of EXIF that hold whole numbers, and how they lie in a file
 
@@ -45,28 +41,6 @@ def repaired(stream: BinaryIO, pixels: Callable[[bytes], bytes | None]) -> Itera
         plain = plain.rstrip(b"\xff")
         if (whole := pixels(plain + _END)) is not None and whole == pixels(plain + _NOISE + _END):
             yield plain + _END
-
-
-def significant_bits(image: Image.Image) -> int | None:
-    """How many of 16 bits a file says that its pixels use, the lower ones; None if it says nothing. Before loading."""
-    if not image.mode.startswith("I"):
-        return None
-    if image.format == "TIFF":
-        most, bits = (_number(image.tag_v2.get(tag)) for tag in (_TIFF_MOST, _TIFF_BITS))
-        most = most or _number(image.tag_v2.get(_TIFF_SIGNED_MOST))
-        if most & (most + 1) == 0:  # else it is a statistic, and not a range
-            bits = most.bit_length() or bits
-    elif isinstance(image, PngImageFile):
-        bits = _png_bits(image.fp)
-    else:
-        return None
-    return bits if 8 <= bits < 16 else None
-
-
-def _number(value) -> int:
-    """A tag's first value; 0 if it is none."""
-    value = value[0] if isinstance(value, tuple) and value else value
-    return int(value) if isinstance(value, int | float) and 0 <= value < 1 << 32 else 0
 
 
 def exif_orientation(exif: bytes) -> int | None:
@@ -116,18 +90,3 @@ def _plain_jpeg(data: bytes, keep_exif: bool) -> bytes:
         at = end
     out.append(data[at:])
     return b"".join(out)
-
-
-def _png_bits(file: BinaryIO) -> int:
-    """Of the chunk sBIT; the place in the file stays. 0 if there is none."""
-    at = file.tell()
-    try:
-        file.seek(len(PNG))
-        while len(head := file.read(8)) == 8 and (kind := head[4:]) != b"IDAT":
-            length = int.from_bytes(head[:4], "big")
-            if kind == b"sBIT":
-                return max(file.read(length)[:4], default=0)
-            file.seek(length + 4, 1)
-        return 0
-    finally:
-        file.seek(at)

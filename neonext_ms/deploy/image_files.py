@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from neonext_ms.data import Source, read_image
-from neonext_ms.data.decode import JPEG_FORMATS, ImageWarning
+from neonext_ms.data.decode import JPEG_FORMATS
+from neonext_ms.data.deep import ImageWarning
 from neonext_ms.data.image_files import extensions, find_images, is_passed_over
 from neonext_ms.errors import UserError
 

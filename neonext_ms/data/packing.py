@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from neonext_ms.data.shards import KINDS, Entry, Kind
+from neonext_ms.data.sources.checked import NOTE, file_digest
 from neonext_ms.data.sources.folder import FolderSource, open_folder
-from neonext_ms.data.sources.packed import FORMAT, PACK_FILE, ROWS, file_digest, rows_digest
+from neonext_ms.data.sources.packed import FORMAT, PACK_FILE, ROWS, rows_digest
 from neonext_ms.data.sources.parquet import import_parquet
 from neonext_ms.errors import UserError
 from neonext_ms.files import locked, name_of_hidden, open_regular, publish, write_atomically
@@ -155,7 +156,8 @@ def _shard(entries: list[Entry], data_dir: Path, file: Path) -> tuple[dict, bool
 def _kept(entries: list[Entry], data_dir: Path, file: Path, card_file: Path) -> dict | None:
     """The card of a shard from before, None if there is none to keep; UserError if it is of other images."""
     try:
-        card = json.loads(card_file.read_text(encoding="utf-8"))
+        with open_regular(card_file) as stream:
+            card = json.load(stream)
         listing, size = card["listing"], card["bytes"]
         whole = file.stat().st_size == size and card["samples"] == len(entries)
         whole = whole and all(Path(f"{file}{suffix}").is_file() for suffix in _kind(file).endings)
@@ -235,7 +237,7 @@ def _read_back(file: Path, entries: list[Entry], digests: list[bytes], differenc
 def _is_ours(name: str, kind: str) -> bool:
     endings = (*KINDS[kind].endings, ".json")
     name = name_of_hidden(name) or name  # of a packing that was killed
-    return name in (PACK_FILE, PARTIAL) or name.endswith(tuple(f".{kind}{ending}" for ending in endings))
+    return name in (PACK_FILE, NOTE, PARTIAL) or name.endswith(tuple(f".{kind}{ending}" for ending in endings))
 
 
 def _is_listed(name: str, splits: dict[str, list[dict]]) -> bool:

@@ -16,10 +16,11 @@ from PIL import Image
 
 from neonext_ms.data import open_source, packing
 from neonext_ms.data.packing import pack
+from neonext_ms.data.sources import checked
 from neonext_ms.data.sources import packed as packed_source
 from neonext_ms.errors import UserError
 
-SHARD = "train-00000.mindrecord"
+SHARD, OTHER = "train-00000.mindrecord", "train-00001.mindrecord"
 
 
 @pytest.fixture(scope="module")
@@ -126,11 +127,38 @@ def test_shards_and_labels_are_what_was_packed(copies, change, message):
 
 
 def test_large_data_sets_do_not_make_every_start_wait(copies, monkeypatch):
-    """The bytes of more than a gigabyte are not read at the start; sizes, samples and labels are compared."""
-    _, output = copies
+    """The bytes of more than a gigabyte are read once, and again when something has changed or copied them."""
+    folder, output = copies
+    monkeypatch.setattr(checked, "EVERY_TIME", 1000)
+    read, digest = [], checked.file_digest
+    monkeypatch.setattr(checked, "file_digest", lambda path: read.append(path.name) or digest(path))
+    for _ in range(2):
+        assert len(open_source("mindrecord", output, "train")) == 6
+    assert read == [SHARD, OTHER]
+    assert pack(folder, output, 3)["written"] == 0, "the note is no file of others"
+    os.chmod(output / SHARD, 0o640)
+    shutil.copytree(output, copy := output.with_name("copy"))  # with the times of the files, as cp -p does
+    for place in (output, copy):
+        assert len(open_source("mindrecord", place, "train")) == 6
+    assert read[2:] == [SHARD, SHARD, OTHER]
+    read.clear()
     change_a_byte(output)
-    monkeypatch.setattr(packed_source, "CHECKED_BYTES", 1000)
+    for _ in range(2):
+        with pytest.raises(UserError, match="is not what was packed"):
+            open_source("mindrecord", output, "train")
+    for damage in (b"[1]", b"[" * 100_000, b"\xff"):
+        (copy / checked.NOTE).write_bytes(damage)
+        assert len(open_source("mindrecord", copy, "train")) == 6
+    assert read == [SHARD] * 2 + [SHARD, OTHER] * 3
+
+
+def test_large_data_sets_that_cannot_be_noted_are_compared_by_sizes_alone_which_is_said(copies, monkeypatch, caplog):
+    _, output = copies
+    monkeypatch.setattr(checked, "EVERY_TIME", 1000)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as for anybody but root in a folder that is read only
     assert len(open_source("mindrecord", output, "train")) == 6
+    assert "cannot be written to" in caplog.text and "only their sizes are compared" in caplog.text
+    assert not (output / checked.NOTE).exists()
 
 
 ENDLESS = (
@@ -214,7 +242,7 @@ def mutated(rng, data):
 def test_fuzzed_packs(copies, monkeypatch, name, rounds):
     """Only a source or a UserError, in a second and little memory, and no sample beyond the file."""
     _, output = copies
-    monkeypatch.setattr(packed_source, "CHECKED_BYTES", 0)
+    monkeypatch.setattr(packed_source, "check_shards", lambda *_: None)
     rng = random.Random(name)
     size = (output / SHARD).stat().st_size
     with open(output / name, "rb") as file:

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
+from neonext_ms.data.sources.checked import check_shards
 from neonext_ms.data.sources.mindrecord import mindrecord_rows
 from neonext_ms.data.sources.parquet import ParquetSource, open_parquet, parquet_rows
 from neonext_ms.data.sources.stored import StoredSource
 from neonext_ms.data.sources.tar import open_tar, tar_rows
 from neonext_ms.errors import UserError
+from neonext_ms.files import open_regular
 
 FORMAT = 1
 PACK_FILE = "pack.json"
-CHECKED_BYTES = 1 << 30  # a second or two
 ROWS = {"mindrecord": mindrecord_rows, "tar": tar_rows, "parquet": parquet_rows}  # what reads a shard
 INDEX = {"mindrecord": ".db", "tar": "", "parquet": ""}  # what the name of its index ends in
 _FOREIGN = {"tar": open_tar, "parquet": open_parquet}  # what opens the files of other programs
@@ -28,8 +29,8 @@ _FOREIGN = {"tar": open_tar, "parquet": open_parquet}  # what opens the files of
 def open_packed(kind: str, folder: Path, split: str) -> StoredSource:
     """Open one split of a packed data set, or tar or Parquet files of other programs; kind: of ROWS.
 
-    The shards of a packed one are what they were when they were packed: their sizes, samples and labels are compared
-    with pack.json, and the bytes too where these are CHECKED_BYTES or less: more would keep every start waiting.
+    The shards of a packed one are what they were when they were packed: their sizes, samples, labels and digests are
+    compared with pack.json; see `checked`.
     """
     path = folder / PACK_FILE
     if kind in _FOREIGN and not path.exists():
@@ -51,10 +52,7 @@ def open_packed(kind: str, folder: Path, split: str) -> StoredSource:
             )
         columns += [(number, *row[:3]) for row in rows]
         paths += [row[3] for row in rows]
-    if sum(shard["bytes"] for shard in shards) <= CHECKED_BYTES:
-        for shard in shards:
-            if file_digest(folder / shard["name"]) != shard["sha256"]:
-                raise UserError(f"'{folder / shard['name']}' is not what was packed: copy it, or pack it again")
+    check_shards(folder, shards)
     number, starts, lengths, labels = np.array(columns, np.int64).reshape(-1, 4).T
     files = [folder / shard["name"] for shard in shards]
     opened = ParquetSource if kind == "parquet" else StoredSource
@@ -66,7 +64,8 @@ def _read_pack(path: Path, kind: str, split: str) -> tuple[list[str], list[dict]
     if not path.is_file():
         raise UserError(f"'{path}' does not exist: data_dir must be a folder that `neonext pack` has finished")
     try:
-        pack = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            pack = json.load(file)
         known, class_names, shards = pack["format"], pack["class_names"], pack["splits"][split]
         if known != FORMAT:
             raise UserError(
@@ -102,15 +101,3 @@ def _check(what: str, value, holds: bool):
 def rows_digest(rows: list[tuple]) -> str:
     """SHA-256 of what `shard_rows` gives."""
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    except OSError as error:
-        raise UserError(f"cannot read '{path}': {error.strerror}") from None
-    return digest.hexdigest()

@@ -14,6 +14,9 @@ def pack_command(
 ):
     """Pack an image folder into few large files, for training with dataset=<format>; started again, it goes on.
 
+    The files that training opens are compared with their digests: at every start up to 1 GiB a split, and larger ones
+    at the first start on a machine, which is noted in checked.json beside them.
+
     Args:
         data_dir: folder with train/ and val/.
         output: folder to write to.

@@ -1,8 +1,9 @@
 """Whether shards are what was packed, byte for byte, without reading terabytes at every start.
 
-A few are read every time. What more there is, is read once, and noted beside the shards with what the file system says
-of each: whatever writes to a file, or copies it, changes that, and the shard is read again. The note shows damage by
-copying; against somebody who may write into the folder nothing there protects.
+A few are read every time. What more there is, is read once (1.5 GB a second of one x86 core, or what the disk gives)
+and noted beside the shards with what the file system says of each: whatever writes to a file, or copies it, changes
+that, and the shard is read again. The note shows damage by copying; against somebody who may write into the folder
+nothing there protects.
 """
 
 import hashlib

@@ -113,8 +113,8 @@ def ascend_table(rows: Sequence[dict]) -> str:
         lines.append([_title(row["case"]), str(row["case"].batch_size), *_numbers(row)])
     largest = [["graph", "what takes the most of the device's time: kernels, ms"]]
     for row in rows:
-        items = (f"{name} {count}, {1e3 * time:.1f}" for name, count, time in row["cost"].largest[:6])
-        largest.append([_title(row["case"]), "; ".join(items)])
+        items = (f"{_short(name)} {count}, {1e3 * time:.1f}" for name, count, time in row["cost"].largest[:6])
+        largest.append([f"{_title(row['case'])}, {row['case'].batch_size} images", "; ".join(items)])
     return "\n\n".join([table(lines, right=True), table(largest), *_published_table(rows)])
 
 
@@ -128,6 +128,11 @@ def _published_table(rows: Sequence[dict]) -> list[str]:
             times = (newer, first, 1e3 * row["cost"].device, 1e3 * row["cost"].host)
             lines.append([row["case"].model.partition(".")[2], str(images), *(f"{time:.1f}" for time in times)])
     return [table([head, *lines], right=True)] if lines else []
+
+
+def _short(name: str) -> str:
+    """Of the project's operators, Custom_aclnnNeoCell_aclnnNeoCell, their own name."""
+    return name.removeprefix("Custom_aclnn").partition("_aclnn")[0]
 
 
 def _title(case: DryCase) -> str:

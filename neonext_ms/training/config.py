@@ -182,6 +182,8 @@ class TrainConfig:
     """also write the metrics for TensorBoard, into the run's folder tensorboard; needs tensorboardX."""
     trackers: tuple[Literal["swanlab", "wandb", "mlflow"], ...] = key((), on_resume=FREE)
     """also tell these programs, which write into the run folder; one that fails is left out."""
+    profile_steps: str | None = key(None, on_resume=FREE)
+    """range of updates, such as 10-15, that are profiled into the run's folder profile; null is off."""
     device: Literal["auto", "CPU", "Ascend"] = key("auto", on_resume=FREE)
     """where to run; auto takes an Ascend NPU if there is one."""
     output_dir: str | None = key(None, on_resume=FREE, on_ranks=FREE)
@@ -194,6 +196,7 @@ class TrainConfig:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, os.path.expanduser(getattr(self, name)))
         keys.check(self)
+        keys.steps(self.profile_steps, "profile_steps")
         if self.matmul_precision is None:  # a run that goes on must not depend on the environment
             object.__setattr__(self, "matmul_precision", matmul_precision())
         if self.min_lr > self.lr:

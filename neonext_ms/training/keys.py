@@ -1,6 +1,7 @@
 """What a key of the configuration knows about itself, besides its type, its default and its text."""
 
 import math
+import re
 from dataclasses import dataclass, field, fields
 
 from neonext_ms.errors import UserError
@@ -42,6 +43,21 @@ def key(default, allowed: Range | None = None, *, on_resume: str = SAME, on_rank
 def free(config, when: str) -> frozenset[str]:
     """The keys of a configuration that are FREE `on_resume` or `on_ranks`."""
     return frozenset(f.name for f in fields(config) if f.metadata.get(when) == FREE)
+
+
+def steps(text: str | None, name: str) -> range:
+    """Numbers of updates, "10-15" or "10"; None is none of them. `name` is that of the key.
+
+    Raises:
+        UserError: the text is no range.
+    """
+    if text is None:
+        return range(0)
+    match = re.fullmatch(r"([0-9]{1,12})(?:-([0-9]{1,12}))?", text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= first <= last:
+        raise UserError(f"{name} must be a range of updates such as 10-15, counted from 1, got {text!r}")
+    return range(first, last + 1)
 
 
 def check(config):

@@ -10,10 +10,12 @@ from neonext_ms.evaluation.evaluate import evaluate
 from neonext_ms.runtime import heartbeat
 from neonext_ms.runtime.ranks import join_ranks
 from neonext_ms.texts import to_json
+from neonext_ms.training import keys
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.inputs import open_sources
 from neonext_ms.training.run.folder import open_folder
 from neonext_ms.training.run.ledger import Interval
+from neonext_ms.training.run.profile import StepProfile
 from neonext_ms.training.run.progress import Progress
 from neonext_ms.training.run.reporter import Reporter
 from neonext_ms.training.run.saver import Saver, copy_of
@@ -78,6 +80,8 @@ class Trainer:
         steps_left = state.total_steps - state.step
         self.progress = Progress(steps_left, state.evaluations_left, job.global_batch)
         self.reporter = Reporter(job.config, folder, state.steps_an_epoch, self.progress)
+        steps = keys.steps(job.config.profile_steps, "profile_steps")
+        self.profile = StepProfile(steps, folder and folder.path / "profile", job.ranks.device)
         self.saver = Saver(job.network, job.train_step, folder, job.ranks, self.reporter)
 
     def run(self) -> dict:
@@ -116,6 +120,7 @@ class Trainer:
     def close(self):
         """Wait for what is being written, and let another process have the folder."""
         self.saver.wait()
+        self.profile.close()
         self.reporter.close()
         if self.folder:
             self.folder.close()
@@ -127,12 +132,14 @@ class Trainer:
         self.progress.begin()
         unreported = 0
         for batch in self.progress.waiting(job.loader.epoch(epoch, first)):
+            self.profile.before(state.step + 1)
             inputs = job.inputs(batch.images, batch.targets, batch.positions, state.step)
             result = job.train_step(*inputs, state.updates.limit, self._flags())
             state.step += 1
             unreported += 1
             heartbeat.beat(state.step)
             state.updates.add(state.step, result, self.reporter)
+            self.profile.after(state.step, state.updates.wait)
             i = state.step - epoch * state.steps_an_epoch
             if i % job.config.log_interval == 0 or i == state.steps_an_epoch:
                 self._report(i, unreported)

@@ -16,9 +16,16 @@ from tests.support.keys import ALL
 # batch_size and global_batch may differ as far as the images of an update stay the same.
 FREE = {"resume", "output_dir", "data_dir", "device", "backend", "num_workers", "eval_batch_size", "log_interval"}
 FREE |= {"keep_checkpoint_max", "save_steps", "save_minutes", "preempt_signal", "max_bad_share", "max_bad_updates"}
-FREE |= {"teacher", "tensorboard", "trackers", "batch_size", "global_batch", "jit_level"}
+FREE |= {"profile_steps", "teacher", "tensorboard", "trackers", "batch_size", "global_batch", "jit_level"}
 OTHER = {"shifts": (0, 0), "pretrained": "b.ckpt", "dataset": "cifar10", "save_steps": 7, "save_minutes": 7.0}
-OTHER |= {"threshold": 0.7, "teacher": "b.ckpt", "distill": "hard", "distill_alpha": 0.3, "distill_temperature": 2.0}
+OTHER |= {
+    "profile_steps": "3-4",
+    "threshold": 0.7,
+    "teacher": "b.ckpt",
+    "distill": "hard",
+    "distill_alpha": 0.3,
+    "distill_temperature": 2.0,
+}
 OTHER |= {"log_interval": 7, "max_bad_updates": 7, "data_dir": "b", "device": "CPU", "resume": "b", "jit_level": "O0"}
 DATA = {
     "training": {"samples": 9, "classes": 2, "listing": "a"},

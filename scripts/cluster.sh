@@ -53,7 +53,7 @@ check_workers() {
 check_cann() {
   local missing
   (($(npu_count) == 0)) || missing="$(python "$ROOT/scripts/check_requirements.py" ascend 2>&1)" ||
-    say "CANN needs Python packages that are $missing: pip install -e '$ROOT[ascend]'"
+    say "CANN needs Python packages that are $missing: pip install -e '${ROOT}[ascend]'"
 }
 
 describe_cluster() {

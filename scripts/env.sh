@@ -13,11 +13,12 @@ die() {
   exit 2
 }
 
-# use_environment EXTRA: puts a `python` first on PATH that meets the requirements of setup.py with EXTRA (digits, dev).
-# The active one if it does, else .venv in the project, which is made or completed when needed.
+# use_environment EXTRA [VERSION]: puts a `python` first on PATH that meets the requirements of setup.py with EXTRA (digits, dev).
+# The active one if it does, else .venv in the project, which is made or completed when needed. With a VERSION of
+# MindSpore, such as 2.9, always .venv-mindspore-2.9, with the newest 2.9.
 use_environment() {
-  local extra="$1" venv="$ROOT/.venv" wanted
-  if python "$ROOT/scripts/check_requirements.py" "$extra" >/dev/null 2>&1; then
+  local extra="$1" version="${2:-}" venv="$ROOT/.venv${2:+-mindspore-$2}" wanted
+  if [[ -z "$version" ]] && python "$ROOT/scripts/check_requirements.py" "$extra" >/dev/null 2>&1; then
     return
   fi
   wanted="complete $(cksum <"$ROOT/setup.py")"
@@ -26,7 +27,7 @@ use_environment() {
     exec 9<>"$ROOT/setup.py"
     flock -n 9 || { say "Waiting for another script that is installing into $venv"; flock 9; }
     if [[ "$(_venv_state "$venv")" != "$wanted" ]]; then
-      _make_venv "$venv" "$wanted"
+      _make_venv "$venv" "$wanted" ${version:+"mindspore==$version.*"}
     fi
     exec 9>&-
   fi
@@ -46,6 +47,7 @@ _venv_state() {
   fi
 }
 
+# Arguments: folder, what to note when it is done, and packages besides those of the project.
 _make_venv() {
   local venv="$1" wanted="$2" base log="$1/install.log"
   case "$(_venv_state "$venv")" in
@@ -62,7 +64,7 @@ _make_venv() {
   fi
   say "Installing MindSpore and the other requirements of setup.py: once, about 1 minute and 3 GB"
   echo building >"$venv/.neonext"
-  if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check -e "${ROOT}[dev]" >"$log" 2>&1; then
+  if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check -e "${ROOT}[dev]" "${@:3}" >"$log" 2>&1; then
     tail -n 15 "$log" >&2
     die "the installation failed, see the lines above and $log; the next start begins anew"
   fi

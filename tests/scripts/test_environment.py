@@ -130,3 +130,20 @@ def test_without_a_suitable_python_the_error_says_which_are(project, write_setup
         "error: no Python 3.10, 3.11 or 3.12 on PATH, which MindSpore needs: install one of them\n"
     )
     assert not (project / ".venv").exists()
+
+
+def test_another_mindspore_has_an_environment_of_its_own(project, write_setup, environment):
+    """Also where the active Python would do; its pip is asked for that version."""
+    write_setup(["pytest>=1"])
+    command = USE.replace("use_environment digits", "use_environment digits 2.9")
+    offline = {"PIP_NO_INDEX": "1", "PIP_RETRIES": "0"}
+    result = subprocess.run(
+        ["bash", "-c", command, "bash", project], env=environment | offline, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 2 and "error: the installation failed" in result.stderr
+    assert (project / ".venv-mindspore-2.9" / ".neonext").read_text() == "building\n"
+    assert not (project / ".venv").exists()
+    wrong = subprocess.run(
+        ["bash", project / "scripts" / "run_tests.sh", "--mindspore", "2.9.0"], capture_output=True, text=True
+    )
+    assert wrong.returncode == 2 and wrong.stderr == "error: --mindspore must be a version such as 2.9, got '2.9.0'\n"

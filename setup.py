@@ -63,7 +63,7 @@ if __name__ == "__main__":
         # The CPU kernel is compiled where it runs, so its sources are part of what is installed.
         packages=[*find_packages(include=["neonext_ms", "neonext_ms.*"]), "neonext_ms.ops.cpu.kernel"],
         package_dir={"neonext_ms.ops.cpu.kernel": "ascend_kernels/cpu"},
-        package_data={"neonext_ms.ops.cpu.kernel": ["*.cpp", "*.h"]},
+        package_data={"neonext_ms": ["py.typed"], "neonext_ms.ops.cpu.kernel": ["*.cpp", "*.h"]},
         install_requires=REQUIRES,
         extras_require=EXTRAS,
         entry_points={"console_scripts": ["neonext = neonext_ms.cli:main"]},

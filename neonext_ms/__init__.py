@@ -16,11 +16,19 @@ reads this drawing and checks it.
     data, launch, ops
     markdown, runtime
     texts
-    files, terminal
-    errors
+    checks, files, terminal
+    errors, lazy
 """
 
-from importlib import import_module
+from typing import TYPE_CHECKING
+
+from neonext_ms.lazy import lazy
+
+if TYPE_CHECKING:
+    from neonext_ms.checkpoint.pretrained import create_model as create_model
+    from neonext_ms.models import list_models as list_models
+    from neonext_ms.ops import NeoCell as NeoCell
+    from neonext_ms.ops.precision import set_matmul_precision as set_matmul_precision
 
 __version__ = "0.1.0"
 
@@ -31,9 +39,4 @@ _LAZY = {
     "set_matmul_precision": "neonext_ms.ops.precision",
 }
 __all__ = ["__version__", *_LAZY]
-
-
-def __getattr__(name):
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy(globals(), _LAZY)

@@ -1,5 +1,6 @@
 """Lines on a terminal: those of the moment redraw one, the others stay and fit. Text of others that forges nothing."""
 
+import contextlib
 import logging
 import shutil
 import sys
@@ -91,3 +92,21 @@ class TerminalHandler(logging.StreamHandler):
             self.stream.write("\n")
             self._drawn = False
             self.flush()
+
+
+@contextlib.contextmanager
+def messages_shown():
+    """This package's messages go to stdout meanwhile, if the program has not said what becomes of them."""
+    logger = logging.getLogger("neonext_ms")
+    if logger.hasHandlers():
+        yield
+        return
+    handler, level = TerminalHandler(sys.stdout), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        handler.finish()
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from neonext_ms.data import Preprocess
+from neonext_ms.data.channels import to_show
 
 
 def to_png(figure, dpi: int) -> bytes:
@@ -19,6 +20,6 @@ def to_png(figure, dpi: int) -> bytes:
 
 
 def to_image(values: np.ndarray, preprocess: Preprocess) -> Image.Image:
-    """(3, S, S) normalised -> RGB; noise beyond black and white is cut off."""
+    """(C, S, S) normalised -> RGB; noise beyond black and white is cut off."""
     pixels = 255 * (values.transpose(1, 2, 0) * np.array(preprocess.std) + np.array(preprocess.mean))
-    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+    return to_show(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))

@@ -50,7 +50,7 @@ def layer_costs(spec: NeoNeXtSpec, h: int, w: int, num_classes: int = 1000) -> d
         UserError: the network cannot take that size.
     """
     sizes = check_input_size(h, w, len(spec.dims))
-    costs = {"stem": _pointwise(spec.in_channels * Stem.patch**2, spec.dims[0], sizes[0]) + _norm(spec.dims[0])}
+    costs = {"stem": _pointwise(spec.in_chans * Stem.patch**2, spec.dims[0], sizes[0]) + _norm(spec.dims[0])}
     for i, (depth, dim) in enumerate(zip(spec.depths, spec.dims)):
         if i:
             reduction = _neocell([Group.resample(2, 1, dim)], sizes[i - 1])

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from neonext_ms.analysis import page
 from neonext_ms.analysis.pictures import to_png
 from neonext_ms.analysis.plots import Curves, draw_panels, training_label
+from neonext_ms.data.channels import to_show
 from neonext_ms.deploy.opening import open_model
 from neonext_ms.errors import UserError
 from neonext_ms.evaluation.loader import validation_loader
@@ -178,7 +178,7 @@ def _mistakes(tried: Tried) -> str:
     figures = []
     for at in chosen.tolist():
         index = int(predictions.indices[at])
-        image = Image.fromarray(source.image(index))
+        image = to_show(source.image(index))
         image.thumbnail((THUMBNAIL, THUMBNAIL))
         data = io.BytesIO()
         image.save(data, "PNG")

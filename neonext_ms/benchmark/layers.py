@@ -67,7 +67,7 @@ def benchmark_layers(model: str = "neonext_t", n: int = 8, image_size: int = 224
 def _measure_pass(model: str, size: tuple[int, int], backward: bool, rounds: int, progress: Progress) -> dict:
     n, side = size
     network = create_model(model, seed=0)
-    images = random_tensor((n, network.spec.in_channels, side, side))
+    images = random_tensor((n, network.spec.in_chans, side, side))
     whole = runner(network, images, (n, network.num_classes) if backward else None, input_gradient=False)
     layers = list(_layers(model, network.num_classes, images, backward))
     contenders = [Contender("network", whole), *(layer.contender(backward) for layer in layers)]

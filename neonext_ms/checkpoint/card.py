@@ -6,6 +6,7 @@ from typing import get_type_hints
 
 from neonext_ms.checkpoint.fields import check_type, read_fields
 from neonext_ms.data import Preprocess, Source, open_source
+from neonext_ms.data.channels import RGB
 from neonext_ms.errors import UserError
 
 LARGEST_SIDE = 1 << 14  # pixels of an image
@@ -56,6 +57,10 @@ class ModelCard:
         names, classes = len(self.class_names), self.model.num_classes
         if names != classes:
             raise UserError(f"class_names has {names} names, but the model has {classes} classes")
+        channels = self.model.overrides.get("in_chans", RGB)
+        if channels != self.preprocess.channels:
+            means = self.preprocess.channels
+            raise UserError(f"mean and std have {means} numbers, but the model takes images of {channels!r} channels")
         if self.preprocess.image_size > LARGEST_SIDE:
             raise UserError(f"image_size must be at most {LARGEST_SIDE}, got {self.preprocess.image_size}")
         if self.threshold is not None and not 0 < self.threshold < 1:

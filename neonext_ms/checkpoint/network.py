@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +13,11 @@ from neonext_ms.checkpoint.folder import read_folder
 from neonext_ms.checkpoint.store import Checkpoint, load_checkpoint
 from neonext_ms.errors import UserError
 
+if TYPE_CHECKING:
+    from neonext_ms.models.neonext import NeoNeXt
+
 HEAD = ("head.fc.weight", "head.fc.bias")  # the classifier
+STEM = "stem.proj.weight"
 HEAD_NORM = ("head.norm.gamma", "head.norm.beta")
 
 
@@ -47,7 +52,7 @@ def check_same(own: dict[str, np.ndarray], arrays: dict[str, np.ndarray], source
 
 
 def assign_pretrained(network, trained: Checkpoint, new_head: bool = False):
-    """Set a network's parameters to those of a trained model.
+    """Set a network's parameters to those of a trained model, whose stem is fitted to another number of channels.
 
     Args:
         network: NeoNeXt; without a classifier, or without a head, it takes what it has.
@@ -57,11 +62,35 @@ def assign_pretrained(network, trained: Checkpoint, new_head: bool = False):
     Raises:
         UserError: the weights do not fit; names the first difference.
     """
+    from neonext_ms.models.layers import Stem
+
     left_out = () if network.head and network.head.fc else HEAD if network.head else (*HEAD, *HEAD_NORM)
     weights = {name: value for name, value in trained.weights.items() if name not in left_out}
+    had, wanted = trained.card.preprocess.channels, network.spec.in_chans
+    if had != wanted and STEM in weights and weights[STEM].shape == (network.spec.dims[0], had * Stem.patch**2):
+        weights[STEM] = fit_stem(weights[STEM], had, wanted)
     if new_head:
         weights |= {p.name: p.asnumpy() for p in network.get_parameters() if p.name in HEAD}
     assign_weights(network, weights, str(trained.path))
+
+
+def fit_stem(weight: np.ndarray, channels: int, wanted: int) -> np.ndarray:
+    """The stem's weight for images of another number of channels, as timm has it.
+
+    For grey it is the sum over the channels: the same outputs as of the image in equal channels. Else the channels come
+    in turn, scaled so that their sum stays as large.
+
+    Args:
+        weight: (dim, channels * 16), in the order (c, dy, dx).
+        channels: of the images that it is for.
+        wanted: channels that it shall be for.
+    """
+    planes = weight.reshape(len(weight), channels, -1)
+    if wanted == 1:
+        planes = planes.sum(1, keepdims=True)
+    else:
+        planes = planes[:, np.arange(wanted) % channels] * np.float32(channels / wanted)
+    return planes.reshape(len(weight), -1)
 
 
 def build_with(trained: Checkpoint, **overrides):
@@ -78,6 +107,15 @@ def build_with(trained: Checkpoint, **overrides):
     refuse_larger(trained.card, trained.weights)
     network = trained.card.build(**overrides)
     assign_pretrained(network, trained)
+    return described(network, trained.card)
+
+
+def described(network, card: ModelCard):
+    """The network with the `default_cfg` of what it was made from; class names only where it has as many classes."""
+    from neonext_ms.models.registry import default_cfg
+
+    names = card.class_names if network.num_classes == len(card.class_names) else None
+    network.default_cfg = default_cfg(card.model.name, network, card.preprocess, names)
     return network
 
 
@@ -96,13 +134,13 @@ def load_trained(path: str | Path) -> Checkpoint:
     return read_folder(path) if path.is_dir() else load_checkpoint(path, with_state=False)
 
 
-def load_network(path: str | Path, **overrides):
+def load_network(path: str | Path, **overrides) -> "tuple[NeoNeXt, ModelCard]":
     """(network, card) of a checkpoint or a model folder; arguments and errors as of `load_trained`, `build_with`."""
     trained = load_trained(path)
     return build_with(trained, **overrides), trained.card
 
 
-def load_features(checkpoint: str | Path, **overrides):
+def load_features(checkpoint: str | Path, **overrides) -> "NeoNeXt":
     """A trained network without its head: (N, c, H, W) to the outputs of all stages, (N, dims[i], H_i, W_i).
 
     Its `feature_info` tells channels and reduction of each; H and W need not be those that it was trained on. It is a

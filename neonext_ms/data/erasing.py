@@ -31,7 +31,7 @@ class RandomErasing:
             raise UserError(f"re_ratio must be two rising positive numbers, got {self.ratio}")
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator):
-        """image: (3, S, S) float32, changed in place."""
+        """image: (C, S, S) float32, changed in place."""
         if rng.random() >= self.prob:
             return
         height, width = image.shape[1:]
@@ -41,5 +41,5 @@ class RandomErasing:
             h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < h < height and 0 < w < width:
                 top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-                image[:, top : top + h, left : left + w] = rng.standard_normal((3, h, w), np.float32)
+                image[:, top : top + h, left : left + w] = rng.standard_normal((len(image), h, w), np.float32)
                 return

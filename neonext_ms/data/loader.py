@@ -30,7 +30,7 @@ class Batch:
     the index of padding is -1.
     """
 
-    images: np.ndarray  # float32 (n, 3, S, S)
+    images: np.ndarray  # float32 (n, C, S, S)
     labels: np.ndarray  # int32 (n,), before mixing; (n, K) of 0 and 1 where an image has any number of classes
     targets: np.ndarray  # float32 (n, K); rows sum to 1 where an image has one class
     indices: np.ndarray  # int64 (n,), of the samples in the source
@@ -132,7 +132,7 @@ class Loader:
         if self.num_workers == 0:
             for step in steps:
                 part = Part(epoch, step, 0, self._plan.batch_size)
-                images = np.empty((part.count, 3, *[self._plan.transform.image_size] * 2), np.float32)
+                images = np.empty((part.count, *self._plan.image_shape), np.float32)
                 targets = np.empty((part.count, self._plan.classes), np.float32)
                 indices = self._plan.indices(epoch, step)
                 yield self._batch(images, targets, [self._plan.fill(part, indices, images, targets)])

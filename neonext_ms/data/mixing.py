@@ -50,7 +50,7 @@ class Mixing:
         """Mix the images in place and return the targets.
 
         Args:
-            images: float32 (n, 3, S, S), whole pairs of the global batch.
+            images: float32 (n, C, S, S), whole pairs of the global batch.
             labels: int (n,), or (n, K) of 0 and 1.
             classes: number of classes K.
             rngs: a generator for each pair.

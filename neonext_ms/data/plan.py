@@ -68,6 +68,12 @@ class Plan:
     def classes(self) -> int:
         return len(self.source.class_names)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, S, S) of a prepared image."""
+        preprocess = getattr(self.transform, "preprocess", self.transform)
+        return preprocess.channels, preprocess.image_size, preprocess.image_size
+
     def indices(self, epoch: int, step: int) -> np.ndarray:
         """Of the samples in one rank's batch: int64 (n,), -1 is padding."""
         first = self.rank * self.batch_size
@@ -79,7 +85,7 @@ class Plan:
         Args:
             part: start and count are even if samples are mixed in pairs.
             indices: of its samples, int64 (n,), from `indices`: the order of an epoch is large, and made in one place.
-            images: float32 (n, 3, S, S), all of it is written.
+            images: float32 (n, C, S, S), all of it is written.
             targets: float32 (n, K), likewise.
         """
         positions = self.rank * self.batch_size + part.start + np.arange(part.count)

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from neonext_ms.data.channels import Picture, for_channels, picture, with_channels
 from neonext_ms.data.erasing import RandomErasing
 from neonext_ms.data.preprocess import INTERPOLATIONS, Box, Preprocess
 from neonext_ms.data.rand_augment import RandAugment, Style
@@ -55,16 +56,20 @@ class TrainTransform:
             raise UserError(f"hflip must be a probability, got {self.hflip}")
         if not 0 <= self.color_jitter < math.inf:
             raise UserError(f"color_jitter must be 0 or more, got {self.color_jitter}")
-        self._rand_augment  # noqa: B018 - a policy that cannot be read must show now
+        if (self.color_jitter or self._rand_augment) and self.preprocess.channels not in (1, 3):
+            raise UserError(
+                f"color_jitter and auto_augment are for grey and RGB, not for {self.preprocess.channels} channels: use "
+                "color_jitter=0 and auto_augment=null"
+            )
 
     @property
     def image_size(self) -> int:
         return self.preprocess.image_size
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """image: (H, W, 3) uint8 -> (3, S, S) float32."""
+        """image: (H, W, C) uint8 -> (C, S, S) float32."""
         box = self.box(*image.shape[:2], rng)
-        return self.augment(Image.fromarray(image), box, rng)
+        return self.augment(picture(image), box, rng)
 
     def box(self, height: int, width: int, rng: np.random.Generator) -> Box:
         """The part of an image of this size that is resized to S x S."""
@@ -72,10 +77,8 @@ class TrainTransform:
             return random_box(height, width, self.scale, self.ratio, rng)
         return self.preprocess.centre_box(height, width)
 
-    def augment(
-        self, image: Image.Image, box: Box, rng: np.random.Generator, out: np.ndarray | None = None
-    ) -> np.ndarray:
-        """What follows the choice of the box: RGB image -> (3, S, S) float32, written to out if that is given."""
+    def augment(self, image: Picture, box: Box, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray:
+        """What follows the choice of the box: image -> (C, S, S) float32, written to out if that is given."""
         image = self.preprocess.resize(image, box)
         if self.random_crop == "pad":
             # beyond the image a Pillow crop is black
@@ -83,14 +86,18 @@ class TrainTransform:
             image = image.crop((-right, -down, image.width - right, image.height - down))
         if rng.random() < self.hflip:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if self.color_jitter:
-            image = jitter_colours(image, self.color_jitter, rng)
-        if self._rand_augment:
-            image = self._rand_augment(image, rng, self._style)
+        if self.color_jitter or self._rand_augment:
+            # Grey goes through them as RGB of three equal channels, whose grey is again the same to the bit.
+            image = with_channels(self._recolour(with_channels(image, 3), rng), self.preprocess.channels)
         out = self.preprocess.normalise(image, out)
         if self.erasing.prob:
             self.erasing(out, rng)
         return out
+
+    def _recolour(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+        if self.color_jitter:
+            image = jitter_colours(image, self.color_jitter, rng)
+        return self._rand_augment(image, rng, self._style) if self._rand_augment else image
 
     @cached_property
     def _rand_augment(self) -> RandAugment | None:
@@ -98,7 +105,7 @@ class TrainTransform:
 
     @cached_property
     def _style(self) -> Style:
-        fill = tuple(min(255, max(0, round(255 * v))) for v in self.preprocess.mean)
+        fill = tuple(min(255, max(0, round(255 * v))) for v in for_channels(self.preprocess.mean, 3))
         # Pillow rotates and shears with bicubic at most
         name = "bilinear" if self.preprocess.interpolation == "bilinear" else "bicubic"
         return Style(fill, INTERPOLATIONS[name])

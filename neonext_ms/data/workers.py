@@ -30,12 +30,12 @@ _START += "work(*map(int, sys.argv[1:]))"
 class Memory:
     """Slots of one batch each, in a file that grows by need.
 
-    A slot holds the indices of the samples, int64 (n,), images (n, 3, S, S) and targets (n, K), float32.
+    A slot holds the indices of the samples, int64 (n,), images (n, C, S, S) and targets (n, K), float32.
     """
 
     def __init__(self, plan: Plan, file: int):
-        n, side = plan.batch_size, plan.transform.image_size
-        self.layout = ((np.int64, (n,)), (np.float32, (n, 3, side, side)), (np.float32, (n, plan.classes)))
+        n = plan.batch_size
+        self.layout = ((np.int64, (n,)), (np.float32, (n, *plan.image_shape)), (np.float32, (n, plan.classes)))
         size = sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for dtype, shape in self.layout)
         self.size = -(-size // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
         self.file = file

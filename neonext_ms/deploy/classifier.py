@@ -11,6 +11,7 @@ from PIL import Image
 
 from neonext_ms.checkpoint.card import DatasetName, validation_source
 from neonext_ms.data import Preprocess
+from neonext_ms.data.channels import RGB
 from neonext_ms.data.decode import pil_pixels
 from neonext_ms.deploy.image_files import read_with_note, with_note
 from neonext_ms.deploy.opening import open_model
@@ -59,7 +60,7 @@ class Classifier:
         print(best.name, best.probability)
 
     Args:
-        network: (n, 3, S, S) float32 -> (n, K) logits, both NumPy.
+        network: (n, C, S, S) float32 -> (n, K) logits, both NumPy.
         preprocess: from an image to the network's input.
         class_names: K names.
         fixed_batch: the only n that the network takes; None for any.
@@ -112,7 +113,8 @@ class Classifier:
         """Classify images.
 
         Args:
-            images: files, Pillow's images, or (H, W, 3) uint8, RGB, of any sizes; one alone is taken for a list of it.
+            images: files, Pillow's images, or (H, W, C) uint8, of any sizes; RGB and grey may be for one another. One
+                alone is taken for a list of it.
             top_k: how many classes to return; all if there are fewer.
 
         Returns:
@@ -124,7 +126,7 @@ class Classifier:
         _check_top_k(top_k)
         alone = isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4)
         predictions, numbered = [], enumerate([images] if alone else images, 1)
-        while chunk := [self.preprocess(_pixels(*one)) for one in islice(numbered, self.batch_size)]:
+        while chunk := [self._input(*one) for one in islice(numbered, self.batch_size)]:
             for logits in self.logits(np.stack(chunk)):
                 classes, error = self._best(logits, top_k)
                 if error:
@@ -157,22 +159,27 @@ class Classifier:
         yield from self._report(images, top_k)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """(n, 3, S, S) float32 -> (n, K) float32, for any n: the network gets batches of the sizes that it takes.
+        """(n, C, S, S) float32 -> (n, K) float32, for any n: the network gets batches of the sizes that it takes.
 
         MindSpore compiles a graph for every size of a batch: where any is taken, only powers of two are used.
 
         Raises:
             UserError: images of another shape or type.
         """
-        side = self.preprocess.image_size
-        if images.ndim != 4 or images.shape[1:] != (3, side, side) or images.dtype != np.float32:
-            raise UserError(f"the network takes (N, 3, {side}, {side}) float32, got {images.shape} {images.dtype}")
+        side, channels = self.preprocess.image_size, self.preprocess.channels
+        if images.ndim != 4 or images.shape[1:] != (channels, side, side) or images.dtype != np.float32:
+            expected = f"(N, {channels}, {side}, {side}) float32"
+            raise UserError(f"the network takes {expected}, got {images.shape} {images.dtype}")
         results = []
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]
             size = self.fixed_batch or 1 << (len(batch) - 1).bit_length()
             results.append(run_filled(self.network, batch, size))
         return np.concatenate(results) if results else np.zeros((0, len(self.class_names)), np.float32)
+
+    def _input(self, number: int, image: ImageLike) -> np.ndarray:
+        """(C, S, S) float32 of the image that a user gave as the `number`-th."""
+        return self.preprocess(_pixels(number, image, self.preprocess.channels))
 
     def _report(self, images: Iterable[tuple[Result, Callable]], top_k: int) -> Iterator[Result]:
         """Complete the results of images, each given with what reads its pixels and a note."""
@@ -214,14 +221,18 @@ def _check_top_k(top_k: int):
         raise UserError(f"top_k must be at least 1, got {top_k}")
 
 
-def _pixels(number: int, image: ImageLike) -> np.ndarray:
+def _pixels(number: int, image: ImageLike, channels: int) -> np.ndarray:
     if isinstance(image, str | Path):
         return read_with_note(image)[0]
     if isinstance(image, Image.Image):
         return pil_pixels(image, f"image {number}")
-    expected = f"image {number} must be a file, an image of Pillow, or (H, W, 3) uint8 in RGB"
+    order = {1: "grey", RGB: "RGB"}.get(channels, "the order of training")
+    expected = f"image {number} must be a file, an image of Pillow, or (H, W, {channels}) uint8 in {order}"
     if not isinstance(image, np.ndarray):
         raise UserError(f"{expected}, got a {type(image).__name__}")
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+    fitting = {1, RGB} if channels in (1, RGB) else {channels}
+    if image.ndim == 2 and channels in fitting and 1 in fitting:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in fitting or image.dtype != np.uint8 or not image.size:
         raise UserError(f"{expected}, got {image.shape} {image.dtype}")
     return image

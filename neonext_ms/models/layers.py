@@ -25,6 +25,9 @@ class BatchNorm(nn.BatchNorm2d):
         self.in_float32 = True
         self.sums_in_float32 = on_ascend()
 
+    def __repr__(self):
+        return f"BatchNorm({self.num_features})"
+
     def construct(self, x):
         if x.dtype == ms.bfloat16 or (self.in_float32 and not self.sums_in_float32):
             return super().construct(x.astype(ms.float32)).astype(x.dtype)
@@ -36,9 +39,9 @@ class Stem(nn.Cell):
 
     patch = 4
 
-    def __init__(self, in_channels: int, dim: int, backend, rng: np.random.Generator):
+    def __init__(self, in_chans: int, dim: int, backend, rng: np.random.Generator):
         super().__init__()
-        self.proj = Pointwise(in_channels * self.patch**2, dim, False, rng, backend)
+        self.proj = Pointwise(in_chans * self.patch**2, dim, False, rng, backend)
         self.norm = BatchNorm(dim)
 
     def construct(self, x):
@@ -129,12 +132,25 @@ class Head(nn.Cell):
 
     def __init__(self, dim: int, num_classes: int, rng: np.random.Generator):
         super().__init__()
-        self.norm = nn.LayerNorm((dim,), epsilon=1e-6)
+        self.norm = LayerNorm((dim,), epsilon=1e-6)
         self.fc = Linear(dim, num_classes, rng) if num_classes else None
 
     def construct(self, x):
         x = self.norm(ops.mean(x.astype(ms.float32), (2, 3)))
         return x if self.fc is None else self.fc(x)
+
+    def reset(self, dim: int, num_classes: int, rng: np.random.Generator):
+        """Draw the linear layer anew, or remove it when num_classes is 0; its parameters keep their names."""
+        self.fc = Linear(dim, num_classes, rng) if num_classes else None
+        for parameter in self.fc.get_parameters() if self.fc else ():
+            parameter.name = f"head.fc.{parameter.name.rpartition('.')[2]}"
+
+
+class LayerNorm(nn.LayerNorm):
+    """MindSpore's, which `print` shows without all that its parameters are."""
+
+    def __repr__(self):
+        return f"LayerNorm({self.normalized_shape[0]})"
 
 
 class Linear(nn.Dense):

@@ -2,14 +2,16 @@
 
 import functools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from mindspore import mint, nn, ops
 
+from neonext_ms.checks import plain, whole_number
 from neonext_ms.errors import UserError
 from neonext_ms.models.layers import Block, Downsample, Head, Stem, check_image_type, check_images, check_input_size
 from neonext_ms.ops import parse_spec
+from neonext_ms.ops.neocell import generator
 
 log = logging.getLogger(__name__)
 # A constant of the graph: an input that does not fit is refused by name when it is compiled, not by a failed reshape.
@@ -40,7 +42,7 @@ class NeoNeXtSpec:
         shifts: shift step of each stage's NeoCells.
         linear_bias: biases in the blocks' pointwise layers.
         layer_scale: initial value of the layer scale; 0 is none.
-        in_channels: of the image.
+        in_chans: channels of the image.
     """
 
     depths: tuple[int, ...]
@@ -49,16 +51,15 @@ class NeoNeXtSpec:
     shifts: tuple[int, ...] = (1, 1, 1, 0)
     linear_bias: bool = False
     layer_scale: float = 0.0
-    in_channels: int = 3
+    in_chans: int = 3
 
     def __post_init__(self):
         for field in ("depths", "dims", "kernels", "shifts"):
-            value = tuple(getattr(self, field))
+            value = tuple(plain(entry) for entry in getattr(self, field))
             object.__setattr__(self, field, value)
             if len(value) != len(self.depths) or not value:
                 raise UserError(f"{field} must have one entry for each stage, got {value} for depths {self.depths}")
-        if self.in_channels < 1:
-            raise UserError(f"in_channels must be at least 1, got {self.in_channels}")
+        object.__setattr__(self, "in_chans", whole_number("in_chans", self.in_chans, 1))
         if min(self.depths) < 1 or min(self.dims) < 1:
             raise UserError(
                 f"a stage needs at least one block and one channel, got depths {self.depths}, dims {self.dims}"
@@ -78,17 +79,19 @@ class NeoNeXt(nn.Cell):
         drop_path_rate: the last block's probability of dropping its branch; from 0 in the first it grows linearly. The
             network does not draw: whoever trains it makes the masks (`neonext_ms.training.drop_path`) and gives them as
             an input. In training mode without masks nothing is dropped, and one warning says so.
-        features_only: return the outputs of all stages instead of logits; there is no head.
+        features_only: return the outputs of stages instead of logits; there is no head.
+        out_indices: of those stages, from 0; None for all. Negative ones count from the last.
         backend: of every NeoCell.
         init: of every NeoCell, "neo" or "normal".
         seed: of the initial weights; None draws from NumPy's global generator, which `mindspore.set_seed` seeds.
 
     Inputs:
-        x: (N, in_channels, H, W), H and W multiples of 4 and at least 32, float32 or float16.
+        x: (N, in_chans, H, W), H and W multiples of 4 and at least 32, float32 or float16.
         drop_path: (blocks, N) float32 from `drop_path_masks`, or None to keep every branch.
 
     Outputs:
-        (N, num_classes); with num_classes=0 (N, dims[-1]); with features_only a tuple of (N, dims[i], H_i, W_i).
+        (N, num_classes); with num_classes=0 (N, dims[-1]); with features_only a tuple of (N, dims[i], H_i, W_i),
+        one for each of out_indices.
 
     Raises:
         UserError (a ValueError): a size that the network cannot take; names the stage and the sizes that work.
@@ -100,21 +103,22 @@ class NeoNeXt(nn.Cell):
         num_classes: int = 1000,
         drop_path_rate: float = 0.0,
         features_only: bool = False,
+        out_indices: Sequence[int] | None = None,
         backend: str = "auto",
         init: str = "neo",
         seed: int | None = None,
     ):
         super().__init__()
-        if not isinstance(num_classes, int) or num_classes < 0:
-            raise UserError(f"num_classes must be an integer of at least 0, got {num_classes!r}")
+        num_classes = whole_number("num_classes", num_classes, 0)
         if not 0 <= drop_path_rate < 1:
             raise UserError(f"drop_path_rate must be at least 0 and below 1, got {drop_path_rate}")
         self.spec = spec
         self.num_classes = num_classes
         self.drop_path_rate = drop_path_rate
         self.features_only = features_only
-        rng = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
-        self.stem = Stem(spec.in_channels, spec.dims[0], backend, rng)
+        self.out_indices = _stages(out_indices, len(spec.dims), features_only)
+        rng = generator(seed)
+        self.stem = Stem(spec.in_chans, spec.dims[0], backend, rng)
         downsamples, stages = [], []
         for i, (depth, dim) in enumerate(zip(spec.depths, spec.dims)):
             if i:
@@ -128,14 +132,47 @@ class NeoNeXt(nn.Cell):
         # A new Cell is in evaluation but has the phase of training: a graph compiled before set_train(True) would serve
         # after it as well (MindSpore 2.10).
         self.set_train(False)
+        self.default_cfg = {}  # whoever makes the network by name fills it, see `default_cfg`
 
     @property
     def feature_info(self) -> list[dict]:
-        """Channels, reduction of the image's height and width, and module of each stage's output."""
+        """Channels, reduction of the image's height and width, and module of the output of each of out_indices."""
         return [
-            {"num_chs": dim, "reduction": Stem.patch * 2**i, "module": f"stages.{i}"}
-            for i, dim in enumerate(self.spec.dims)
+            {"num_chs": self.spec.dims[i], "reduction": Stem.patch * 2**i, "module": f"stages.{i}"}
+            for i in self.out_indices
         ]
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the last stage, which are those that the classifier takes."""
+        return self.spec.dims[-1]
+
+    def get_classifier(self) -> nn.Cell | None:
+        """The linear layer from features to logits; None where there is none."""
+        return self.head and self.head.fc
+
+    def reset_classifier(self, num_classes: int, seed: int | None = None):
+        """Draw a new classifier for another number of classes; 0 removes it, and the network gives pooled features.
+
+        Args:
+            num_classes: outputs.
+            seed: of its weights; None draws from NumPy's global generator.
+
+        Raises:
+            UserError: no such number, or a network with features_only, which has no head.
+        """
+        if self.head is None:
+            raise UserError("a network with features_only has no classifier: create it without")
+        self.num_classes = whole_number("num_classes", num_classes, 0)
+        self.head.reset(self.num_features, self.num_classes, generator(seed))
+        self.default_cfg = {**self.default_cfg, "num_classes": self.num_classes, "label_names": None}
+        self.compile_cache.clear()  # of graphs with the classifier that was
+
+    def extend_repr(self) -> str:
+        """What `print` shows beside the layers."""
+        count = sum(p.size for p in self.trainable_params())
+        outputs = f"out_indices={self.out_indices}" if self.features_only else f"num_classes={self.num_classes}"
+        return f"in_chans={self.spec.in_chans}, {outputs}, {count:,} trainable parameters"
 
     def stage_outputs(self, x, drop_path=None):
         """Outputs of all stages, a tuple of (N, dims[i], H_i, W_i)."""
@@ -154,7 +191,7 @@ class NeoNeXt(nn.Cell):
         return outputs
 
     def forward_features(self, x, drop_path=None):
-        """(N, in_channels, H, W) -> (N, dims[-1], H', W'), the last stage's output."""
+        """(N, in_chans, H, W) -> (N, dims[-1], H', W'), the last stage's output."""
         return self.stage_outputs(x, drop_path)[-1]
 
     def forward_head(self, x):
@@ -163,8 +200,25 @@ class NeoNeXt(nn.Cell):
 
     def construct(self, x, drop_path=None):
         rank = len(x.shape)
-        _check_images(rank, x.shape[1] if rank > 1 else 0, x.shape[-1] if rank else 0, self.spec.in_channels)
+        _check_images(rank, x.shape[1] if rank > 1 else 0, x.shape[-1] if rank else 0, self.spec.in_chans)
         _check_image_type(str(x.dtype))
         _check_input_size(x.shape[2], x.shape[3], len(self.stages))
         outputs = self.stage_outputs(x, drop_path)
-        return outputs if self.features_only else self.forward_head(outputs[-1])
+        if not self.features_only:
+            return self.forward_head(outputs[-1])
+        chosen = ()
+        for i in self.out_indices:
+            chosen += (outputs[i],)
+        return chosen
+
+
+def _stages(out_indices: Sequence[int] | None, stages: int, features_only: bool) -> tuple[int, ...]:
+    """The stages whose outputs are asked for, counted from the first."""
+    if out_indices is None:
+        return tuple(range(stages))
+    if not features_only:
+        raise UserError("out_indices chooses stages of features_only=True: give both, or neither")
+    chosen = tuple(plain(i) for i in out_indices)
+    if not chosen or not all(isinstance(i, int) and -stages <= i < stages for i in chosen):
+        raise UserError(f"out_indices must be numbers of stages, 0 to {stages - 1}, got {chosen}")
+    return tuple(i % stages for i in chosen)

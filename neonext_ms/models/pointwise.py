@@ -48,6 +48,10 @@ class Pointwise(nn.Cell):
         fused = compiled("pointwise", backend)
         self.fused = fused() if fused else None
 
+    def __repr__(self):
+        out_channels, in_channels = self.weight.shape
+        return f"Pointwise({in_channels} -> {out_channels}, bias={self.bias is not None})"
+
     def construct(self, x):
         if self.fused is not None and self.fused.serves(x):
             return self.fused(x, *self.values(x))
@@ -87,6 +91,10 @@ class MLP(nn.Cell):
         self.fc1 = Pointwise(dim, hidden, has_bias, rng, backend="dense")
         self.act = mint.nn.GELU() if on_ascend() else nn.GELU(approximate=False)  # on an NPU one kernel instead of five
         self.fc2 = Pointwise(hidden, dim, has_bias, rng, backend="dense")
+
+    def __repr__(self):
+        (hidden, dim), act = self.fc1.weight.shape, type(self.act).__name__
+        return f"MLP({dim} -> {hidden} -> {dim}, {act})"
 
     def construct(self, x):
         if self.fused is not None and self.fused.serves(x):

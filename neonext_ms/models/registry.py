@@ -1,7 +1,12 @@
 """Models by name: the sizes of the paper in two variants, and a small one for CPUs."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
+from fnmatch import fnmatch
 
+from neonext_ms.data import Preprocess
+from neonext_ms.data.channels import for_channels
+from neonext_ms.data.sources.base import IMAGENET_MEAN, IMAGENET_STD
 from neonext_ms.errors import UserError
 from neonext_ms.models.neonext import NeoNeXt, NeoNeXtSpec
 
@@ -26,9 +31,12 @@ SPECS = {
 }
 
 
-def list_models() -> list[str]:
-    """Names that `create_model` knows."""
-    return list(SPECS)
+_SIDES = {"neonext_pico": 32}  # of images in pixels, where it is not 224
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names that `create_model` knows and that fit a pattern as a shell has them, such as "*_v2"."""
+    return [name for name in SPECS if fnmatch(name, pattern)]
 
 
 def model_spec(name: str, **overrides) -> NeoNeXtSpec:
@@ -46,16 +54,43 @@ def create_model(name: str, num_classes: int = 1000, seed: int | None = None, **
         num_classes: outputs; 0 for pooled features.
         seed: of the initial weights; the same seed gives the same weights on every machine.
         overrides: fields of `NeoNeXtSpec` (shifts, kernels, ...) or arguments of `NeoNeXt` (drop_path_rate,
-            features_only, backend, init).
+            features_only, out_indices, backend, init).
 
     Raises:
         UserError: an unknown name or override.
     """
     structure = {field.name for field in fields(NeoNeXtSpec)}
-    arguments = {"drop_path_rate", "features_only", "backend", "init"}
+    arguments = {"drop_path_rate", "features_only", "out_indices", "backend", "init"}
     unknown = set(overrides) - structure - arguments
     if unknown:
         allowed = ", ".join(sorted(structure | arguments))
         raise UserError(f"create_model does not know {', '.join(sorted(unknown))}: it takes {allowed}")
     spec = model_spec(name, **{key: overrides[key] for key in structure & set(overrides)})
-    return NeoNeXt(spec, num_classes, seed=seed, **{key: overrides[key] for key in arguments & set(overrides)})
+    network = NeoNeXt(spec, num_classes, seed=seed, **{key: overrides[key] for key in arguments & set(overrides)})
+    usual = Preprocess(_SIDES.get(name, 224), IMAGENET_MEAN, IMAGENET_STD, 0.875)
+    network.default_cfg = default_cfg(name, network, usual)
+    return network
+
+
+def default_cfg(name: str, network: NeoNeXt, preprocess: Preprocess, class_names: Sequence[str] | None = None) -> dict:
+    """What timm's models say of themselves, by timm's names.
+
+    Args:
+        name: of the network's structure.
+        network: as it was made.
+        preprocess: that its weights expect; mean and std become those of the network's channels.
+        class_names: in the order of the logits, where they are known.
+    """
+    channels = network.spec.in_chans
+    return {
+        "architecture": name,
+        "num_classes": network.num_classes,
+        "input_size": (channels, preprocess.image_size, preprocess.image_size),
+        "mean": for_channels(preprocess.mean, channels),
+        "std": for_channels(preprocess.std, channels),
+        "crop_pct": preprocess.crop_pct,
+        "interpolation": preprocess.interpolation,
+        "first_conv": "stem.proj",
+        "classifier": "head.fc",
+        "label_names": class_names and tuple(class_names),
+    }

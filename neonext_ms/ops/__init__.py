@@ -1,8 +1,15 @@
 """The operator: channel groups, block-diagonal assembly, initialisation, formulations and the NeoCell layer."""
 
-from importlib import import_module
+from typing import TYPE_CHECKING
 
+from neonext_ms.lazy import lazy
 from neonext_ms.ops.groups import Group, output_size, parse_spec
+
+if TYPE_CHECKING:
+    from neonext_ms.ops.neocell import NeoCell as NeoCell
+    from neonext_ms.ops.neocell3d import Group3d as Group3d
+    from neonext_ms.ops.neocell3d import NeoCell3d as NeoCell3d
+    from neonext_ms.ops.terms import NeoCellTerms as NeoCellTerms
 
 # These need MindSpore; the arithmetic of groups and costs does not, and stays quick to import.
 _LAZY = {
@@ -12,9 +19,4 @@ _LAZY = {
     "NeoCellTerms": "neonext_ms.ops.terms",
 }
 __all__ = ["Group", "output_size", "parse_spec", *_LAZY]
-
-
-def __getattr__(name):
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy(globals(), _LAZY)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from neonext_ms.checks import plain
 from neonext_ms.errors import UserError
 
 
@@ -28,16 +29,26 @@ class Group:
     shift: tuple[int, int] = (0, 0)
 
     def __post_init__(self):
+        object.__setattr__(self, "channels", plain(self.channels))
+        for field in ("left", "right", "shift"):
+            object.__setattr__(self, field, tuple(map(plain, getattr(self, field))))
         sizes = (self.channels, *self.left, *self.right)
-        if any(not isinstance(v, int) or isinstance(v, bool) or v < 1 for v in sizes):
-            raise UserError(f"channels and block sizes must be integers of at least 1, got {self}")
+        if any(type(v) is not int or v < 1 for v in sizes):
+            raise UserError(f"channels and block sizes must be integers of at least 1, got {self!r}")
         for side, block, step in (("left", self.left, self.shift[0]), ("right", self.right, self.shift[1])):
-            if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+            if type(step) is not int or step < 0:
                 raise UserError(f"the {side} shift must be an integer of at least 0, got {step!r}")
             if step and block[0] != block[1]:
                 raise UserError(f"the {side} shift is {step}, but only square blocks can be shifted, got {block}")
             if step >= block[0] and step:
                 raise UserError(f"the {side} shift (={step}) must be smaller than the block size (={block[0]})")
+
+    def __str__(self) -> str:
+        """Channels, block sizes in and out, and shift where there is one: "48 x 7x7 shifted by 1"."""
+        sides = (self.left[1], self.right[0]), (self.left[0], self.right[1])
+        blocks = " to ".join("x".join(map(str, side)) for side in sides[: 1 + (sides[0] != sides[1])])
+        steps = dict.fromkeys(self.shift)  # one number where both are alike
+        return f"{self.channels} x {blocks}" + (f" shifted by {', '.join(map(str, steps))}" if any(steps) else "")
 
     @classmethod
     def square(cls, k: int, channels: int, shift: int = 0) -> "Group":

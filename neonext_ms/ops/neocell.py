@@ -60,6 +60,10 @@ class NeoCell(nn.Cell):
         self.right = ParameterTuple(fresh_blocks(self.groups, "right", init, rng))
         self.bias = Parameter(Tensor(np.zeros(self.channels, np.float32)), name="bias") if has_bias else None
 
+    def __repr__(self):
+        groups = ", ".join(map(str, self.groups))
+        return f"{type(self).__name__}({groups}, backend={self.backend!r})"
+
     def construct(self, x):
         self.portable.check(x)  # before a compiled operator would fail
         if self.fused is not None and self.fused.serves(x):

@@ -54,7 +54,9 @@ def resampled_group(group: Group, k: int) -> Group:
     """
     sizes = {*group.left, *group.right}
     if len(sizes) > 1 or group.shift[0] != group.shift[1]:
-        raise UserError(f"only groups of equal square blocks on both sides can be resampled to {k} x {k}, got {group}")
+        raise UserError(
+            f"only groups of equal square blocks on both sides can be resampled to {k} x {k}, got {group!r}"
+        )
     (before,), step = sizes, group.shift[0]
     if (step * k) % before == 0:
         made = Group.square(k, group.channels, step * k // before)

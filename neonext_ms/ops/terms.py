@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, ops
 
+from neonext_ms.checks import whole_number
 from neonext_ms.errors import UserError
 from neonext_ms.ops.assembly import assemble
 from neonext_ms.ops.dense import DenseNeoCell
@@ -46,8 +47,7 @@ class NeoCellTerms(NeoCell):
 
     def __init__(self, groups: Sequence[Group], rank=1, width=1, has_bias=False, backend="auto", init="neo", seed=None):
         for name, value in (("rank", rank), ("width", width)):
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"the {name} of a NeoCell must be an integer of at least 1, got {value!r}")
+            whole_number(f"the {name} of a NeoCell", value, 1)
         several, rng = rank * width > 1, generator(seed)
         super().__init__(groups, has_bias and not several, backend, init, rng)
         if self.channels % width:

@@ -10,6 +10,7 @@ from mindspore import nn
 from neonext_ms.checkpoint.card import DatasetName, Model, ModelCard
 from neonext_ms.checkpoint.store import Checkpoint
 from neonext_ms.data import Preprocess, Source
+from neonext_ms.data.channels import RGB
 from neonext_ms.errors import UserError
 from neonext_ms.evaluation.loader import eval_loader
 from neonext_ms.evaluation.step import EvalStep
@@ -60,7 +61,7 @@ def assemble(config: TrainConfig, sources: tuple[Source, Source], ranks: Ranks):
     check_precision(config.matmul_precision, config.backend)
     loader, transform = train_loader(config, train_source, ranks), preprocess(config, train_source)
     evaluated = (config.eval_batch_size, config.num_workers, ranks, config.max_bad_share)
-    network = _network(config, train_source.class_names, ranks.world)
+    network = _network(config, train_source.class_names, ranks.world, transform.channels)
     pretrained, digest = _begin(config, network, train_source.class_names, checkpoint)
     teacher = open_teacher(Path(config.teacher), transform, train_source) if config.teacher else None
     if checkpoint and checkpoint.manifest["training"].get("teacher") != (teacher and teacher.digest):
@@ -91,7 +92,7 @@ def assemble(config: TrainConfig, sources: tuple[Source, Source], ranks: Ranks):
 
 
 def _card(config: TrainConfig, transform: Preprocess, source: Source) -> ModelCard:
-    model = Model(config.model, len(source.class_names), config.model_overrides)
+    model = Model(config.model, len(source.class_names), _overrides(config, transform.channels))
     # As it is found from any folder: evaluations and exports take their images from it.
     data_dir = config.data_dir and str(Path(config.data_dir).expanduser().resolve())
     dataset, threshold = DatasetName(config.dataset, data_dir), config.threshold if source.multi_label else None
@@ -109,10 +110,14 @@ def _criterion(config: TrainConfig, source: Source):
     return Distillation(criterion, config.distill_alpha, config.distill_temperature, config.distill == "hard")
 
 
-def _network(config: TrainConfig, class_names: list[str], world: int):
-    own = {"backend": config.backend, "init": config.neocell_init}
+def _overrides(config: TrainConfig, channels: int) -> dict:
+    return config.model_overrides | ({} if channels == RGB else {"in_chans": channels})
+
+
+def _network(config: TrainConfig, class_names: list[str], world: int, channels: int):
+    own = {"backend": config.backend, "init": config.neocell_init, **_overrides(config, channels)}
     with using_matmul_precision(config.matmul_precision):
-        network = create_model(config.model, len(class_names), seed=config.seed, **own, **config.model_overrides)
+        network = create_model(config.model, len(class_names), seed=config.seed, **own)
     *_, (h, w) = check_input_size(config.image_size, config.image_size, len(network.spec.dims))
     values = config.batch_size * (world if config.sync_bn else 1) * h * w
     if values == 1 and config.freeze_stages < len(network.spec.dims):

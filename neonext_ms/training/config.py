@@ -45,9 +45,11 @@ class TrainConfig:
     """where the data set is; none for digits."""
     image_size: int = key(32, AT_LEAST_1)
     """side of the network's input in pixels."""
-    mean: tuple[float, float, float] | None = None
-    """of the RGB channels (0..1) for normalisation; the data set's usual one if null."""
-    std: tuple[float, float, float] | None = None
+    in_chans: int | None = key(None, AT_LEAST_1)
+    """channels of the network's input: 1 takes colour in grey; null is what the data set has, 3 for image files."""
+    mean: tuple[float, ...] | None = None
+    """of the channels (0..1), a number for each, for normalisation; the data set's usual one if null."""
+    std: tuple[float, ...] | None = None
     """likewise."""
     crop_pct: float = 1.0
     """share of the resized short side that the evaluation's centre crop keeps."""

@@ -32,6 +32,10 @@ def load_pretrained(network, path: Path, class_names: list[str]) -> tuple[str, s
     new_head = list(card.class_names) != list(class_names)
     if new_head:
         said += f"; the head is drawn anew: {len(class_names)} classes, not those {len(card.class_names)}"
+    before, now = card.preprocess.channels, network.spec.in_chans
+    if before != now:
+        how = "is summed over its channels" if now == 1 else "takes its channels in turn"
+        said += f"; the stem, for {before} channels, {how} for {now}"
     assign_pretrained(network, trained, new_head)
     return said, digest_of_weights(trained)
 

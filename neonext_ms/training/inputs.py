@@ -1,6 +1,7 @@
 """The data of a run, as its configuration describes it."""
 
 from neonext_ms.data import Loader, Mixing, Preprocess, RandomErasing, Source, TrainTransform, open_source
+from neonext_ms.data.channels import for_channels
 from neonext_ms.errors import UserError
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.config import TrainConfig
@@ -24,7 +25,14 @@ def describe_data(train: Source, val: Source) -> dict:
 
 def preprocess(config: TrainConfig, source: Source) -> Preprocess:
     """What is done to every image in evaluation, and what checkpoints carry."""
-    mean, std = config.mean or source.mean, config.std or source.std
+    has = len(source.mean)
+    channels = config.in_chans or has
+    if channels != has and {channels, has} != {1, 3}:
+        raise UserError(f"in_chans (={channels}) does not fit {source.name}, whose images have {has} channels")
+    mean, std = config.mean or for_channels(source.mean, channels), config.std or for_channels(source.std, channels)
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) != channels:
+            raise UserError(f"{name} must have a number for each of the {channels} channels, got {tuple(values)}")
     return Preprocess(config.image_size, mean, std, config.crop_pct, config.interpolation)
 
 

@@ -96,7 +96,8 @@ class Job:
         """Compile both graphs before the clock of the steps starts; returns the seconds it took."""
         begin = time.perf_counter()
         count, size, classes = self.batch, self.config.image_size, len(self.loader.source.class_names)
-        images, targets = (np.zeros(shape, np.float32) for shape in ((count, 3, size, size), (count, classes)))
+        shape = count, self.card.preprocess.channels, size, size
+        images, targets = np.zeros(shape, np.float32), np.zeros((count, classes), np.float32)
         self.train_step.compile(*self.inputs(images, targets, np.arange(count), 0))
         self.eval_step.compile(np.zeros((self.config.eval_batch_size, *images.shape[1:]), np.float32))
         return time.perf_counter() - begin

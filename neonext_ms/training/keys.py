@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import dataclass, field, fields
 
+from neonext_ms.checks import plain
 from neonext_ms.errors import UserError
 
 SAME, FREE = "same", "free"
@@ -61,9 +62,10 @@ def steps(text: str | None, name: str) -> range:
 
 
 def check(config):
-    """Raise a UserError for the first value that is out of its range, or missing."""
+    """Raise a UserError for the first value that is out of its range, or missing; NumPy's integers become Python's."""
     for f in fields(config):
-        value, allowed = getattr(config, f.name), f.metadata.get("allowed")
+        value, allowed = plain(getattr(config, f.name)), f.metadata.get("allowed")
+        object.__setattr__(config, f.name, tuple(map(plain, value)) if isinstance(value, tuple) else value)
         if value is None:
             if f.default is not None:
                 raise UserError(f"{f.name} is null: give it a value, or leave it out for {f.default!r}")

@@ -69,7 +69,7 @@ class TrainStep:
         """Make an update.
 
         Args:
-            images: float32 (n, 3, S, S), n a multiple of micro_batches.
+            images: float32 (n, C, S, S), n a multiple of micro_batches.
             targets: float32 (n, K), as the criterion takes them.
             drop_path: float32 (blocks, n) masks, or None.
             lr: learning rate.

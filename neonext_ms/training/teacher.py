@@ -27,7 +27,7 @@ class Teacher:
     Attributes:
         said: what it is, in one line.
         digest: SHA-256 of its weights, or of its file: what a run that goes on must find again.
-        cell: of (n, 3, S, S) images, as part of the graph of an update; None for an exported file.
+        cell: of (n, C, S, S) images, as part of the graph of an update; None for an exported file.
         predict: the same of NumPy arrays, before an update; None for a checkpoint.
     """
 

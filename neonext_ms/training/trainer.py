@@ -9,6 +9,7 @@ from neonext_ms.errors import DivergedError, Stopped, UnsavedError, UserError
 from neonext_ms.evaluation.evaluate import evaluate
 from neonext_ms.runtime import heartbeat
 from neonext_ms.runtime.ranks import join_ranks
+from neonext_ms.terminal import messages_shown
 from neonext_ms.texts import to_json
 from neonext_ms.training import keys
 from neonext_ms.training.config import TrainConfig
@@ -25,8 +26,11 @@ from neonext_ms.training.run.trackers import check_installed
 from neonext_ms.training.state import RunState
 
 
+@messages_shown()
 def train(config: TrainConfig) -> dict:
-    """Train, evaluate and checkpoint as configured; rank 0 writes the run folder and reports progress by logging.
+    """Train, evaluate and checkpoint as configured; rank 0 writes the run folder and reports progress.
+
+    Progress goes to the logger "neonext_ms", or to stdout where no logging is set up.
 
     Returns:
         the summary, which is also written to summary.json.

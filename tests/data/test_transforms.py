@@ -75,12 +75,12 @@ def test_round_trip_through_json():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"image_size": 0}, "image_size must be a positive whole number, got 0"),
-        ({"image_size": "32"}, "image_size must be a positive whole number, got '32'"),
-        ({"mean": [0.5, 0.5]}, "mean must be three numbers"),
-        ({"mean": "123"}, "mean must be three numbers, got '123'"),
+        ({"image_size": 0}, "image_size must be an integer of at least 1, got 0"),
+        ({"image_size": "32"}, "image_size must be an integer of at least 1, got '32'"),
+        ({"mean": [0.5, 0.5]}, "mean and std must have a number for each channel"),
+        ({"mean": "123"}, "mean must be numbers, one for each channel, got '123'"),
         ({"std": [0.5, 0, 0.5]}, "std must be positive"),
-        ({"std": [0.5, float("nan"), 0.5]}, "std must be three numbers"),
+        ({"std": [0.5, float("nan"), 0.5]}, "std must be numbers, one for each channel"),
         ({"crop_pct": 1.2}, "crop_pct must be in"),
         ({"interpolation": "area"}, "unknown interpolation 'area'; known: bilinear, bicubic, lanczos"),
         ({"colour": 1}, "must have the keys"),

@@ -4,14 +4,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from PIL import Image
 
+from neonext_ms.data.channels import Picture, picture
 from neonext_ms.data.preprocess import Box
 from neonext_ms.errors import UserError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-Statistics = tuple[float, float, float]
+Statistics = tuple[float, ...]
 
 
 class Source:
@@ -21,7 +21,7 @@ class Source:
         name: data set and split, for messages: "digits/train".
         class_names: one name a class; their order is the order of the labels.
         labels: (n,) the class of each; or (n, K) of 0 and 1, where an image has any number of classes.
-        mean, std: usual normalisation of this data set, RGB, for values in 0..1.
+        mean, std: usual normalisation of this data set, for values in 0..1; a number for each channel, RGB for three.
     """
 
     def __init__(self, name: str, class_names: Sequence[str], labels: np.ndarray, mean: Statistics, std: Statistics):
@@ -50,7 +50,7 @@ class Source:
         return " + ".join(self.class_names[i] for i in classes) or "none of the classes"
 
     def image(self, index: int) -> np.ndarray:
-        """Pixels of one sample: (H, W, 3) uint8, RGB; not to be written to."""
+        """Pixels of one sample: (H, W, C) uint8, RGB for C = 3; not to be written to."""
         raise NotImplementedError
 
     def spread(self, count: int) -> list[int]:
@@ -82,13 +82,13 @@ class Source:
                 f"{len(self.class_names)}, {_some(self.class_names)}: choose the data set that it was trained on"
             )
 
-    def region(self, index: int, choose: Callable[[int, int], Box], side: int) -> tuple[Image.Image, Box]:
+    def region(self, index: int, choose: Callable[[int, int], Box], side: int) -> tuple[Picture, Box]:
         """As much of one sample as resizing a box of it to side x side pixels needs.
 
         choose: gives the box of an image of (height, width); called once.
-        Returns: RGB image, perhaps of smaller scale, and the box in its pixels; neither is to be written to.
+        Returns: image, perhaps of smaller scale, and the box in its pixels; neither is to be written to.
         """
-        image = Image.fromarray(self.image(index))
+        image = picture(self.image(index))
         return image, choose(image.height, image.width)
 
     def describe(self, index: int) -> str:
@@ -112,7 +112,7 @@ class ArraySource(Source):
     """A data set held in memory.
 
     Args:
-        images: (n, H, W, 3) uint8, any strides; the others as of Source.
+        images: (n, H, W, C) uint8, any strides; the others as of Source.
     """
 
     def __init__(self, name, class_names, labels, images: np.ndarray, mean: Statistics, std: Statistics):

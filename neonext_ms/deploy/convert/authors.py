@@ -36,8 +36,8 @@ def network_arguments(network) -> dict:
     """
     spec = network.spec
     uniform = len(set(spec.kernels)) == 1
-    if not uniform and spec.kernels != ("4+7", "4+7", "7", "7") or len(spec.depths) != 4 or spec.in_channels != 3:
-        raise UserError(f"the authors' code has no network of kernels {spec.kernels}, in_channels {spec.in_channels}")
+    if not uniform and spec.kernels != ("4+7", "4+7", "7", "7") or len(spec.depths) != 4 or spec.in_chans != 3:
+        raise UserError(f"the authors' code has no network of kernels {spec.kernels}, in_chans {spec.in_chans}")
     return {
         "num_classes": network.num_classes,
         "per_stage_layers": list(spec.depths),

@@ -35,7 +35,7 @@ def structure(shapes: dict[str, tuple[int, ...]]) -> tuple[NeoNeXtSpec, int]:
             shifts=[1] * (stages - 1) + [0],
             linear_bias=any(re.search(r"\.fc[12]\.bias$", name) for name in shapes),
             layer_scale=LAYER_SCALE if any(name.endswith(".layer_scale") for name in shapes) else 0.0,
-            in_channels=shapes["stem.proj.weight"][1] // 16,
+            in_chans=shapes["stem.proj.weight"][1] // 16,
         )
         return spec, shapes["head.fc.weight"][0]
     except KeyError as error:

@@ -80,7 +80,7 @@ def export_model(
     if kernels:
         network, card = with_kernels(network, card, kernels, backend)
     form.check_size(network, side, str(checkpoint))
-    shape = [batch_size, network.spec.in_channels, side, side]
+    shape = [batch_size, network.spec.in_chans, side, side]
     with workplace(output) as folder:
         part = folder / f"network{output.suffix}"
         log.info("exporting %s, batch size %s, %d x %d pixels", checkpoint, batch_size or "any", side, side)
@@ -133,7 +133,7 @@ def _origin(checkpoint: Checkpoint) -> dict:
 
 
 def _real_images(card: ModelCard, count: int) -> tuple[str, np.ndarray]:
-    """Name of the source, and (count, 3, S, S) float32 of images spread over the validation split."""
+    """Name of the source, and (count, C, S, S) float32 of images spread over the validation split."""
     try:
         if card.dataset is None:
             raise UserError(f"{card.source} does not say which data set it was trained on")
@@ -142,7 +142,8 @@ def _real_images(card: ModelCard, count: int) -> tuple[str, np.ndarray]:
     except UserError as error:
         log.info("%s; the built-in digits are used to compare", error)
         source = open_source("digits", None, "val")
-        images = source.readable(count)
+        grey = [(index, image[..., :1]) for index, image in source.readable(count)]
+        images = [(index, np.repeat(image, card.preprocess.channels, 2)) for index, image in grey]
     return source.name, np.stack([card.preprocess(image) for _, image in images])
 
 

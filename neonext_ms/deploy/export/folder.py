@@ -11,6 +11,7 @@ from neonext_ms.checkpoint.folder import CONFIG, FORMAT, README, WEIGHTS, read_f
 from neonext_ms.checkpoint.network import build_with, load_trained
 from neonext_ms.checkpoint.safetensors_file import safetensors_bytes
 from neonext_ms.checkpoint.store import Checkpoint, versions
+from neonext_ms.data.channels import RGB
 from neonext_ms.deploy.export.output import check_output, name_folder, workplace
 from neonext_ms.texts import read_yaml, to_json
 
@@ -119,7 +120,7 @@ def _page(trained: Checkpoint, config: dict, name: str) -> str:
         f"{dataset} to tell {model.num_classes} classes apart; for the package neonext_ms, in MindSpore.",
         architecture=_table(spec),
         preprocess="The short side is resized to image_size / crop_pct, the centre is cut out, and each channel of "
-        f"RGB in 0..1 becomes (value - mean) / std.\n\n{_table(card.preprocess.to_dict())}",
+        f"{_colours(card)} in 0..1 becomes (value - mean) / std.\n\n{_table(card.preprocess.to_dict())}",
         classes=_classes(card),
         training=_training(trained, dataset),
         results=_table(metrics) if metrics else "The checkpoint does not state any.",
@@ -145,6 +146,10 @@ def _metadata(card: ModelCard, metrics: dict, name: str) -> dict:
         }
         values |= {"metrics": ["accuracy"], "model-index": [{"name": name, "results": [result]}]}
     return values
+
+
+def _colours(card: ModelCard) -> str:
+    return {1: "grey", RGB: "RGB"}.get(card.preprocess.channels, "the image")
 
 
 def _classes(card: ModelCard) -> str:

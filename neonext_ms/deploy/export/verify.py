@@ -27,7 +27,7 @@ def verify(
 
     Args:
         model: .mindir or .onnx file; the new process works, and leaves its files, in its folder.
-        images: (n, 3, S, S) float32.
+        images: (n, C, S, S) float32.
         logits: (n, K) float32, what the checkpoint says to them.
         batches: sizes of the batches to run one after another; they add up to n.
         device: "CPU" or "Ascend", where a MindIR runs; an ONNX runs on the CPU.

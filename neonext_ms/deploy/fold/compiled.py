@@ -19,7 +19,7 @@ class CompiledNeoNeXt(nn.Cell):
         weights: from `fold_weights`.
 
     Inputs:
-        x: (N, in_channels, H, W) float32, of any size that the network takes.
+        x: (N, in_chans, H, W) float32, of any size that the network takes.
 
     Outputs:
         (N, K) float32.

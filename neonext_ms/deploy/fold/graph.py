@@ -80,7 +80,7 @@ class FoldedNeoNeXt(nn.Cell):
         dtype: of weights and arithmetic, float32 or float16; LayerNorm and logits are float32.
 
     Inputs:
-        x: (N, in_channels, image_size, image_size) float32, any N.
+        x: (N, in_chans, image_size, image_size) float32, any N.
 
     Outputs:
         (N, K) float32.

@@ -64,7 +64,7 @@ MISTAKES = {
     ),
     "capitals": (["train", "--LR", "3"], ["--LR: did you mean --lr?"]),
     "part of an option": (["train", "--epoch", "3"], ["--epoch: did you mean --epochs?"]),
-    "one number for two": (["train", "--scale", "0.5"], ["--scale: expected ", "2 elements, got [0.5]"]),
+    "one number for two": (["train", "--scale", "0.5"], ["--scale: expected 2 values with a space between, got [0.5]"]),
     "words for numbers": (["convert", "--input", "a", "--output", "b", "--shifts", "1", "x"], ["--shifts: expected "]),
     "one choice less": (["plot", "augment", "--output", "a.png"], ["unrecognized arguments: augment", "plot --help"]),
     "unknown model": (["train", "--model", "neonext_q"], ["neonext_q", "neonext_t"]),

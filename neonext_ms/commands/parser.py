@@ -292,4 +292,6 @@ def _plain(message: str) -> str:
     message = re.sub(union + "Given value: ", r"Expected a \1 or null. Got value: ", message)
     message = re.sub(r"<class '(\w+)'>", r"\1", message)
     message = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", message)
-    return re.sub(r"Expected an? (.*)\. Got value: ", r"expected \1, got ", message)
+    message = re.sub(r"Expected an? (.*)\. Got value: ", r"expected \1, got ", message)
+    message = re.sub(r"tuple\[(\w+), \.\.\.\]", r"\1 values", message)
+    return re.sub(r"tuple with (\d+) elements, got ", r"\1 values with a space between, got ", message)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from neonext_ms.checkpoint.card import DatasetName, validation_source
+from neonext_ms.checks import whole_number
 from neonext_ms.data import Preprocess
 from neonext_ms.data.channels import RGB
 from neonext_ms.data.decode import pil_pixels
@@ -79,8 +80,8 @@ class Classifier:
         batch_size: int | None = None,
         threshold: float | None = None,
     ):
-        if batch_size is not None and batch_size < 1:
-            raise UserError(f"batch_size must be at least 1, got {batch_size}")
+        if batch_size is not None:
+            batch_size = whole_number("batch_size", batch_size, 1)
         if fixed_batch and batch_size not in (None, fixed_batch):
             raise UserError(f"the model was exported for a batch_size of {fixed_batch}, got {batch_size}: leave it out")
         self.network = network
@@ -123,8 +124,9 @@ class Classifier:
         Raises:
             UserError: the first image that cannot be classified, and why.
         """
-        _check_top_k(top_k)
-        alone = isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4)
+        whole_number("top_k", top_k, 1)
+        alone = isinstance(images, str | Path | bytes | Image.Image) or not isinstance(images, Iterable)
+        alone = alone or (isinstance(images, np.ndarray) and images.ndim < 4)
         predictions, numbered = [], enumerate([images] if alone else images, 1)
         while chunk := [self._input(*one) for one in islice(numbered, self.batch_size)]:
             for logits in self.logits(np.stack(chunk)):
@@ -149,8 +151,7 @@ class Classifier:
             UserError: the data set cannot be opened or has other classes, or the model does not say what it was
                 trained on.
         """
-        if count < 1:
-            raise UserError(f"count must be at least 1, got {count}")
+        count = whole_number("count", count, 1)
         source = validation_source(self.dataset, self.class_names, "the model", dataset, data_dir)
         images = (
             (Result(source.describe(i), [], label=source.label_name(i)), partial(with_note, source, i))
@@ -183,7 +184,7 @@ class Classifier:
 
     def _report(self, images: Iterable[tuple[Result, Callable]], top_k: int) -> Iterator[Result]:
         """Complete the results of images, each given with what reads its pixels and a note."""
-        _check_top_k(top_k)
+        whole_number("top_k", top_k, 1)
         batch, inputs = [], []
         for result, read in images:
             try:
@@ -214,11 +215,6 @@ class Classifier:
             probabilities = np.exp(-np.logaddexp(0, -logits.astype(np.float64)))
             best = [i for i in order(logits) if probabilities[i] > self.threshold]
         return [Prediction(int(i), self.class_names[i], float(probabilities[i])) for i in best], None
-
-
-def _check_top_k(top_k: int):
-    if top_k < 1:
-        raise UserError(f"top_k must be at least 1, got {top_k}")
 
 
 def _pixels(number: int, image: ImageLike, channels: int) -> np.ndarray:

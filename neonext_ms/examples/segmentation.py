@@ -8,10 +8,10 @@ handwritten digits. For a task of your own, replace `Scenes`, and the loss if th
 About a minute on two cores.
 
 Measured mIoU: 0.07 of all background, 0.63 from random weights; from checkpoints of `configs/digits.yaml` 0.67 to 0.89:
-0.89, 0.86, 0.89 with --seed 0, 1, 2 from one checkpoint, 0.83 and 0.67 with --seed 0 and 1 from another. 400 steps end
-before training has settled (where it is 0.67, it is 0.70 on scenes of the training digits, and fresh statistics of the
-norms do not change it), so that all that changes its path changes the result: the seed, and the checkpoint, whose bits
-differ between machines. The number of threads, and AVX2 instead of AVX-512 in the kernels, did not change it.
+0.89, 0.86, 0.89 with --seed 0, 1, 2 from one checkpoint, 0.83 and 0.67 with --seed 0 and 1 from another. The spread is
+that of the seed and of the checkpoint, whose bits differ between machines; what makes a run end low is not known. Where
+it is 0.67, scenes of the training digits give 0.70, so it is no overfitting, and fresh statistics of the norms change
+nothing; nor did the number of threads, or AVX2 instead of AVX-512 in the kernels.
 """
 
 import argparse

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mindspore import mint, nn, ops
+from mindspore import Tensor, mint, nn, ops
 
 from neonext_ms.checks import plain, whole_number
 from neonext_ms.errors import UserError
@@ -198,6 +198,13 @@ class NeoNeXt(nn.Cell):
         """(N, dims[-1], H', W') -> (N, num_classes)."""
         return self.head(x)
 
+    def __call__(self, x, *others, **named):
+        """As `construct`; what cannot be the network's input is refused before anything is compiled."""
+        if not isinstance(x, Tensor):
+            raise UserError(f"the network takes a mindspore.Tensor, got a {type(x).__name__}: use Tensor(x)")
+        check_input(x.shape, str(x.dtype), self.spec)
+        return super().__call__(x, *others, **named)
+
     def construct(self, x, drop_path=None):
         rank = len(x.shape)
         _check_images(rank, x.shape[1] if rank > 1 else 0, x.shape[-1] if rank else 0, self.spec.in_chans)
@@ -210,6 +217,14 @@ class NeoNeXt(nn.Cell):
         for i in self.out_indices:
             chosen += (outputs[i],)
         return chosen
+
+
+def check_input(shape: tuple[int, ...], dtype: str, spec: NeoNeXtSpec):
+    """Raise UserError for images of a shape or type that a network does not take."""
+    rank = len(shape)
+    check_images(rank, shape[1] if rank > 1 else 0, shape[-1] if rank else 0, spec.in_chans)
+    check_image_type(dtype)
+    check_input_size(shape[2], shape[3], len(spec.dims))
 
 
 def _stages(out_indices: Sequence[int] | None, stages: int, features_only: bool) -> tuple[int, ...]:

@@ -53,9 +53,7 @@ def test_grey_is_recoloured_as_equal_channels_are():
         np.testing.assert_array_equal(np.repeat(one, 3, 0), all_three)
         changed += not np.array_equal(one, transform(GREY)(grey, np.random.default_rng(seed)))
     assert changed > 10
-    with pytest.raises(
-        UserError, match="are for grey and RGB, not for 5 channels: use color_jitter=0"
-    ):
+    with pytest.raises(UserError, match="are for grey and RGB, not for 5 channels: use color_jitter=0"):
         transform(FIVE, **options)
 
 

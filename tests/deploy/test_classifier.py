@@ -100,7 +100,7 @@ def test_the_network_gets_the_batch_sizes_that_it_was_compiled_for(preprocess, i
 def test_top_k_is_at_most_all_classes(by_checkpoint, images):
     assert [len(by_checkpoint.predict(images[:1], k)[0]) for k in (1, 5, 10, 11)] == [1, 5, 10, 10]
     assert by_checkpoint.predict([]) == []
-    with pytest.raises(UserError, match="top_k must be at least 1, got 0"):
+    with pytest.raises(UserError, match="top_k must be an integer of at least 1, got 0"):
         by_checkpoint.predict(images, 0)
 
 
@@ -126,12 +126,20 @@ def test_one_image_alone_and_images_of_pillow(preprocess, images, tmp_path):
     assert classifier.predict(np.stack(many)) == classifier.predict(many)
 
 
+def test_grey_and_one_image_alone_are_taken(by_checkpoint, images):
+    grey = images[0][..., 0]  # the digits are grey: three equal channels
+    expected = by_checkpoint.predict(images[:1], 1)
+    for one in (grey, grey[..., None], Image.fromarray(grey), images[0], [grey]):
+        assert by_checkpoint.predict(one, np.int64(1)) == expected
+    with pytest.raises(UserError, match="image 1 must be a file, .*, got a int"):
+        by_checkpoint.predict(7)
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [
         (np.zeros((3, 32, 32), np.uint8), r"got \(3, 32, 32\) uint8"),
-        (np.zeros((32, 32), np.uint8), r"got \(32, 32\) uint8"),
-        (np.zeros((32, 32, 1), np.uint8), r"got \(32, 32, 1\) uint8"),
+        (np.zeros((32, 32, 2), np.uint8), r"got \(32, 32, 2\) uint8"),
         (np.zeros((32, 32, 3), np.float32), r"got \(32, 32, 3\) float32"),
         (np.zeros((0, 32, 3), np.uint8), r"got \(0, 32, 3\) uint8"),
         (7, "got a int"),
@@ -242,7 +250,7 @@ def test_validation_images_come_with_their_labels(by_checkpoint):
         (f"digits/val[{i}]", source.class_names[source.labels[i]]) for i in (0, 120, 240)
     ]
     assert [row.classes for row in rows] == by_checkpoint.predict([source.image(i) for i in (0, 120, 240)], 1)
-    with pytest.raises(UserError, match="count must be at least 1"):
+    with pytest.raises(UserError, match="count must be an integer of at least 1"):
         next(by_checkpoint.predict_validation(0))
 
 

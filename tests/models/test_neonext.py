@@ -142,13 +142,14 @@ def test_every_size_that_fits_runs_with_the_same_weights():
         ((16, 8), ["16 x 8", "stage 3", "2 x 1"]),
     ],
 )
-def test_a_size_that_does_not_fit_is_refused_by_stage(size, words):
+def test_a_size_that_does_not_fit_is_refused_by_stage(size, words, capfd):
     network = create_model("neonext_pico", 10, seed=0)
     with pytest.raises(UserError) as error:
         network(Tensor(np.ones((1, 3, *size), np.float32)))
     message = str(error.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
+    assert capfd.readouterr().err == "", "MindSpore has not begun to compile"
 
 
 @pytest.mark.parametrize(
@@ -162,12 +163,15 @@ def test_a_size_that_does_not_fit_is_refused_by_stage(size, words):
         ((2, 3, 32, 32), np.float64, ["float32 or float16", "got Float64", "astype"]),
     ],
 )
-def test_an_input_that_is_no_batch_of_images_is_refused(shape, dtype, words):
+def test_an_input_that_is_no_batch_of_images_is_refused(shape, dtype, words, capfd):
     network = create_model("neonext_pico", 10, seed=0)
     with pytest.raises(UserError) as error:
         network(Tensor(np.ones(shape, dtype)))
     message = str(error.value)
     assert "\n" not in message and all(word in message for word in words), message
+    assert capfd.readouterr().err == "", "MindSpore has not begun to compile"
+    with pytest.raises(UserError, match=r"a mindspore.Tensor, got a ndarray: use Tensor\(x\)"):
+        network(np.ones(shape, dtype))
 
 
 def test_features_and_headless_models():

@@ -11,6 +11,7 @@ from neonext_ms.checkpoint.card import ModelCard
 from neonext_ms.checkpoint.description import ENCRYPTION, FORMAT, copy
 from neonext_ms.checkpoint.network import build_with, load_trained, with_kernels
 from neonext_ms.checkpoint.store import Checkpoint, versions
+from neonext_ms.checks import whole_number
 from neonext_ms.data import open_source
 from neonext_ms.deploy.export.limits import Form
 from neonext_ms.deploy.export.mindir import write_mindir
@@ -68,8 +69,8 @@ def export_model(
     checkpoint, output = Path(checkpoint).expanduser(), Path(output).expanduser()
     check_output(output)
     form = Form(output.suffix, folded, gelu, weights, key, opset)
-    if batch_size is not None and batch_size < 1:
-        raise UserError(f"batch_size must be at least 1, or none for any number of images, got {batch_size}")
+    if batch_size is not None:
+        batch_size = whole_number("batch_size", batch_size, 1)
     ms.set_context(mode=ms.GRAPH_MODE)
     loaded = load_trained(checkpoint)
     card = loaded.card if image_size is None else loaded.card.with_image_size(image_size)

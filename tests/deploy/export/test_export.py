@@ -297,7 +297,7 @@ def test_an_output_that_cannot_be_written_is_refused_first(checkpoint, tmp_path,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1, .* got 0"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
         ({"image_size": 30}, "30 x 30"),
         ({"image_size": 4}, "cannot halve"),
         ({"weights": "int8"}, "unknown weights 'int8'"),

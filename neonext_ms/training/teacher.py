@@ -73,7 +73,7 @@ def _of_checkpoint(path: Path, transform: Preprocess, source: Source) -> Teacher
 
 
 def _of_file(path: Path, transform: Preprocess, source: Source) -> Teacher:
-    side, classes = transform.image_size, len(source.class_names)
+    channels, side, classes = transform.channels, transform.image_size, len(source.class_names)
     card = size = None
     if path.suffix == ".mindir" or manifest_path(path).exists():
         description = read_description(path)
@@ -92,10 +92,12 @@ def _of_file(path: Path, transform: Preprocess, source: Source) -> Teacher:
         return run_in_batches(network, images * scale + offset, size)
 
     try:
-        shape = predict(np.zeros((1, 3, side, side), np.float32)).shape
+        shape = predict(np.zeros((1, channels, side, side), np.float32)).shape
     except Exception as error:  # of onnxruntime or MindSpore, each of which has many
         why = str(error).strip().splitlines()[0]
-        raise UserError(f"{path} does not take images of 3 x {side} x {side}, which the student sees: {why}") from None
+        raise UserError(
+            f"{path} does not take images of {channels} x {side} x {side}, which the student sees: {why}"
+        ) from None
     if shape != (1, classes):
         raise UserError(f"{path} gives {shape[1:]} values an image, but {source.name} has {classes} classes")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -103,10 +105,15 @@ def _of_file(path: Path, transform: Preprocess, source: Source) -> Teacher:
 
 
 def _renormalise(transform: Preprocess, card: ModelCard | None) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and offset, float32 (3, 1, 1), from the student's normalisation to the teacher's."""
+    """Scale and offset, float32 (C, 1, 1), from the student's normalisation to the teacher's."""
     theirs = card.preprocess if card else transform
+    if theirs.channels != transform.channels:
+        raise UserError(
+            f"{card.source} takes images of {theirs.channels} channels, but the student sees {transform.channels}: "
+            "give a teacher of the same images"
+        )
     mean, std, other_mean, other_std = (np.array(v) for v in (transform.mean, transform.std, theirs.mean, theirs.std))
-    return tuple(v.astype(np.float32).reshape(3, 1, 1) for v in (std / other_std, (mean - other_mean) / other_std))
+    return tuple(v.astype(np.float32).reshape(-1, 1, 1) for v in (std / other_std, (mean - other_mean) / other_std))
 
 
 class _Logits(nn.Cell):

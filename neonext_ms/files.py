@@ -143,6 +143,12 @@ def open_regular(path: str | Path) -> BinaryIO:
         raise OSError(errno.EINVAL, str(error), os.fspath(path)) from None
 
 
+def read_regular(path: str | Path) -> bytes:
+    """All of a file, as `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
 def only_mine(status: os.stat_result) -> bool:
     """Whether a file or a folder belongs to this user, or to root, and nobody else may write to it."""
     return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -8,7 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from neonext_ms.errors import UserError
-from neonext_ms.files import open_regular
+from neonext_ms.files import read_regular
 
 _MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -44,8 +44,7 @@ def read_text(path: str | Path) -> str:
     Raises: UserError: it cannot be read, or is in another encoding.
     """
     try:
-        with open_regular(path) as file:
-            data = file.read()
+        data = read_regular(path)
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror}") from None
     return decode_text(data, str(path))

@@ -4,11 +4,20 @@ import errno
 import fcntl
 import os
 import tempfile
+import threading
 
 import pytest
 
+from neonext_ms.analysis.plots import read_series
+from neonext_ms.checkpoint.description import read_description
+from neonext_ms.checkpoint.store import load_checkpoint
+from neonext_ms.data import open_source
+from neonext_ms.data.sources.mindrecord import mindrecord_rows
 from neonext_ms.errors import UserError
 from neonext_ms.files import folder_for_leftovers, locked, open_regular, publish, remove_left, write_atomically
+from neonext_ms.texts import read_text
+from neonext_ms.training.run.folder import RunFolder
+from neonext_ms.training.run.summary import read_summary
 
 
 @pytest.fixture
@@ -119,3 +128,49 @@ def test_a_file_that_is_being_written_is_held_until_it_has_its_name(tmp_path, mo
     monkeypatch.setattr(os, "replace", look)
     write_atomically(tmp_path / "a", (part for part in (b"in ", b"parts")))
     assert (tmp_path / "a").read_bytes() == b"in parts" and os.listdir(tmp_path) == ["a"]
+
+
+def waits(read, *arguments):
+    """Whether a call is still waiting after some seconds, as for the other end of a pipe; else it was refused."""
+    refused = []
+
+    def call():
+        with pytest.raises(UserError) as error:
+            read(*arguments)
+        refused.append(str(error.value))
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(20)
+    return thread.is_alive() or "\n" in refused[0]
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_waited_for_by_nobody(tmp_path):
+    for name in ("x.ckpt", "x.mindir"):
+        (tmp_path / name).touch()
+    (tmp_path / "a.mindrecord").write_bytes((2).to_bytes(8, "little") + b"{}")
+    for name in (
+        "x.ckpt.json",
+        "x.mindir.json",
+        "text",
+        "train-0.tar",
+        "train-0.parquet",
+        "a.mindrecord.db",
+        "m.jsonl",
+    ):
+        os.mkfifo(tmp_path / name)
+    os.mkfifo(tmp_path / "a.mindrecord.db")
+    (run := tmp_path / "run").mkdir()
+    os.mkfifo(run / "config.yaml")
+    for read, *arguments in (
+        (load_checkpoint, tmp_path / "x.ckpt"),
+        (read_description, tmp_path / "x.mindir"),
+        (read_text, tmp_path / "text"),
+        (read_series, tmp_path / "m.jsonl"),
+        (read_summary, tmp_path / "m.jsonl"),
+        (open_source, "tar", tmp_path, "train"),
+        (open_source, "parquet", tmp_path, "train"),
+        (lambda: list(mindrecord_rows(tmp_path / "a.mindrecord", 2, 2)),),
+        (RunFolder, run, "neonext_pico", 1),
+    ):
+        assert not waits(read, *arguments), read

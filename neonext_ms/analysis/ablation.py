@@ -11,7 +11,7 @@ from pathlib import Path
 from neonext_ms.analysis.plots import read_series
 from neonext_ms.checkpoint.fields import check_type, parse_json
 from neonext_ms.errors import DivergedError, UserError
-from neonext_ms.files import write_atomically
+from neonext_ms.files import read_regular, write_atomically
 from neonext_ms.texts import to_json
 from neonext_ms.training.config import TrainConfig
 from neonext_ms.training.run.progress import duration
@@ -82,7 +82,7 @@ def ablate(config: TrainConfig, seeds: int) -> dict:
 def _read(file: Path) -> dict:
     """What was written of a run."""
     try:
-        run = parse_json(file.read_bytes())
+        run = parse_json(read_regular(file))
         check_type(run["seconds"], float, "seconds")
         check_type(run["diverged"], str | None, "diverged")
         if run["init"] not in INITS or not run["curve"] and run["diverged"] is None:

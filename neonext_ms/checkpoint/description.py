@@ -10,6 +10,7 @@ from neonext_ms.checkpoint.card import ModelCard
 from neonext_ms.checkpoint.fields import parse_json, read_fields
 from neonext_ms.checkpoint.manifest import manifest_path
 from neonext_ms.errors import UserError
+from neonext_ms.files import read_regular
 
 FORMAT = 1
 ENCRYPTION = "AES-GCM"
@@ -62,7 +63,7 @@ def read_description(path: Path) -> Description:
         raise UserError(f"there is no exported model {path}: neonext export writes one")
     beside = manifest_path(path)
     try:
-        values = parse_json(beside.read_bytes())
+        values = parse_json(read_regular(beside))
     except FileNotFoundError:
         raise UserError(
             f"{path} has no card {beside.name} beside it: export it with neonext export, and keep both files together"
@@ -86,7 +87,7 @@ def read_description(path: Path) -> Description:
 def describes(beside: Path, name: str) -> bool:
     """Whether a file is one that `export` has written beside an exported file of this name."""
     try:
-        values = parse_json(beside.read_bytes())
+        values = parse_json(read_regular(beside))
         return values["format"] == FORMAT and values["file"]["name"] == name and "verification" in values
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from neonext_ms.checkpoint.fields import parse_json, read_fields
 from neonext_ms.errors import UserError
-from neonext_ms.files import write_atomically
+from neonext_ms.files import read_regular, write_atomically
 from neonext_ms.texts import to_json
 
 FORMAT = 2
@@ -46,7 +46,7 @@ def parse_manifest(path: Path) -> dict:
         UserError: it cannot be read, or is not what was written.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise

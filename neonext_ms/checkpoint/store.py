@@ -41,7 +41,7 @@ from neonext_ms.checkpoint.manifest import (
     written_files,
 )
 from neonext_ms.errors import UserError
-from neonext_ms.files import remove_left, rename, write_hidden
+from neonext_ms.files import read_regular, remove_left, rename, write_hidden
 
 EXPORTED = (".mindir", ".onnx")
 _NUMBERED = re.compile(r"(?P<name>.+-\d+_(?P<step>\d+))(\.state)?\.ckpt(\.json(\.next)?)?")
@@ -270,7 +270,7 @@ def _read_parameters(file: Path, written: WrittenFile) -> dict[str, np.ndarray]:
     try:
         if (size := file.stat().st_size) != written.bytes:
             raise UserError(f"{file} has {size} bytes, but {written.bytes} were written: it is cut short or changed")
-        data = file.read_bytes()
+        data = read_regular(file)
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}): {ADVICE}") from None
     if hashlib.sha256(data).hexdigest() != written.sha256:

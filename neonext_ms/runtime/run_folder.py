@@ -5,7 +5,10 @@ python -m neonext_ms.runtime.run_folder FOLDER        # prints what `holds_run` 
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from neonext_ms.files import read_regular
 
 CONFIG_HEADER = "# Complete configuration of this run: neonext train --config <this file>\n"
 # What stands in metrics.jsonl before anything was trained.
@@ -19,13 +22,25 @@ def holds_run(path: Path) -> str | None:
     from, and nothing to lose.
     """
     config, metrics, checkpoints = (path / name for name in ("config.yaml", "metrics.jsonl", "checkpoints"))
-    if config.exists() and not config.read_bytes().startswith(CONFIG_HEADER.encode()):
+    if not all(line.startswith(CONFIG_HEADER.encode()) for line in _parts(config, lambda data: [data])):
         return config.name
-    if metrics.exists() and not all(_EVENTS_OF_A_START.match(line) for line in metrics.read_bytes().splitlines()):
+    if not all(map(_EVENTS_OF_A_START.match, _parts(metrics, bytes.splitlines))):
         return metrics.name
-    if checkpoints.exists() and any(not entry.name.startswith(".") for entry in checkpoints.iterdir()):
+    if checkpoints.exists() and (not checkpoints.is_dir() or any(map(_is_shown, checkpoints.iterdir()))):
         return checkpoints.name
     return next((name for name in ("summary.json", "curves.png") if (path / name).exists()), None)
+
+
+def _parts(path: Path, split: Callable[[bytes], list[bytes]]) -> list[bytes]:
+    """Of a file: none if it is not there, one that fits nothing if it is a folder, a pipe, or cannot be read."""
+    try:
+        return split(read_regular(path)) if path.exists() else []
+    except OSError:
+        return [b""]
+
+
+def _is_shown(entry: Path) -> bool:
+    return not entry.name.startswith(".")
 
 
 if __name__ == "__main__":

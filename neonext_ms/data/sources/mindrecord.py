@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from neonext_ms.errors import UserError
+from neonext_ms.files import open_regular
 
 _LENGTH = struct.Struct("<Q")  # stands before the bytes of every field in a MindRecord page
 _QUERY = (
@@ -28,7 +29,7 @@ def mindrecord_rows(file: Path, classes: int, most: int) -> Iterator[tuple[int, 
     Raises: UserError: file or index are not what MindRecord makes, or point beyond the file.
     """
     try:
-        with open(file, "rb") as stream:
+        with open_regular(file) as stream, open_regular(f"{file}.db"):  # the index too: SQLite would wait for a pipe
             size = os.fstat(stream.fileno()).st_size
             header = json.loads(stream.read(min(size, _LENGTH.unpack(stream.read(_LENGTH.size))[0])))
         header_size, page_size = header["header_size"], header["page_size"]

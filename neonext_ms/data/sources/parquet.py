@@ -14,6 +14,7 @@ import numpy as np
 
 from neonext_ms.data.sources.stored import Row, StoredSource, all_rows, find_class_names, find_shards
 from neonext_ms.errors import NotInstalled, UserError
+from neonext_ms.files import open_regular
 
 _IMAGES, _LABELS = ("image", "img", "jpg", "png", "webp"), ("label", "labels", "cls", "fine_label")
 _KEPT = 4  # row groups of a process
@@ -108,7 +109,9 @@ def import_parquet():
 
 def open_file(path: Path):
     """A Parquet file; errors as `import_parquet` and pyarrow's own."""
-    return import_parquet().ParquetFile(path, memory_map=True)
+    parquet = import_parquet()
+    open_regular(path).close()  # else it would wait for a pipe
+    return parquet.ParquetFile(path, memory_map=True)
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -16,6 +16,7 @@ import numpy as np
 from neonext_ms.data.image_files import extensions
 from neonext_ms.data.sources.stored import StoredSource, all_rows, find_class_names, find_shards
 from neonext_ms.errors import UserError
+from neonext_ms.files import open_regular
 
 BLOCK = 512
 _MOST_TEXT = 1 << 20  # bytes of a label or a long name
@@ -43,7 +44,7 @@ def tar_rows(file: Path, classes: int, most: int) -> Iterator[tuple[int, int, in
     image = label = key = None
     count = 0
     try:
-        with open(file, "rb", buffering=0) as stream:
+        with open_regular(file) as stream:
             for name, start, length in _members(stream):
                 stem, _, ending = name.rpartition("/")[2].partition(".")
                 its_key = f"{name.rpartition('/')[0]}/{stem}".lstrip("/")

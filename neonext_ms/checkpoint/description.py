@@ -55,6 +55,8 @@ class Description:
 def read_description(path: Path) -> Description:
     """What stands beside an exported file, after checking that the file is what was exported.
 
+    It is read for that, and again by whatever loads it: MindSpore takes no bytes. The second time it comes from memory.
+
     Raises:
         UserError: file or description missing, a field of it that is not what it should be, or a file of another size
             or SHA-256.

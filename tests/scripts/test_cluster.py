@@ -27,6 +27,8 @@ if command == "train":
     (run / "checkpoints").mkdir(exist_ok=True)
     (run / "checkpoints" / "tiny_best.ckpt").touch()
     sys.exit(int(os.environ.get("CODE", 0)))
+if command == "infer":
+    sys.exit(int(os.environ.get("INFER_CODE", 0)))
 """
 
 
@@ -36,6 +38,8 @@ def stand_in(project, bash, tmp_path):
     (project / "setup.py").write_text("REQUIRES = []\nEXTRAS = {'digits': []}\n")
     for room in ("launch", "runtime"):
         shutil.copytree(ROOT / "neonext_ms" / room, project / "neonext_ms" / room)
+    for name in ("errors.py", "files.py"):
+        shutil.copy(ROOT / "neonext_ms" / name, project / "neonext_ms" / name)
     (project / "neonext_ms" / "__init__.py").touch()  # a package without it stands behind an installed one
     (project / "neonext_ms" / "__main__.py").write_text(PROGRAM)
     (project / "configs").mkdir()
@@ -67,6 +71,13 @@ def test_words_in_the_order_of_the_model_zoo(stand_in, project, tmp_path):
 
     result, calls = stand_in("/data/x", config, "workers=1", "output_dir=run2")
     assert calls[0]["arguments"][1::3] == [str(config), "--data_dir=/data/x"]
+
+
+@pytest.mark.parametrize("code", [3, 1])
+def test_a_held_out_image_that_cannot_be_read_is_no_failure_of_the_job(stand_in, code):
+    result, calls = stand_in("workers=1", "output_dir=run", INFER_CODE=str(code))
+    assert [call["command"] for call in calls] == ["train", "export", "infer"]
+    assert result.returncode == (0 if code == 3 else 1) and ("== Done." in result.stdout) == (code == 3)
 
 
 def test_time_outs_of_hccl_are_set_unless_the_user_has(stand_in):

@@ -14,7 +14,7 @@ from neonext_ms.errors import UserError
 from neonext_ms.files import open_regular
 
 UBYTE = 0x08  # the type of the values, in the third byte of a file; the fourth says how many dimensions there are
-_MOST_INFLATED = 1032  # times as many bytes as are compressed: what deflate can reach
+_MOST_INFLATED, _BESIDE = 8, 1 << 24  # bytes a compressed one, and besides: images shrink to a fifth, bombs to 1/1032
 _FOLDERS = ("", "raw", "gzip")  # below data_dir, as other programs make them
 _DIGITS = tuple(string.digits)
 _MERGED = (*_DIGITS, *string.ascii_uppercase, *"abdefghnqrt")  # small letters that look like large ones are one class
@@ -102,15 +102,19 @@ def _read(path: Path, dimensions: int) -> np.ndarray:
             most = path.stat().st_size
             file = raw
             if path.suffix == ".gz":
-                file, most = gzip.GzipFile(fileobj=raw), most * _MOST_INFLATED
+                file, most = gzip.GzipFile(fileobj=raw), most * _MOST_INFLATED + _BESIDE
             head = file.read(4 + 4 * dimensions)
             shape = tuple(int.from_bytes(head[at : at + 4], "big") for at in range(4, 4 + 4 * dimensions, 4))
             if head[:4] != bytes([0, 0, UBYTE, dimensions]) or 0 in shape or math.prod(shape) > most:
                 raise UserError(f"'{path}' is no IDX file of {dimensions} dimensions and bytes: copy it again")
-            data = file.read(math.prod(shape) + 1)
+            data, read = np.empty(math.prod(shape), np.uint8), 0
+            while count := file.readinto(memoryview(data)[read:]):
+                read += count
+            whole = read == len(data) and not file.read(1)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot read '{path}' ({reason}): copy it again") from None
-    if len(data) != math.prod(shape):
+    if not whole:
         raise UserError(f"'{path}' has not the {math.prod(shape)} bytes of {shape} values: copy it again")
-    return np.frombuffer(data, np.uint8).reshape(shape)
+    data.flags.writeable = False
+    return data.reshape(shape)

@@ -134,6 +134,17 @@ def test_fuzzed_files(tmp_path):
         (tmp_path / name).write_bytes(data)
 
 
+def test_a_bomb_that_says_how_large_it_is_takes_no_memory(tmp_path):
+    name = "train-images-idx3-ubyte.gz"
+    write(tmp_path, compressed=True)
+    (tmp_path / name).write_bytes(gzip.compress(idx(np.zeros((3000, 200, 200)))))
+    tracemalloc.start()
+    with pytest.raises(UserError, match=f"{name}' is no IDX file of 3 dimensions and bytes"):
+        open_source("mnist", tmp_path, "train")
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
+
+
 def test_all_of_the_kind_are_known():
     for dataset in IDX_DATASETS:
         with pytest.raises(UserError, match=f"dataset '{dataset}' needs data_dir"):

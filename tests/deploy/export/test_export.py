@@ -266,6 +266,10 @@ def test_images_come_from_the_data_set_of_the_run_while_it_can_be_reached(prepro
     assert source == "folder/val"
     expected = [(value / 255 - 0.3) / 0.35 for value in (40, 200, 40, 200)]
     np.testing.assert_allclose(images, np.broadcast_to(np.reshape(expected, (4, 1, 1, 1)), (4, 3, 32, 32)), rtol=1e-5)
+    (tmp_path / "val" / "a" / "1.png").write_text("no picture")
+    source, images = _real_images(card, 3)
+    assert source == "folder/val", "one that cannot be read gives way to the next"
+    np.testing.assert_allclose(images[:, 0, 0, 0], [expected[0], expected[1], expected[1]], rtol=1e-5)
     gone = replace(card, dataset=DatasetName("folder", str(tmp_path / "gone")))
     source, images = _real_images(gone, 4)
     assert source == "digits/val"

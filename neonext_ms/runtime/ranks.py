@@ -88,7 +88,8 @@ def join_ranks(device: str, jit_level: str = "O1") -> Ranks:
         raise UserError("device Ascend was asked for, but MindSpore finds no NPU here: use device=CPU or auto")
     if ms.get_context("device_target") != device:  # MindSpore refuses even the same choice once something has run
         # A start by rank table says in DEVICE_ID which NPU is this rank's; MindSpore by itself takes the first.
-        ms.set_device(device, int(os.environ.get("DEVICE_ID") or 0) if device == "Ascend" else None)
+        npu = os.environ.get("DEVICE_ID") or "0"
+        ms.set_device(device, _number("DEVICE_ID", npu, "the number of an NPU", 0) if device == "Ascend" else None)
     ms.set_context(mode=ms.GRAPH_MODE)
     if device == "Ascend":
         ms.set_context(jit_level=jit_level)
@@ -118,7 +119,12 @@ def world_size(environment: Mapping[str, str]) -> int:
     for name, partner in (("MS_WORKER_NUM", "MS_ROLE"), ("RANK_SIZE", "RANK_TABLE_FILE"), ("RANK_SIZE", SIMULATION)):
         text = environment.get(name)
         if text and environment.get(partner):
-            if not text.isdecimal() or int(text) < 1:
-                raise UserError(f"{name} must be the number of ranks of the job, at least 1, got {text!r}: unset it")
-            return int(text)
+            return _number(name, text, "the number of ranks of the job", 1)
     return 1
+
+
+def _number(name: str, text: str, what: str, least: int) -> int:
+    """Of an environment variable; UserError if it is none."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 9 and int(text) >= least):
+        raise UserError(f"{name} must be {what}, at least {least}, got {text[:20]!r}: unset it")
+    return int(text)

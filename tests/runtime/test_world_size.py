@@ -28,7 +28,7 @@ def test_only_a_launcher_makes_a_rank(environment, expected):
     assert world_size(environment) == expected
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "two", "1.5"])
+@pytest.mark.parametrize("number", ["0", "-1", "two", "1.5", "9" * 20, "٣"])
 def test_a_launcher_that_tells_no_number_is_one_line(number):
     with pytest.raises(
         UserError, match=f"RANK_SIZE must be the number of ranks of the job, at least 1, got '{number}'"
@@ -46,3 +46,6 @@ def test_a_rank_takes_the_npu_that_its_launcher_names(monkeypatch, device_id, ex
     monkeypatch.setenv("DEVICE_ID", device_id)
     join_ranks("auto")
     assert taken == [("Ascend", expected)]
+    monkeypatch.setenv("DEVICE_ID", "npu0")
+    with pytest.raises(UserError, match="DEVICE_ID must be the number of an NPU, at least 0, got 'npu0': unset it"):
+        join_ranks("auto")

@@ -74,8 +74,8 @@ def set_cpu_threads(count: int):
 def _check_threads():
     """The kernel reads the variable by itself, and would take what it cannot read for "all processors"."""
     text = os.environ.get("NEONEXT_NUM_THREADS", "").strip()
-    if text and not (text.isascii() and text.isdecimal() and int(text) <= 1024):
-        raise UserError(f"NEONEXT_NUM_THREADS is {text!r}, expected a number of threads up to 1024, or 0 for all")
+    if text and not (text.isascii() and text.isdecimal() and len(text) < 9 and int(text) <= 1024):
+        raise UserError(f"NEONEXT_NUM_THREADS is {text[:20]!r}, expected a number of threads up to 1024, or 0 for all")
 
 
 @functools.cache

@@ -83,10 +83,10 @@ def test_compiler_that_is_not_there_is_named(command, tmp_path):
 
 
 def test_what_is_not_a_number_of_threads_is_refused(tmp_path, compiler):
-    for text in ("abc", "-1", "2.5", "1025"):
+    for text in ("abc", "-1", "2.5", "1025", "9" * 5000):
         done = run(BUILD, environment(tmp_path / "cache", compiler, NEONEXT_NUM_THREADS=text))
         assert done.returncode == 1 and done.stderr.count("\n") == 1
-        assert f"NEONEXT_NUM_THREADS is '{text}', expected a number of threads" in done.stderr
+        assert f"NEONEXT_NUM_THREADS is '{text[:20]}', expected a number of threads" in done.stderr
     for text in ("", " 2 ", "0", "1024"):
         assert run(BUILD, environment(tmp_path / "cache", compiler, NEONEXT_NUM_THREADS=text)).returncode == 0
 

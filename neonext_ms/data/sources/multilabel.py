@@ -1,6 +1,7 @@
 """Images with any number of classes: data_dir/{train,val}/**/<image>, listed in data_dir/{train,val}.csv."""
 
 import csv
+import io
 import logging
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from neonext_ms.data.image_files import find_images
 from neonext_ms.data.names import Names
 from neonext_ms.data.sources.folder import FolderSource
 from neonext_ms.errors import UserError
+from neonext_ms.terminal import printable
 from neonext_ms.texts import read_text
 
 log = logging.getLogger(__name__)
@@ -35,11 +37,13 @@ def open_multilabel(data_dir: Path, split: str) -> FolderSource:
     for i, (line, path, names) in enumerate(rows):
         where = f"'{file}', line {line}: "
         if str(folder / path) not in there:
-            raise UserError(f"{where}there is no image '{path}' in '{folder}'; {LAYOUT}")
+            raise UserError(f"{where}there is no image '{printable(path)}' in '{folder}'; {LAYOUT}")
         if path in seen:
-            raise UserError(f"{where}'{path}' was listed before: give all of its classes in one line")
+            raise UserError(f"{where}'{printable(path)}' was listed before: give all of its classes in one line")
         if unknown := [name for name in names if name not in number]:
-            raise UserError(f"{where}the class '{unknown[0]}' is not in '{training}', so that it cannot be learnt")
+            raise UserError(
+                f"{where}the class '{printable(unknown[0])}' is not in '{training}', so that it cannot be learnt"
+            )
         seen.add(path)
         labels[i, [number[name] for name in names]] = 1
     if len(seen) < len(there):
@@ -50,8 +54,12 @@ def open_multilabel(data_dir: Path, split: str) -> FolderSource:
 
 def _rows(file: Path) -> list[tuple[int, str, list[str]]]:
     """Line, path and classes of each image."""
-    reader = csv.reader(read_text(file).splitlines())
-    rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    # Not splitlines(): a name may have in it what Unicode takes for the end of a line.
+    reader = csv.reader(io.StringIO(read_text(file), newline=""))
+    try:
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise UserError(f"'{file}', line {reader.line_num}: {error}; {LAYOUT}") from None
     rows = [(line, row[0], [name for name in row[1:] if name]) for line, row in rows if any(row)]
     if not rows:
         raise UserError(f"'{file}' lists no image; {LAYOUT}")

@@ -8,6 +8,7 @@ from PIL import Image
 
 from neonext_ms.data import Loader, Mixing, Preprocess, TrainTransform, open_source
 from neonext_ms.errors import UserError
+from tests.support.fuzz import mutants, read_or_refused
 
 TRAIN = 'a.png,dog,indoors\n"deep/b, or not.png",cat\n\nc.png\n'
 
@@ -56,6 +57,24 @@ def test_a_list_that_does_not_fit(root, file, text, message):
     with pytest.raises(UserError) as error:
         open_source("multilabel", root, file)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_names_with_the_ends_of_other_lines_in_them(root):
+    name = "a\u2028b\x0bc\n.png"
+    (root / "train" / "a.png").rename(root / "train" / name)
+    (root / "train.csv").write_text(f'"{name}","d\x85og"\ndeep/nothing.png\n', newline="")
+    with pytest.raises(UserError, match=r"line 3: there is no image 'deep/nothing.png' in"):
+        open_source("multilabel", root, "train")
+    (root / "train.csv").write_text(f'"{name}","d\x85og"\n', newline="")
+    source = open_source("multilabel", root, "train")
+    assert source.paths[0] == str(root / "train" / name) and source.class_names == ["d\x85og"]
+
+
+def test_fuzzed_lists(root):
+    path = root / "train.csv"
+    for data in (*mutants(TRAIN.encode(), seed=1, count=200), b'"' + b"x" * 200_000, b"a.png" + b",x" * 100_000):
+        path.write_bytes(data)
+        read_or_refused(lambda _: open_source("multilabel", root, "train"), path)
 
 
 def test_images_that_are_not_listed_are_told(root, caplog):

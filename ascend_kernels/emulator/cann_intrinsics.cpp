@@ -3,6 +3,7 @@
 // not have are ignored.
 #include <kernel_operator.h>
 
+#include <array>
 #include <cstring>
 
 #include "device.h"
@@ -43,11 +44,29 @@ namespace {
 
 AscendC::TPipe* g_pipes[emulator::UNITS];
 
+// The headers have one set of memories for the process, and a new TPipe fills all of it with noise: a vector core that
+// begins while its cube core waits would overwrite what that holds in L1 and L0C.  So every core gets a set of its own.
+void BindMemories(int unit) {
+  using AscendC::Hardware;
+  static std::array<uint8_t*, emulator::MEMORIES> sets[emulator::UNITS];
+  auto& headers = AscendC::ConstDefiner::Instance();
+  uint8_t** const current[] = {&headers.cpuUB, &headers.cpuL1, &headers.cpuL0A, &headers.cpuL0B, &headers.cpuL0C};
+  const Hardware names[] = {Hardware::UB, Hardware::L1, Hardware::L0A, Hardware::L0B, Hardware::L0C};
+  for (int m = 0; m < emulator::MEMORIES; ++m) {
+    uint8_t*& memory = sets[unit][m];
+    if (memory == nullptr) {
+      memory = new uint8_t[emulator::CAPACITY[m]];
+    }
+    *current[m] = headers.hardwareCpuBufferMap[names[m]] = memory;
+  }
+}
+
 void Turn(int block, int unit) {
   static int last = 0;
   g_pipes[last] = g_tPipePtr;
   g_tPipePtr = g_pipes[unit];
   last = unit;
+  BindMemories(unit);
   block_idx = block;
   g_coreType = unit == emulator::CUBE_CORE ? 1 : 2;
   sub_block_idx = unit == emulator::VECTOR_CORE_1 ? 1 : 0;

@@ -33,7 +33,9 @@ bool CheckFuncLoadData2dImpl(LoadData2dApiParams&, const char*) { return true; }
 bool CheckFuncDataCopyImpl(DataCopyApiParams&, const char*) { return true; }
 bool CheckFuncDataCopyPadImpl(DataCopyPadApiParams&, const char*) { return true; }
 bool CheckFuncVecBinaryImpl(VecBinaryApiParams&, const char*) { return true; }
+bool CheckFuncVecBinaryImpl(VecBinaryApiParams&, uint64_t, const char*) { return true; }
 bool CheckFunVecBinaryScalarImpl(VecBinaryScalarApiParams&, const char*) { return true; }
+bool CheckFunDupImpl(VecDupApiParams&, const char*) { return true; }
 bool CheckFuncInitConstValueImpl(CubeInitConstValueApiParams&, const char*) { return true; }
 }  // namespace check
 }  // namespace AscendC

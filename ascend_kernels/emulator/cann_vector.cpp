@@ -1,6 +1,7 @@
 // The tier with CANN's own headers, vector core: the intrinsics of copies and element-wise operations.
 #include <kernel_operator.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -93,6 +94,19 @@ SCALAR(vmins, "Mins", std::fmin(s[i], c), uint8_t, uint8_t, bool, bool)
 void vaxpy(float* d, float* s, float c, uint8_t, uint16_t, uint16_t, uint8_t, uint8_t) {
   Elementwise("Axpy", 1, 4, d, {{s, Size<float>(g_count)}, {d, Size<float>(g_count)}},
               [=](uint32_t i) { return s[i] * c + d[i]; });
+}
+
+void vector_dup(float* d, float c, uint8_t, uint16_t, uint16_t, uint8_t, uint8_t) {
+  Elementwise("Duplicate", 1, 4, d, {}, [=](uint32_t) { return c; });
+}
+void vmla(float* d, float* a, float* b, uint8_t, uint8_t, uint8_t, uint8_t, uint8_t, uint8_t, uint8_t) {
+  Elementwise("MulAddDst", 1, 4, d, {{a, Size<float>(g_count)}, {b, Size<float>(g_count)}, {d, Size<float>(g_count)}},
+              [=](uint32_t i) { return a[i] * b[i] + d[i]; });
+}
+void vmadd(float* d, float* a, float* b, uint8_t, uint8_t, uint8_t, uint8_t, uint8_t, uint8_t, uint8_t stride) {
+  uint32_t lanes = stride == 0 ? std::min(g_count, 64u) : g_count;  // a stride of 0: the same 256 B again and again
+  Elementwise("FusedMulAdd", 1, 4, d, {{a, Size<float>(g_count)}, {b, Size<float>(lanes)}, {d, Size<float>(g_count)}},
+              [=](uint32_t i) { return d[i] * a[i] + b[i % lanes]; });
 }
 
 // ----------------------------------------------------------------------------------------------------------- casts

@@ -1,6 +1,7 @@
 // The vector core: copies between GM and UB and element-wise operations on the first `count` elements.
 #ifndef EMULATOR_KERNEL_OPERATOR_VECTOR_H
 #define EMULATOR_KERNEL_OPERATOR_VECTOR_H
+#include <algorithm>
 
 namespace AscendC {
 
@@ -114,6 +115,61 @@ void Axpy(const LocalTensor<T>& d, const LocalTensor<T>& source, const T& scalar
   uint32_t bytes = static_cast<uint32_t>(count * sizeof(T));
   Elementwise("Axpy", 1, sizeof(T), d, count, {{source.address, bytes}, {d.address, bytes}},
               [&](uint32_t i) { return T(float(source.address[i]) * float(scalar) + float(d.address[i])); });
+}
+
+// d = d + left * right
+template <typename T>
+void MulAddDst(const LocalTensor<T>& d, const LocalTensor<T>& left, const LocalTensor<T>& right, int32_t count) {
+  ExpectArithmetic<T>();
+  uint32_t bytes = static_cast<uint32_t>(count * sizeof(T));
+  Elementwise("MulAddDst", 1, sizeof(T), d, count,
+              {{left.address, bytes}, {right.address, bytes}, {d.address, bytes}}, [&](uint32_t i) {
+                return T(float(left.address[i]) * float(right.address[i]) + float(d.address[i]));
+              });
+}
+
+// How many elements the next instructions without a count of their own take.
+enum class MaskMode : uint8_t { NORMAL, COUNTER };
+struct Mask {
+  bool counting = false;
+  uint32_t count = 0;
+};
+inline Mask& TheMask() {
+  static Mask mask;
+  return mask;
+}
+constexpr uint64_t MASK_PLACEHOLDER = 0;
+inline void SetMaskCount() { TheMask().counting = true; }
+inline void SetMaskNorm() { TheMask().counting = false; }
+inline void ResetMask() { TheMask().count = 0; }
+template <typename T, MaskMode MODE>
+void SetVectorMask(uint64_t, uint64_t count) {
+  static_assert(MODE == MaskMode::COUNTER, "only a number of elements is modelled");
+  TheMask().count = static_cast<uint32_t>(count);
+}
+
+struct BinaryRepeatParams {  // strides of 32 B: of the eight blocks of a repeat, and from one repeat to the next
+  uint8_t dstBlkStride, src0BlkStride, src1BlkStride, dstRepStride, src0RepStride, src1RepStride;
+};
+
+// d = d * left + right.  With a repeat stride of 0, right is the same 256 B for all of d.
+template <typename T, bool SET_MASK>
+void FusedMulAdd(const LocalTensor<T>& d, const LocalTensor<T>& left, const LocalTensor<T>& right, uint64_t, uint8_t,
+                 const BinaryRepeatParams& p) {
+  ExpectArithmetic<T>();
+  static_assert(!SET_MASK, "only the form with SetVectorMask is modelled");
+  bool dense = p.dstBlkStride == 1 && p.src0BlkStride == 1 && p.src1BlkStride == 1 && p.dstRepStride == 8 &&
+               p.src0RepStride == 8 && (p.src1RepStride == 8 || p.src1RepStride == 0);
+  if (!TheMask().counting || !dense) {
+    TheMachine().Die("FusedMulAdd: only a number of elements (SetMaskCount), side by side, is modelled");
+  }
+  uint32_t count = TheMask().count, bytes = static_cast<uint32_t>(count * sizeof(T));
+  uint32_t lanes = p.src1RepStride == 0 ? std::min<uint32_t>(count, 256 / sizeof(T)) : count;
+  Elementwise("FusedMulAdd", 1, sizeof(T), d, count,
+              {{left.address, bytes}, {right.address, uint32_t(lanes * sizeof(T))}, {d.address, bytes}},
+              [&](uint32_t i) {
+                return T(float(d.address[i]) * float(left.address[i]) + float(right.address[i % lanes]));
+              });
 }
 
 #define EMULATOR_UNARY(NAME, RATE, EXPRESSION)                                      \

@@ -6,9 +6,5 @@ extern "C" __global__ __aicore__ void pointwise(GM_ADDR x, GM_ADDR w, GM_ADDR b,
   REGISTER_TILING_DEFAULT(neocell::PointwiseTiling);
   GET_TILING_DATA_WITH_STRUCT(neocell::PointwiseTiling, plan, tiling);
   AscendC::TPipe pipe;
-  neocell::OutputSink<DTYPE_X> sink;
-  neocell::PointwiseCube<DTYPE_X, false, neocell::OutputSink<DTYPE_X>> cube;
-  sink.Init(y);
-  cube.Init(x, w, b, plan, &pipe);
-  cube.Process(sink);
+  neocell::RunProduct<DTYPE_X, false, neocell::OutputSink<DTYPE_X>>(x, w, b, y, plan, &pipe);
 }

@@ -11,6 +11,7 @@
 namespace neocell {
 
 constexpr uint32_t FULL = 0, EMPTY = 1;  // flags between cube and vector cores: a slot was stored, a slot was read
+constexpr uint32_t MOST_PRODUCTS = 2;    // of a kernel
 constexpr uint32_t STRIP_ELEMENTS = TILE_FRACTALS * TILE_FRACTALS * FRACTAL_ELEMENTS;
 
 // A part of a row-major matrix in GM -> L1 (NZ, rows padded to whole fractals).
@@ -74,33 +75,81 @@ __aicore__ inline void Accumulate(const LocalTensor<float>& l0c, const LocalTens
   Multiply(l0c, l0a, l0b, m, k, n, fresh);
 }
 
-// Which rows and strips an item is.
+// A matrix product of a kernel: W and b with its share of the tiling.
+template <typename T>
+struct Product {
+  PointwiseTiling t;
+  uint32_t rows, depth;
+  GlobalTensor<T> w, b;
+};
+
+// Rows of a result and the strips that they are calculated for.
 struct Tile {
+  uint32_t product, turn;  // of a kernel with several products (pointwise_mlp.h)
   uint32_t row, rows, strip, strips;
 };
 
-__aicore__ inline Tile TileAt(const PointwiseTiling& t, uint32_t allRows, uint32_t item) {
-  uint32_t tiles = RowTiles(t, allRows);
+__aicore__ inline Tile TileAt(const PointwiseTiling& t, uint32_t allRows, uint32_t pair, uint32_t row) {
   Tile tile;
-  tile.row = item % tiles * t.rowTile;
-  tile.rows = Min(t.rowTile, allRows - tile.row);
-  tile.strip = item / tiles * STRIPS_IN_TILE;
+  tile.product = tile.turn = 0;
+  tile.row = row;
+  tile.rows = Min(t.rowTile, allRows - row);
+  tile.strip = pair * STRIPS_IN_TILE;
   tile.strips = Min(STRIPS_IN_TILE, t.strips - tile.strip);
   return tile;
 }
+
+// The tiles of one product on one core.  Neighbours run at the same time, so that L2 serves what they share.
+class TileOrder {
+ public:
+  __aicore__ inline void Init(const PointwiseTiling& t, uint32_t rows, uint32_t core) {
+    t_ = t;
+    rows_ = rows;
+    item_ = core;
+  }
+  __aicore__ inline bool Next(Tile* tile) {
+    if (item_ >= ProductItems(t_, rows_)) {
+      return false;
+    }
+    uint32_t tiles = RowTiles(t_, rows_);
+    *tile = TileAt(t_, rows_, item_ / tiles, item_ % tiles * t_.rowTile);
+    item_ += t_.cores;
+    return true;
+  }
+
+ private:
+  PointwiseTiling t_;
+  uint32_t rows_ = 0, item_ = 0;
+};
+
+// The right operand of a product: a tensor in GM.
+template <typename T>
+class TensorSource {
+ public:
+  __aicore__ inline void Init(GM_ADDR x) { x_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(x)); }
+  __aicore__ inline void Await(const Tile&) {}
+  __aicore__ inline void Load(const LocalTensor<T>& l1, const Product<T>& p, const Tile& tile, uint32_t s,
+                              uint32_t depth, uint32_t deep) {
+    LoadStrip(l1, x_, StripAt(p.t, tile.strip + s), depth, deep, p.depth, p.t.pixels);
+  }
+
+ private:
+  GlobalTensor<T> x_;
+};
 
 // Stores a result where the operator's output is.
 template <typename T>
 class OutputSink {
  public:
   __aicore__ inline void Init(GM_ADDR y) { y_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(y)); }
-  __aicore__ inline void Store(const PointwiseTiling& t, const Tile& tile, uint32_t allRows, const Strip& strip,
+  __aicore__ inline void Store(const Product<T>& p, const Tile& tile, const Strip& strip,
                                const LocalTensor<float>& result) {
+    uint32_t pixels = p.t.pixels;
     uint32_t blockRows = Blocks(tile.rows) * FRACTAL;
     for (uint32_t i = 0; i < strip.images; ++i) {
-      uint64_t target = (static_cast<uint64_t>(strip.image + i) * allRows + tile.row) * t.pixels + strip.pixel;
+      uint64_t target = (static_cast<uint64_t>(strip.image + i) * p.rows + tile.row) * pixels + strip.pixel;
       StoreRows(y_[target], result[i * ImageBlocks(strip) * FRACTAL * blockRows], tile.rows, strip.pixels, blockRows,
-                t.pixels);
+                pixels);
     }
   }
   __aicore__ inline void Finish() {}
@@ -111,13 +160,14 @@ class OutputSink {
 
 // Stores a result in the next slot of this core's workspace, once its vector cores have read what was there: each image
 // of the strip as `rows` rows of whole fractals, float32.
+template <typename T>
 class WorkspaceSink {
  public:
   __aicore__ inline void Init(GM_ADDR workspace) {
     workspace_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(AscendC::GetUserWorkspace(workspace)) +
                                static_cast<uint64_t>(AscendC::GetBlockIdx()) * WORKSPACE_SLOTS * STRIP_ELEMENTS);
   }
-  __aicore__ inline void Store(const PointwiseTiling&, const Tile& tile, uint32_t, const Strip& strip,
+  __aicore__ inline void Store(const Product<T>&, const Tile& tile, const Strip& strip,
                                const LocalTensor<float>& result) {
     if (stored_ >= WORKSPACE_SLOTS) {
       AscendC::CrossCoreWaitFlag<0x2, PIPE_FIX>(EMPTY);
@@ -143,51 +193,49 @@ class WorkspaceSink {
   uint32_t stored_ = 0;
 };
 
-// GRADIENT: the product is W^T times the strips, without a bias.
-template <typename T, bool GRADIENT, typename Sink>
+// GRADIENT: the products are W^T times the strips, without a bias.  ORDER gives their tiles, SOURCE their right operand.
+template <typename T, bool GRADIENT, typename Sink, typename Order = TileOrder, typename Source = TensorSource<T>>
 class PointwiseCube {
  public:
-  __aicore__ inline void Init(GM_ADDR x, GM_ADDR w, GM_ADDR b, const PointwiseTiling& tiling, TPipe* pipe) {
-    t_ = tiling;
-    rows_ = GRADIENT ? t_.in : t_.out;
-    depth_ = GRADIENT ? t_.out : t_.in;
-    x_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(x));
-    w_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(w));
-    uint32_t left = t_.rowTile * t_.depthTile, ones = TILE_FRACTALS * FRACTAL_ELEMENTS;
-    pipe->InitBuffer(wL1_, TILES_IN_FLIGHT, (left + (GRADIENT ? 0 : t_.rowTile * FRACTAL)) * sizeof(T));
+  // `order`, `source` and `sink` are ready; `count` products.
+  __aicore__ inline void Init(const Product<T>* products, uint32_t count, const Order& order, TPipe* pipe) {
+    uint32_t left = 0, ones = TILE_FRACTALS * FRACTAL_ELEMENTS;
+    for (uint32_t i = 0; i < count; ++i) {
+      product_[i] = products[i];
+      const PointwiseTiling& t = products[i].t;
+      left = Max(left, t.rowTile * (t.depthTile + (GRADIENT ? 0 : FRACTAL)));
+    }
+    loads_ = tiles_ = order;
+    pipe->InitBuffer(wL1_, TILES_IN_FLIGHT, left * sizeof(T));
     pipe->InitBuffer(xL1_, TILES_IN_FLIGHT, STRIPS_IN_TILE * STRIP_ELEMENTS * sizeof(T));
     pipe->InitBuffer(l0a_, 2, L0_BYTES);
     pipe->InitBuffer(l0b_, 2, L0_BYTES);
     pipe->InitBuffer(l0c_, STRIPS_IN_TILE, L0C_BYTES);
     if (!GRADIENT) {
-      b_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(b));
       pipe->InitBuffer(ones_, ones * sizeof(T));
       FillOnes(ones_.template Get<T>(), ones);
     }
   }
 
-  // Neighbouring items run at the same time, so that L2 serves what they share.
-  __aicore__ inline void Process(Sink& sink) {
-    uint32_t first = AscendC::GetBlockIdx();
-    items_ = ProductItems(t_, rows_);
-    loadItem_ = first;
+  __aicore__ inline void Process(Source& source, Sink& sink) {
+    loading_ = loads_.Next(&load_);
     for (uint32_t i = 0; i + 1 < TILES_IN_FLIGHT; ++i) {
-      LoadNext();
+      LoadNext(source);
     }
-    for (uint32_t item = first; item < items_; item += t_.cores) {
-      tile_ = TileAt(t_, rows_, item);
+    while (tiles_.Next(&tile_)) {
+      const Product<T>& p = product_[tile_.product];
       for (uint32_t s = 0; s < tile_.strips; ++s) {
-        strip_[s] = StripAt(t_, tile_.strip + s);
+        strip_[s] = StripAt(p.t, tile_.strip + s);
         result_[s] = l0c_.template AllocTensor<float>();
       }
-      for (uint32_t depth = 0; depth < depth_; depth += t_.depthTile) {
-        LoadNext();
-        Step(depth);
+      for (uint32_t depth = 0; depth < p.depth; depth += p.t.depthTile) {
+        LoadNext(source);
+        Step(p, depth);
       }
       for (uint32_t s = 0; s < tile_.strips; ++s) {
         l0c_.EnQue(result_[s]);
         LocalTensor<float> result = l0c_.template DeQue<float>();
-        sink.Store(t_, tile_, rows_, strip_[s], result);
+        sink.Store(p, tile_, strip_[s], result);
         l0c_.FreeTensor(result);
       }
     }
@@ -196,38 +244,41 @@ class PointwiseCube {
 
  private:
   // The operands of the next step, which travel while others are multiplied.
-  __aicore__ inline void LoadNext() {
-    if (loadItem_ >= items_) {
+  __aicore__ inline void LoadNext(Source& source) {
+    if (!loading_) {
       return;
     }
-    Tile tile = TileAt(t_, rows_, loadItem_);
-    uint32_t deep = Min(t_.depthTile, depth_ - loadDepth_);
+    const Product<T>& p = product_[load_.product];
+    uint32_t deep = Min(p.t.depthTile, p.depth - loadDepth_);
     LocalTensor<T> w = wL1_.template AllocTensor<T>(), x = xL1_.template AllocTensor<T>();
     if (GRADIENT) {
-      LoadPart(w, w_[static_cast<uint64_t>(loadDepth_) * rows_ + tile.row], deep, tile.rows, rows_);
+      LoadPart(w, p.w[static_cast<uint64_t>(loadDepth_) * p.rows + load_.row], deep, load_.rows, p.rows);
     } else {
-      LoadPart(w, w_[static_cast<uint64_t>(tile.row) * depth_ + loadDepth_], tile.rows, deep, depth_);
+      LoadPart(w, p.w[static_cast<uint64_t>(load_.row) * p.depth + loadDepth_], load_.rows, deep, p.depth);
       if (loadDepth_ == 0) {
-        LoadPart(w[t_.rowTile * t_.depthTile], b_[tile.row], 1, tile.rows, tile.rows);
+        LoadPart(w[p.t.rowTile * p.t.depthTile], p.b[load_.row], 1, load_.rows, load_.rows);
       }
     }
-    for (uint32_t s = 0; s < tile.strips; ++s) {
-      LoadStrip(x[s * STRIP_ELEMENTS], x_, StripAt(t_, tile.strip + s), loadDepth_, deep, depth_, t_.pixels);
+    if (loadDepth_ == 0) {
+      source.Await(load_);
+    }
+    for (uint32_t s = 0; s < load_.strips; ++s) {
+      source.Load(x[s * STRIP_ELEMENTS], p, load_, s, loadDepth_, deep);
     }
     wL1_.EnQue(w);
     xL1_.EnQue(x);
-    loadDepth_ += t_.depthTile;
-    if (loadDepth_ >= depth_) {
+    loadDepth_ += p.t.depthTile;
+    if (loadDepth_ >= p.depth) {
       loadDepth_ = 0;
-      loadItem_ += t_.cores;
+      loading_ = loads_.Next(&load_);
     }
   }
 
-  __aicore__ inline void Step(uint32_t depth) {
+  __aicore__ inline void Step(const Product<T>& p, uint32_t depth) {
     LocalTensor<T> w = wL1_.template DeQue<T>(), x = xL1_.template DeQue<T>();
-    uint32_t deep = Min(t_.depthTile, depth_ - depth), rowBlocks = Blocks(tile_.rows);
+    uint32_t deep = Min(p.t.depthTile, p.depth - depth), rowBlocks = Blocks(tile_.rows);
     if (!GRADIENT && depth == 0) {
-      StartWithBias(w[t_.rowTile * t_.depthTile]);
+      StartWithBias(w[p.t.rowTile * p.t.depthTile]);
     }
     LocalTensor<T> left = l0a_.template AllocTensor<T>();
     if (GRADIENT) {
@@ -270,13 +321,13 @@ class PointwiseCube {
     l0b_.FreeTensor(right);
   }
 
-  PointwiseTiling t_;
-  uint32_t rows_ = 0, depth_ = 0;
-  uint32_t items_ = 0, loadItem_ = 0, loadDepth_ = 0;
-  Tile tile_;
+  Product<T> product_[MOST_PRODUCTS];
+  Order loads_, tiles_;
+  Tile load_, tile_;  // that is loaded, and that is calculated
+  bool loading_ = false;
+  uint32_t loadDepth_ = 0;
   Strip strip_[STRIPS_IN_TILE];
   LocalTensor<float> result_[STRIPS_IN_TILE];
-  GlobalTensor<T> x_, w_, b_;
   TQue<TPosition::A1, TILES_IN_FLIGHT> wL1_;
   TQue<TPosition::B1, TILES_IN_FLIGHT> xL1_;
   TQue<TPosition::A2, 2> l0a_;
@@ -284,6 +335,27 @@ class PointwiseCube {
   TQue<TPosition::CO1, STRIPS_IN_TILE> l0c_;
   TBuf<TPosition::B1> ones_;
 };
+
+// The cube cores of a kernel with one product; its sink stores to `target`, the output or the workspace.
+template <typename T, bool GRADIENT, typename Sink>
+__aicore__ inline void RunProduct(GM_ADDR x, GM_ADDR w, GM_ADDR b, GM_ADDR target, const PointwiseTiling& tiling,
+                                  TPipe* pipe) {
+  Product<T> product;
+  product.t = tiling;
+  product.rows = GRADIENT ? tiling.in : tiling.out;
+  product.depth = GRADIENT ? tiling.out : tiling.in;
+  product.w.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(w));
+  product.b.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(b));
+  TileOrder order;
+  order.Init(tiling, product.rows, AscendC::GetBlockIdx());
+  TensorSource<T> source;
+  source.Init(x);
+  Sink sink;
+  sink.Init(target);
+  PointwiseCube<T, GRADIENT, Sink> cube;
+  cube.Init(&product, 1, order, pipe);
+  cube.Process(source, sink);
+}
 
 }  // namespace neocell
 #endif

@@ -16,9 +16,7 @@ class GeluEpilogue {
     t_ = tiling;
     y_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(y));
     pipe->InitBuffer(out_, 1, t_.vectorElements * sizeof(T));
-    pipe->InitBuffer(absolute_, t_.vectorElements * sizeof(float));
-    pipe->InitBuffer(square_, t_.vectorElements * sizeof(float));
-    pipe->InitBuffer(tail_, t_.vectorElements * sizeof(float));
+    gelu_.Init(pipe, t_.vectorElements);
     if (KEEP) {
       z_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(z));
       pipe->InitBuffer(kept_, 1, t_.vectorElements * sizeof(T));
@@ -34,7 +32,7 @@ class GeluEpilogue {
       AscendC::Cast(kept, sums, RoundMode::CAST_RINT, count);
       kept_.EnQue(kept);
     }
-    Gelu<T>(sums, absolute_.template Get<float>(), square_.template Get<float>(), tail_.template Get<float>(), count);
+    gelu_.Apply(sums, count);
     LocalTensor<T> out = out_.template AllocTensor<T>();
     AscendC::Cast(out, sums, RoundMode::CAST_RINT, count);
     out_.EnQue(out);
@@ -55,7 +53,7 @@ class GeluEpilogue {
   PointwiseTiling t_;
   GlobalTensor<T> y_, z_;
   TQue<TPosition::VECOUT, 1> out_, kept_;
-  TBuf<TPosition::VECCALC> absolute_, square_, tail_;
+  Gelu<T> gelu_;
 };
 
 // Y = R + s sums, with a factor s for each image (layer scale belongs into W and b).
@@ -84,10 +82,9 @@ class ResidualEpilogue {
     LocalTensor<T> r = in_.template DeQue<T>();
     AscendC::Cast(wide, r, RoundMode::CAST_NONE, count);
     in_.FreeTensor(r);
-    AscendC::Muls(sums, sums, s_.GetValue(c.image), count);
-    AscendC::Add(sums, sums, wide, count);
+    AscendC::Axpy(wide, sums, s_.GetValue(c.image), count);
     LocalTensor<T> out = out_.template AllocTensor<T>();
-    AscendC::Cast(out, sums, RoundMode::CAST_RINT, count);
+    AscendC::Cast(out, wide, RoundMode::CAST_RINT, count);
     out_.EnQue(out);
   }
 
@@ -116,10 +113,8 @@ class GeluGradEpilogue {
     dz_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(dz));
     pipe->InitBuffer(in_, 2, t_.vectorElements * sizeof(T));
     pipe->InitBuffer(out_, 2, t_.vectorElements * sizeof(T));
-    pipe->InitBuffer(slope_, t_.vectorElements * sizeof(float));
-    pipe->InitBuffer(second_, t_.vectorElements * sizeof(float));
-    pipe->InitBuffer(fourth_, t_.vectorElements * sizeof(float));
-    pipe->InitBuffer(polynomial_, t_.vectorElements * sizeof(float));
+    pipe->InitBuffer(wide_, t_.vectorElements * sizeof(float));
+    slope_.Init(pipe, t_.vectorElements);
   }
 
   __aicore__ inline void Load(const Chunk& c) {
@@ -130,13 +125,12 @@ class GeluGradEpilogue {
 
   __aicore__ inline void Finish(const LocalTensor<float>& sums, const Chunk& c) {
     uint32_t count = c.rows * c.pitch;
-    LocalTensor<float> slope = slope_.template Get<float>();
+    LocalTensor<float> wide = wide_.template Get<float>();
     LocalTensor<T> z = in_.template DeQue<T>();
-    AscendC::Cast(slope, z, RoundMode::CAST_NONE, count);
+    AscendC::Cast(wide, z, RoundMode::CAST_NONE, count);
     in_.FreeTensor(z);
-    GeluSlope<T>(slope, second_.template Get<float>(), fourth_.template Get<float>(), polynomial_.template Get<float>(),
-                 count);
-    AscendC::Mul(sums, sums, slope, count);
+    slope_.Apply(wide, count);
+    AscendC::Mul(sums, sums, wide, count);
     LocalTensor<T> out = out_.template AllocTensor<T>();
     AscendC::Cast(out, sums, RoundMode::CAST_RINT, count);
     out_.EnQue(out);
@@ -153,7 +147,8 @@ class GeluGradEpilogue {
   GlobalTensor<T> z_, dz_;
   TQue<TPosition::VECIN, 2> in_;
   TQue<TPosition::VECOUT, 2> out_;
-  TBuf<TPosition::VECCALC> slope_, second_, fourth_, polynomial_;
+  TBuf<TPosition::VECCALC> wide_;
+  GeluSlope<T> slope_;
 };
 
 }  // namespace neocell

@@ -7,18 +7,11 @@ extern "C" __global__ __aicore__ void pointwise_gelu_grad(GM_ADDR dy, GM_ADDR w,
   GET_TILING_DATA_WITH_STRUCT(neocell::PointwiseTiling, plan, tiling);
   AscendC::TPipe pipe;
   if ASCEND_IS_AIC {
-    neocell::WorkspaceSink sink;
-    neocell::PointwiseCube<DTYPE_DY, true, neocell::WorkspaceSink> cube;
-    sink.Init(workspace);
-    cube.Init(dy, w, nullptr, plan, &pipe);
-    cube.Process(sink);
+    neocell::RunProduct<DTYPE_DY, true, neocell::WorkspaceSink<DTYPE_DY>>(dy, w, nullptr, workspace, plan, &pipe);
   }
   if ASCEND_IS_AIV {
-    using Epilogue = neocell::GeluGradEpilogue<DTYPE_DY>;
-    Epilogue epilogue;
-    neocell::PointwiseVector<Epilogue> vector;
+    neocell::GeluGradEpilogue<DTYPE_DY> epilogue;
     epilogue.Init(z, dz, plan, &pipe);
-    vector.Init(workspace, plan, plan.in, &pipe);
-    vector.Process(epilogue);
+    neocell::RunEpilogue(epilogue, workspace, plan, plan.in, &pipe);
   }
 }

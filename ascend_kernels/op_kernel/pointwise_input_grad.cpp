@@ -6,9 +6,5 @@ extern "C" __global__ __aicore__ void pointwise_input_grad(GM_ADDR dy, GM_ADDR w
   REGISTER_TILING_DEFAULT(neocell::PointwiseTiling);
   GET_TILING_DATA_WITH_STRUCT(neocell::PointwiseTiling, plan, tiling);
   AscendC::TPipe pipe;
-  neocell::OutputSink<DTYPE_DY> sink;
-  neocell::PointwiseCube<DTYPE_DY, true, neocell::OutputSink<DTYPE_DY>> cube;
-  sink.Init(dx);
-  cube.Init(dy, w, nullptr, plan, &pipe);
-  cube.Process(sink);
+  neocell::RunProduct<DTYPE_DY, true, neocell::OutputSink<DTYPE_DY>>(dy, w, nullptr, dx, plan, &pipe);
 }

@@ -7,18 +7,11 @@ extern "C" __global__ __aicore__ void pointwise_residual(GM_ADDR x, GM_ADDR w, G
   GET_TILING_DATA_WITH_STRUCT(neocell::PointwiseTiling, plan, tiling);
   AscendC::TPipe pipe;
   if ASCEND_IS_AIC {
-    neocell::WorkspaceSink sink;
-    neocell::PointwiseCube<DTYPE_X, false, neocell::WorkspaceSink> cube;
-    sink.Init(workspace);
-    cube.Init(x, w, b, plan, &pipe);
-    cube.Process(sink);
+    neocell::RunProduct<DTYPE_X, false, neocell::WorkspaceSink<DTYPE_X>>(x, w, b, workspace, plan, &pipe);
   }
   if ASCEND_IS_AIV {
-    using Epilogue = neocell::ResidualEpilogue<DTYPE_X>;
-    Epilogue epilogue;
-    neocell::PointwiseVector<Epilogue> vector;
+    neocell::ResidualEpilogue<DTYPE_X> epilogue;
     epilogue.Init(r, s, y, plan, &pipe);
-    vector.Init(workspace, plan, plan.out, &pipe);
-    vector.Process(epilogue);
+    neocell::RunEpilogue(epilogue, workspace, plan, plan.out, &pipe);
   }
 }

@@ -29,38 +29,33 @@ __aicore__ inline void StoreChunk(const GlobalTensor<T>& gm, const LocalTensor<T
   AscendC::DataCopyPad(gm[(static_cast<uint64_t>(c.image) * channels + c.row) * pixels + c.pixel], ub, p);
 }
 
-template <typename Epilogue>
-class PointwiseVector {
+// What the cube core has stored, slot by slot, made something of by epilogues.
+class SlotReader {
  public:
-  __aicore__ inline void Init(GM_ADDR workspace, const PointwiseTiling& tiling, uint32_t rows, TPipe* pipe) {
-    t_ = tiling;
-    rows_ = rows;
-    core_ = AscendC::GetBlockIdx() / 2;
+  __aicore__ inline void Init(GM_ADDR workspace, const PointwiseTiling& t, TPipe* pipe) {
+    elements_ = t.vectorElements;
     workspace_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(AscendC::GetUserWorkspace(workspace)) +
-                               static_cast<uint64_t>(core_) * WORKSPACE_SLOTS * STRIP_ELEMENTS);
-    pipe->InitBuffer(in_, 2, t_.vectorElements * sizeof(float));
+                               static_cast<uint64_t>(AscendC::GetBlockIdx() / 2) * WORKSPACE_SLOTS * STRIP_ELEMENTS);
+    pipe->InitBuffer(in_, 2, elements_ * sizeof(float));
   }
 
-  __aicore__ inline void Process(Epilogue& epilogue) {
-    uint32_t items = ProductItems(t_, rows_), read = 0;
-    for (uint32_t item = core_; item < items; item += t_.cores) {
-      Tile tile = TileAt(t_, rows_, item);
-      for (uint32_t s = 0; s < tile.strips; ++s, ++read) {
-        AscendC::CrossCoreWaitFlag<0x2, PIPE_MTE2>(FULL);
-        ProcessStrip(epilogue, tile, StripAt(t_, tile.strip + s), read % WORKSPACE_SLOTS * STRIP_ELEMENTS);
-        AscendC::CrossCoreSetFlag<0x2, PIPE_MTE2>(EMPTY);
-      }
-    }
+  // The next slot, which holds a strip of a tile.
+  template <typename Epilogue>
+  __aicore__ inline void Finish(Epilogue& epilogue, const Tile& tile, const Strip& strip) {
+    AscendC::CrossCoreWaitFlag<0x2, PIPE_MTE2>(FULL);
+    FinishStrip(epilogue, tile, strip, read_++ % WORKSPACE_SLOTS * STRIP_ELEMENTS);
+    AscendC::CrossCoreSetFlag<0x2, PIPE_MTE2>(EMPTY);
   }
 
  private:
-  __aicore__ inline void ProcessStrip(Epilogue& epilogue, const Tile& tile, const Strip& strip, uint32_t slot) {
+  template <typename Epilogue>
+  __aicore__ inline void FinishStrip(Epilogue& epilogue, const Tile& tile, const Strip& strip, uint32_t slot) {
     Chunk c;
     c.pixel = strip.pixel;
     c.pixels = strip.pixels;
     c.pitch = ImageBlocks(strip) * FRACTAL;
     uint32_t half = (tile.rows + 1) / 2, first = AscendC::GetSubBlockIdx() * half, end = Min(tile.rows, first + half);
-    uint32_t most = t_.vectorElements / c.pitch;
+    uint32_t most = elements_ / c.pitch;
     for (uint32_t i = 0; i < strip.images; ++i) {
       c.image = strip.image + i;
       for (uint32_t row = first; row < end; row += most) {
@@ -78,11 +73,26 @@ class PointwiseVector {
     }
   }
 
-  PointwiseTiling t_;
-  uint32_t rows_ = 0, core_ = 0;
+  uint32_t elements_ = 0, read_ = 0;
   GlobalTensor<float> workspace_;
   TQue<TPosition::VECIN, 2> in_;
 };
+
+// The vector cores of a kernel with one product.
+template <typename Epilogue>
+__aicore__ inline void RunEpilogue(Epilogue& epilogue, GM_ADDR workspace, const PointwiseTiling& t, uint32_t rows,
+                                   TPipe* pipe) {
+  SlotReader slots;
+  slots.Init(workspace, t, pipe);
+  TileOrder order;
+  order.Init(t, rows, AscendC::GetBlockIdx() / 2);
+  Tile tile;
+  while (order.Next(&tile)) {
+    for (uint32_t s = 0; s < tile.strips; ++s) {
+      slots.Finish(epilogue, tile, StripAt(t, tile.strip + s));
+    }
+  }
+}
 
 }  // namespace neocell
 #endif

@@ -30,6 +30,11 @@ struct PointwiseTiling {
   uint32_t splits;  // parts of N with their own dW and db, summed by the graph
 };
 
+// Of a whole MLP: its two products, from channels to hidden channels and back, on the same strips.
+struct MlpTiling {
+  PointwiseTiling first, second;
+};
+
 constexpr uint32_t TILE_FRACTALS = 8;    // rows and columns of a product in fractals: 8 x 8 fill half of L0A, L0B, L0C
 constexpr uint32_t STRIPS_IN_TILE = 2;   // right operands that share a left one; their sums fill both halves of L0C
 constexpr uint32_t WORKSPACE_SLOTS = 4;  // strips between the cube core and its vector cores
@@ -38,6 +43,8 @@ constexpr uint32_t VECTOR_ELEMENTS = 8192;  // 32 KB of float32: with the double
 constexpr uint32_t GRAD_ELEMENTS = 6144;    // the derivative of GELU needs more temporaries
 constexpr uint32_t GRAD_FRACTALS = 6;       // columns of its strips, so that 64 rows are GRAD_ELEMENTS
 constexpr uint32_t MOST_SPLITS = 24;
+constexpr uint32_t HIDDEN_TURNS = 2;  // of hidden values in the workspace: one is calculated, one multiplied
+constexpr uint64_t MLP_WORKSPACE_BYTES = 48ull << 20;  // at most, half of the smallest chip's L2
 
 // A run of pixel columns: pixels [pixel, pixel + pixels) of images [image, image + images).
 struct Strip {
@@ -138,6 +145,25 @@ inline const char* PlanPointwiseInputGrad(const PointwiseShape& s, uint32_t core
 // dZ = (W^T dY) * GELU'(Z)
 inline const char* PlanPointwiseGeluGrad(const PointwiseShape& s, uint32_t cores, PointwiseTiling* t) {
   return PlanProduct(s, s.in, s.out, cores, GRAD_FRACTALS, t);
+}
+
+inline uint64_t WorkspaceBytes(const MlpTiling& t) {
+  uint64_t hidden = static_cast<uint64_t>(t.first.out) * TILE_FRACTALS * FRACTAL * 2;
+  return WorkspaceBytes(t.first) + t.first.cores * HIDDEN_TURNS * STRIPS_IN_TILE * hidden;
+}
+
+// Y = R + s (W2 GELU(W1 X + b1) + b2) with s.in channels and s.out hidden ones
+inline const char* PlanPointwiseMlp(const PointwiseShape& s, uint32_t cores, MlpTiling* t) {
+  PointwiseShape back = {s.images, s.out, s.in, s.pixels};
+  const char* reason = PlanPointwise(s, cores, &t->first);
+  if (reason != nullptr || (reason = PlanPointwise(back, cores, &t->second)) != nullptr) {
+    return reason;
+  }
+  t->first.cores = t->second.cores = Min(cores, CeilDiv(t->first.strips, STRIPS_IN_TILE));
+  if (WorkspaceBytes(*t) > MLP_WORKSPACE_BYTES) {
+    return "the hidden values of all cores would not stay in L2";
+  }
+  return nullptr;
 }
 
 NEO_CELL_SHARED uint32_t WeightTiles(const PointwiseTiling& t) { return RowTiles(t, t.out) * t.columnTiles; }

@@ -20,7 +20,8 @@ enum class Operator {
   POINTWISE_RESIDUAL,
   POINTWISE_INPUT_GRAD,
   POINTWISE_GELU_GRAD,
-  POINTWISE_WEIGHT_GRAD
+  POINTWISE_WEIGHT_GRAD,
+  POINTWISE_MLP
 };
 const char* const OPERATOR_NAME[] = {"neo_cell",
                                      "neo_cell_kron",
@@ -31,7 +32,8 @@ const char* const OPERATOR_NAME[] = {"neo_cell",
                                      "pointwise_residual",
                                      "pointwise_input_grad",
                                      "pointwise_gelu_grad",
-                                     "pointwise_weight_grad"};
+                                     "pointwise_weight_grad",
+                                     "pointwise_mlp"};
 constexpr int OPERATORS = sizeof(OPERATOR_NAME) / sizeof(OPERATOR_NAME[0]);
 
 struct Argument {
@@ -50,6 +52,7 @@ struct Plan {
   uint64_t workspaceBytes = 0;
   std::vector<Argument> arguments;                      // in the operator's order
   std::vector<std::pair<const char*, uint32_t>> facts;  // of the tiling, for tests
+  double share = 0;                                     // of a pointwise product's work, on core 0
 };
 
 struct Report {
@@ -61,7 +64,8 @@ struct Report {
   Times times{};                     // of core 0
 };
 
-// The shape is {N, C, H, W, H', W'} for NeoCell and {N, channels in, channels out, pixels} for pointwise operators.
+// The shape is {N, C, H, W, H', W'} for NeoCell and {N, channels in, channels out, pixels} for pointwise operators, where
+// the hidden channels are those out of an MLP.
 Plan MakePlan(Operator op, const uint32_t* shape, uint32_t cores);
 
 // Runs an operator on `cores` emulated cores.  Without tensors it is a dry run of core 0: checked and counted, no data.

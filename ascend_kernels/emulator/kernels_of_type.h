@@ -11,6 +11,7 @@
 #define pointwise_input_grad EMULATED(pointwise_input_grad)
 #define pointwise_gelu_grad EMULATED(pointwise_gelu_grad)
 #define pointwise_weight_grad EMULATED(pointwise_weight_grad)
+#define pointwise_mlp EMULATED(pointwise_mlp)
 
 #include "../op_kernel/neo_cell.cpp"
 #include "../op_kernel/neo_cell_grad.cpp"
@@ -20,6 +21,7 @@
 #include "../op_kernel/pointwise_gelu_grad.cpp"
 #include "../op_kernel/pointwise_gelu_kept.cpp"
 #include "../op_kernel/pointwise_input_grad.cpp"
+#include "../op_kernel/pointwise_mlp.cpp"
 #include "../op_kernel/pointwise_residual.cpp"
 #include "../op_kernel/pointwise_weight_grad.cpp"
 
@@ -47,6 +49,8 @@ void EMULATED(Call)(Operator op, uint8_t* const* t, uint8_t* workspace, uint8_t*
       return pointwise_gelu_grad(t[0], t[1], t[2], t[3], workspace, plan);
     case Operator::POINTWISE_WEIGHT_GRAD:
       return pointwise_weight_grad(t[0], t[1], t[2], t[3], workspace, plan);
+    case Operator::POINTWISE_MLP:
+      return pointwise_mlp(t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], workspace, plan);
   }
 }
 
@@ -64,3 +68,4 @@ void EMULATED(Call)(Operator op, uint8_t* const* t, uint8_t* workspace, uint8_t*
 #undef pointwise_input_grad
 #undef pointwise_gelu_grad
 #undef pointwise_weight_grad
+#undef pointwise_mlp

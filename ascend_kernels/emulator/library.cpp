@@ -51,6 +51,7 @@ std::string ToJson(const emulator::Plan& plan) {
   for (const auto& fact : plan.facts) {
     Append(&json, fact.first, fact.second);
   }
+  Append(&json, "share", plan.share);
   return json + "}";
 }
 

@@ -99,7 +99,71 @@ std::vector<Argument> PointwiseArguments(Operator op, const neocell::PointwiseSh
           Output("dw", 4ull * t.splits * s.out * s.in), Output("db", 4ull * t.splits * s.out)};
 }
 
+// The share of core 0 in a product with `rows` rows, or in the gradient of W: it may have the wider strips.
+double ShareOfCore0(const PointwiseTiling& t, uint32_t rows) {
+  double columns = 0;
+  for (uint32_t item = 0; item < neocell::ProductItems(t, rows); item += t.cores) {
+    uint32_t tiles = neocell::RowTiles(t, rows), pair = item / tiles * neocell::STRIPS_IN_TILE;
+    double height = neocell::Min(t.rowTile, rows - item % tiles * t.rowTile);
+    for (uint32_t s = pair; s < neocell::Min(t.strips, pair + neocell::STRIPS_IN_TILE); ++s) {
+      neocell::Strip strip = neocell::StripAt(t, s);
+      columns += height * strip.images * strip.pixels;
+    }
+  }
+  return columns / rows / t.images / t.pixels;
+}
+
+double ShareOfCore0(const PointwiseTiling& t) {
+  uint32_t rows = neocell::RowTiles(t, t.out), wide = neocell::STRIPS_IN_TILE * t.columnStrip;
+  double area = 0;
+  for (uint32_t item = 0; item < t.splits * neocell::WeightTiles(t); item += t.cores) {
+    uint32_t split = item / neocell::WeightTiles(t), tile = item % neocell::WeightTiles(t);
+    bool rowsFirst = rows <= t.columnTiles;
+    uint32_t row = (rowsFirst ? tile % rows : tile / t.columnTiles) * t.rowTile;
+    uint32_t column = (rowsFirst ? tile / rows : tile % t.columnTiles) * wide;
+    double columns = 0;
+    for (uint32_t s = neocell::PartBegin(t.strips, t.splits, split);
+         s < neocell::PartBegin(t.strips, t.splits, split + 1); ++s) {
+      neocell::Strip strip = neocell::StripAt(t, s);
+      columns += strip.images * strip.pixels;
+    }
+    area += columns * neocell::Min(t.rowTile, t.out - row) * neocell::Min(wide, t.in - column);
+  }
+  return area / t.out / t.in / t.images / t.pixels;
+}
+
+Plan PlanMlp(const neocell::PointwiseShape& s, uint32_t cores) {
+  Plan plan;
+  neocell::MlpTiling t{};
+  if (const char* reason = neocell::PlanPointwiseMlp(s, cores, &t)) {
+    plan.refusal = reason;
+    return plan;
+  }
+  SetTiling(t, &plan);
+  plan.cores = t.first.cores;
+  plan.mixed = true;
+  plan.workspaceBytes = neocell::WorkspaceBytes(t);
+  uint32_t pairs = neocell::CeilDiv(t.first.strips, neocell::STRIPS_IN_TILE);
+  plan.facts = {{"cores", plan.cores}, {"items", pairs}};
+  PointwiseTiling whole = t.second;
+  whole.rowTile = whole.out;  // an item is a pair of strips
+  plan.share = ShareOfCore0(whole, whole.out);
+  uint64_t plane = 2ull * s.images * s.pixels * s.in, weight = 2ull * s.in * s.out;
+  plan.arguments = {Input("x", plane),
+                    Input("w1", weight, plan.cores),
+                    Input("b1", 2ull * s.out, plan.cores),
+                    Input("w2", weight, plan.cores),
+                    Input("b2", 2ull * s.in, plan.cores),
+                    Input("r", plane),
+                    Input("s", 4ull * s.images),
+                    Output("y", plane)};
+  return plan;
+}
+
 Plan PlanPointwise(Operator op, const neocell::PointwiseShape& s, uint32_t cores) {
+  if (op == Operator::POINTWISE_MLP) {
+    return PlanMlp(s, cores);
+  }
   Plan plan;
   PointwiseTiling t{};
   if (const char* reason = PlanTiling(op, s, cores, &t)) {
@@ -122,6 +186,7 @@ Plan PlanPointwise(Operator op, const neocell::PointwiseShape& s, uint32_t cores
                 {"depth_tile", t.depthTile},
                 {"row_tile", t.rowTile},
                 {"splits", t.splits}};
+  plan.share = op == Operator::POINTWISE_WEIGHT_GRAD ? ShareOfCore0(t) : ShareOfCore0(t, gradient ? s.in : s.out);
   plan.arguments = PointwiseArguments(op, s, t);
   return plan;
 }

@@ -127,7 +127,9 @@ template <typename T>
 class TensorSource {
  public:
   __aicore__ inline void Init(GM_ADDR x) { x_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(x)); }
+  __aicore__ inline bool Ready(const Tile&) { return true; }
   __aicore__ inline void Await(const Tile&) {}
+  __aicore__ inline void Stored(const Tile&) {}
   __aicore__ inline void Load(const LocalTensor<T>& l1, const Product<T>& p, const Tile& tile, uint32_t s,
                               uint32_t depth, uint32_t deep) {
     LoadStrip(l1, x_, StripAt(p.t, tile.strip + s), depth, deep, p.depth, p.t.pixels);
@@ -219,9 +221,6 @@ class PointwiseCube {
 
   __aicore__ inline void Process(Source& source, Sink& sink) {
     loading_ = loads_.Next(&load_);
-    for (uint32_t i = 0; i + 1 < TILES_IN_FLIGHT; ++i) {
-      LoadNext(source);
-    }
     while (tiles_.Next(&tile_)) {
       const Product<T>& p = product_[tile_.product];
       for (uint32_t s = 0; s < tile_.strips; ++s) {
@@ -229,7 +228,9 @@ class PointwiseCube {
         result_[s] = l0c_.template AllocTensor<float>();
       }
       for (uint32_t depth = 0; depth < p.depth; depth += p.t.depthTile) {
-        LoadNext(source);
+        while (loading_ && inFlight_ < TILES_IN_FLIGHT && source.Ready(load_)) {
+          LoadNext(source);
+        }
         Step(p, depth);
       }
       for (uint32_t s = 0; s < tile_.strips; ++s) {
@@ -238,16 +239,14 @@ class PointwiseCube {
         sink.Store(p, tile_, strip_[s], result);
         l0c_.FreeTensor(result);
       }
+      source.Stored(tile_);
     }
     sink.Finish();
   }
 
  private:
-  // The operands of the next step, which travel while others are multiplied.
+  // The operands of a later step, which travel while others are multiplied.
   __aicore__ inline void LoadNext(Source& source) {
-    if (!loading_) {
-      return;
-    }
     const Product<T>& p = product_[load_.product];
     uint32_t deep = Min(p.t.depthTile, p.depth - loadDepth_);
     LocalTensor<T> w = wL1_.template AllocTensor<T>(), x = xL1_.template AllocTensor<T>();
@@ -267,6 +266,7 @@ class PointwiseCube {
     }
     wL1_.EnQue(w);
     xL1_.EnQue(x);
+    ++inFlight_;
     loadDepth_ += p.t.depthTile;
     if (loadDepth_ >= p.depth) {
       loadDepth_ = 0;
@@ -296,6 +296,7 @@ class PointwiseCube {
     l0a_.FreeTensor(left);
     wL1_.FreeTensor(w);
     xL1_.FreeTensor(x);
+    --inFlight_;
   }
 
   // The bias lies as a row; only its column is multiplied.
@@ -325,7 +326,7 @@ class PointwiseCube {
   Order loads_, tiles_;
   Tile load_, tile_;  // that is loaded, and that is calculated
   bool loading_ = false;
-  uint32_t loadDepth_ = 0;
+  uint32_t loadDepth_ = 0, inFlight_ = 0;
   Strip strip_[STRIPS_IN_TILE];
   LocalTensor<float> result_[STRIPS_IN_TILE];
   TQue<TPosition::A1, TILES_IN_FLIGHT> wL1_;

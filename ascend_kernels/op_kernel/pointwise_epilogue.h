@@ -56,6 +56,14 @@ class GeluEpilogue {
   Gelu<T> gelu_;
 };
 
+// sum = r + s x
+template <typename T>
+__aicore__ inline void AddScaled(const LocalTensor<float>& sum, const LocalTensor<T>& r, const LocalTensor<float>& x,
+                                 float s, uint32_t count) {
+  AscendC::Cast(sum, r, RoundMode::CAST_NONE, count);
+  AscendC::Axpy(sum, x, s, count);
+}
+
 // Y = R + s sums, with a factor s for each image (layer scale belongs into W and b).
 template <typename T>
 class ResidualEpilogue {
@@ -80,9 +88,8 @@ class ResidualEpilogue {
     uint32_t count = c.rows * c.pitch;
     LocalTensor<float> wide = wide_.template Get<float>();
     LocalTensor<T> r = in_.template DeQue<T>();
-    AscendC::Cast(wide, r, RoundMode::CAST_NONE, count);
+    AddScaled(wide, r, sums, s_.GetValue(c.image), count);
     in_.FreeTensor(r);
-    AscendC::Axpy(wide, sums, s_.GetValue(c.image), count);
     LocalTensor<T> out = out_.template AllocTensor<T>();
     AscendC::Cast(out, wide, RoundMode::CAST_RINT, count);
     out_.EnQue(out);

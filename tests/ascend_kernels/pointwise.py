@@ -1,6 +1,6 @@
 """Running a pointwise operator on the emulator with real data, and the float64 golden.
 
-A shape is (N, K, M, L): images, channels in, channels out, pixels. 16-bit tensors travel as uint16 bit patterns.
+A shape is (N, K, M, L): images, channels in, channels out (of an MLP: hidden ones), pixels. 16-bit tensors travel as uint16 bit patterns.
 """
 
 import math
@@ -19,6 +19,7 @@ OPERATORS = {
     "pointwise_input_grad": ("dy w", "dx"),
     "pointwise_gelu_grad": ("dy w z", "dz"),
     "pointwise_weight_grad": ("dy x", "dw db"),
+    "pointwise_mlp": ("x w b v c t s", "u"),
 }
 
 _erfc = np.vectorize(math.erfc, otypes=[float])
@@ -33,14 +34,18 @@ def gelu_slope(x: np.ndarray) -> np.ndarray:
 
 
 def draw(shape, dtype: str, integers: bool = False) -> dict[str, np.ndarray]:
-    """All tensors that an operator may take; s (N,) is float32. Integers are -1..1, and exact in every sum."""
+    """All tensors that an operator may take; s (N,) is float32. Integers are -1..1, and exact in every sum.
+
+    u = t + s (v GELU(w x + b) + c) is the MLP.
+    """
     n, k, m, pixels = shape
     rng = np.random.default_rng(0)
     like_x, like_y = (n, k, pixels), (n, m, pixels)
     sizes = {"x": like_x, "w": (m, k), "b": (m,), "r": like_y, "dy": like_y, "z": like_x}
+    sizes |= {"v": (k, m), "c": (k,), "t": like_x}
     tensors = {}
     for name, size in sizes.items():
-        values = rng.standard_normal(size) * (k**-0.5 if name == "w" else 1)
+        values = rng.standard_normal(size) * {"w": k**-0.5, "v": m**-0.5}.get(name, 1)
         if integers:  # few non-zero weights keep sums within the 8 bits of a bfloat16 fraction
             values = rng.integers(-1, 2, size) * (rng.random(size) < (30 / k if name == "w" else 1))
         tensors[name] = encode(values, dtype)
@@ -65,6 +70,11 @@ def golden(operator: str, tensors: dict, dtype: str) -> list[tuple[np.ndarray, n
         return [(gelu(z), scale), (z, scale)][: len(OPERATORS[operator][1].split())]
     if operator == "pointwise_residual":
         return [both(lambda t: t["r"] + t["s"][:, None, None] * affine(t))]
+    if operator == "pointwise_mlp":
+        hidden = {"x": gelu(z), "w": t["v"], "b": t["c"]}
+        absolute = {"x": scale, "w": np.abs(t["v"]), "b": np.abs(t["c"])}
+        s = t["s"][:, None, None]
+        return [(t["t"] + s * affine(hidden), np.abs(t["t"]) + s * affine(absolute))]
     if operator == "pointwise_weight_grad":
         return [both(lambda t: np.einsum("nml,nkl->mk", t["dy"], t["x"])), both(lambda t: t["dy"].sum((0, 2)))]
     da, scale = both(lambda t: t["w"].T @ t["dy"])
@@ -75,6 +85,7 @@ def solve(emulator: Emulator, operator: str, dtype: str, shape, cores: int, tens
     """Runs an operator on drawn tensors; returns decoded outputs (dw, db summed over parts), report, raw outputs."""
     n, k, m, pixels = shape
     sizes = {"y": (n, m, pixels), "z": (n, m, pixels), "dx": (n, k, pixels), "dz": (n, k, pixels)}
+    sizes["u"] = (n, k, pixels)
     inputs, outputs = (names.split() for names in OPERATORS[operator])
     raw = [np.empty(sizes[name], np.uint16) for name in outputs if name in sizes]
     if operator == "pointwise_weight_grad":

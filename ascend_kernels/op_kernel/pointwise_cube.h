@@ -12,6 +12,8 @@ namespace neocell {
 
 constexpr uint32_t FULL = 0, EMPTY = 1;  // flags between cube and vector cores: a slot was stored, a slot was read
 constexpr uint32_t MOST_PRODUCTS = 2;    // of a kernel
+constexpr uint32_t STEPS_IN_L1 = 4;      // operands of so many steps; those of a group are multiplied, the others travel
+constexpr uint32_t STEPS_IN_GROUP = 2;
 constexpr uint32_t STRIP_ELEMENTS = TILE_FRACTALS * TILE_FRACTALS * FRACTAL_ELEMENTS;
 
 // A part of a row-major matrix in GM -> L1 (NZ, rows padded to whole fractals).
@@ -208,8 +210,8 @@ class PointwiseCube {
       left = Max(left, t.rowTile * (t.depthTile + (GRADIENT ? 0 : FRACTAL)));
     }
     loads_ = tiles_ = order;
-    pipe->InitBuffer(wL1_, TILES_IN_FLIGHT, left * sizeof(T));
-    pipe->InitBuffer(xL1_, TILES_IN_FLIGHT, STRIPS_IN_TILE * STRIP_ELEMENTS * sizeof(T));
+    pipe->InitBuffer(wL1_, STEPS_IN_L1, left * sizeof(T));
+    pipe->InitBuffer(xL1_, STEPS_IN_L1, STRIPS_IN_TILE * STRIP_ELEMENTS * sizeof(T));
     pipe->InitBuffer(l0a_, 2, L0_BYTES);
     pipe->InitBuffer(l0b_, 2, L0_BYTES);
     pipe->InitBuffer(l0c_, STRIPS_IN_TILE, L0C_BYTES);
@@ -227,14 +229,13 @@ class PointwiseCube {
         strip_[s] = StripAt(p.t, tile_.strip + s);
         result_[s] = l0c_.template AllocTensor<float>();
       }
-      for (uint32_t depth = 0; depth < p.depth; depth += p.t.depthTile) {
-        while (loading_ && inFlight_ < TILES_IN_FLIGHT && source.Ready(load_)) {
-          LoadNext(source);
-        }
-        Step(p, depth);
+      uint32_t steps = (p.depth + p.t.depthTile - 1) / p.t.depthTile;
+      for (uint32_t step = 0; step < steps;) {
+        uint32_t left = steps - step, group = left <= STEPS_IN_GROUP ? left : 1;
+        Multiply(source, p, step, group);
+        step += group;
       }
       for (uint32_t s = 0; s < tile_.strips; ++s) {
-        l0c_.EnQue(result_[s]);
         LocalTensor<float> result = l0c_.template DeQue<float>();
         sink.Store(p, tile_, strip_[s], result);
         l0c_.FreeTensor(result);
@@ -245,6 +246,12 @@ class PointwiseCube {
   }
 
  private:
+  __aicore__ inline void LoadAhead(Source& source, uint32_t needed) {
+    while (loading_ && inFlight_ < STEPS_IN_L1 && (inFlight_ < needed || source.Ready(load_))) {
+      LoadNext(source);
+    }
+  }
+
   // The operands of a later step, which travel while others are multiplied.
   __aicore__ inline void LoadNext(Source& source) {
     const Product<T>& p = product_[load_.product];
@@ -274,42 +281,63 @@ class PointwiseCube {
     }
   }
 
-  __aicore__ inline void Step(const Product<T>& p, uint32_t depth) {
-    LocalTensor<T> w = wL1_.template DeQue<T>(), x = xL1_.template DeQue<T>();
-    uint32_t deep = Min(p.t.depthTile, p.depth - depth), rowBlocks = Blocks(tile_.rows);
-    if (!GRADIENT && depth == 0) {
-      StartWithBias(w[p.t.rowTile * p.t.depthTile]);
+  // Steps for one strip, then for the other.  The last steps of a tile are multiplied together: while the cube works for
+  // the second strip the first is stored, and the second while the cube begins the next tile.
+  __aicore__ inline void Multiply(Source& source, const Product<T>& p, uint32_t first, uint32_t steps) {
+    LocalTensor<T> w[STEPS_IN_GROUP], x[STEPS_IN_GROUP], left;
+    LoadAhead(source, steps);
+    for (uint32_t i = 0; i < steps; ++i) {
+      w[i] = wL1_.template DeQue<T>();
+      x[i] = xL1_.template DeQue<T>();
     }
+    for (uint32_t s = 0; s < tile_.strips; ++s) {
+      bool lastStrip = s + 1 == tile_.strips;
+      if (!GRADIENT && first == 0) {
+        StartWithBias(s, w[0][p.t.rowTile * p.t.depthTile]);
+      }
+      for (uint32_t i = 0; i < steps; ++i) {
+        uint32_t deep = Min(p.t.depthTile, p.depth - (first + i) * p.t.depthTile);
+        if (s == 0 || steps > 1) {
+          left = LoadLeftOperand(w[i], deep);
+        }
+        LocalTensor<T> right = l0b_.template AllocTensor<T>();
+        LoadRight(right, x[i][s * STRIP_ELEMENTS], 1, Blocks(deep), StripBlocks(strip_[s]));
+        MultiplyStrip(s, left, right, deep, GRADIENT && first + i == 0);
+        if (lastStrip || steps > 1) {
+          l0a_.FreeTensor(left);
+        }
+        if (lastStrip) {
+          wL1_.FreeTensor(w[i]);
+          xL1_.FreeTensor(x[i]);
+          --inFlight_;
+          LoadAhead(source, 0);
+        }
+      }
+      if ((first + steps) * p.t.depthTile >= p.depth) {
+        l0c_.EnQue(result_[s]);
+      }
+    }
+  }
+
+  __aicore__ inline LocalTensor<T> LoadLeftOperand(const LocalTensor<T>& w, uint32_t deep) {
     LocalTensor<T> left = l0a_.template AllocTensor<T>();
     if (GRADIENT) {
-      LoadLeftTransposed(left, w, rowBlocks * Blocks(deep));
+      LoadLeftTransposed(left, w, Blocks(tile_.rows) * Blocks(deep));
     } else {
-      LoadLeft(left, w, 1, rowBlocks, Blocks(deep));
+      LoadLeft(left, w, 1, Blocks(tile_.rows), Blocks(deep));
     }
     l0a_.EnQue(left);
-    left = l0a_.template DeQue<T>();
-    for (uint32_t s = 0; s < tile_.strips; ++s) {
-      LocalTensor<T> right = l0b_.template AllocTensor<T>();
-      LoadRight(right, x[s * STRIP_ELEMENTS], 1, Blocks(deep), StripBlocks(strip_[s]));
-      MultiplyStrip(s, left, right, deep, GRADIENT && depth == 0);
-    }
-    l0a_.FreeTensor(left);
-    wL1_.FreeTensor(w);
-    xL1_.FreeTensor(x);
-    --inFlight_;
+    return l0a_.template DeQue<T>();
   }
 
   // The bias lies as a row; only its column is multiplied.
-  __aicore__ inline void StartWithBias(const LocalTensor<T>& bias) {
-    LocalTensor<T> left = l0a_.template AllocTensor<T>();
+  __aicore__ inline void StartWithBias(uint32_t s, const LocalTensor<T>& bias) {
+    LocalTensor<T> left = l0a_.template AllocTensor<T>(), right = l0b_.template AllocTensor<T>();
     LoadLeftTransposed(left, bias, Blocks(tile_.rows));
+    LoadRightTransposed(right, ones_.template Get<T>(), StripBlocks(strip_[s]));
     l0a_.EnQue(left);
     left = l0a_.template DeQue<T>();
-    for (uint32_t s = 0; s < tile_.strips; ++s) {
-      LocalTensor<T> right = l0b_.template AllocTensor<T>();
-      LoadRightTransposed(right, ones_.template Get<T>(), StripBlocks(strip_[s]));
-      MultiplyStrip(s, left, right, 1, true);
-    }
+    MultiplyStrip(s, left, right, 1, true);
     l0a_.FreeTensor(left);
   }
 
@@ -329,8 +357,8 @@ class PointwiseCube {
   uint32_t loadDepth_ = 0, inFlight_ = 0;
   Strip strip_[STRIPS_IN_TILE];
   LocalTensor<float> result_[STRIPS_IN_TILE];
-  TQue<TPosition::A1, TILES_IN_FLIGHT> wL1_;
-  TQue<TPosition::B1, TILES_IN_FLIGHT> xL1_;
+  TQue<TPosition::A1, STEPS_IN_L1> wL1_;
+  TQue<TPosition::B1, STEPS_IN_L1> xL1_;
   TQue<TPosition::A2, 2> l0a_;
   TQue<TPosition::B2, 2> l0b_;
   TQue<TPosition::CO1, STRIPS_IN_TILE> l0c_;

@@ -12,31 +12,37 @@
 namespace neocell {
 
 constexpr uint32_t HIDDEN = 2;  // flag: the hidden values of a turn are complete
+constexpr uint32_t TILES_BEHIND = WORKSPACE_SLOTS / STRIPS_IN_TILE + 1;  // of the vector cores at most: in slots, and in work
 
-// The tiles of a core, by turns: of the hidden values, then of the result of the turn before.
+// Pairs of strips of a core.
+__aicore__ inline uint32_t Turns(const MlpTiling& t, uint32_t core) {
+  uint32_t pairs = (t.first.strips + STRIPS_IN_TILE - 1) / STRIPS_IN_TILE;
+  return (pairs - core + t.first.cores - 1) / t.first.cores;
+}
+
+// The tiles of a core, by turns: of the hidden values, and evenly among them those of the result of the turn before.
 class MlpOrder {
  public:
   __aicore__ inline void Init(const MlpTiling& t, uint32_t core) {
     t_[0] = t.first;
     t_[1] = t.second;
     core_ = core;
-    uint32_t pairs = (t.first.strips + STRIPS_IN_TILE - 1) / STRIPS_IN_TILE;
-    turns_ = (pairs - core + t.first.cores - 1) / t.first.cores;
+    turns_ = Turns(t, core);
   }
   __aicore__ inline bool Next(Tile* tile) {
-    while (step_ <= turns_) {
-      const PointwiseTiling& t = t_[product_];
-      uint32_t turn = step_ - product_;  // there is none before the first, and no hidden values after the last
-      if (turn < turns_ && row_ < t.out) {
-        *tile = TileAt(t, t.out, core_ + turn * t.cores, row_);
-        tile->product = product_;
+    uint32_t hiddenTiles = RowTiles(t_[0], t_[0].out), resultTiles = RowTiles(t_[1], t_[1].out);
+    for (; step_ <= turns_; ++step_) {
+      bool hidden = step_ < turns_ && done_[0] < hiddenTiles, result = step_ > 0 && done_[1] < resultTiles;
+      if (hidden || result) {
+        bool due = (done_[1] + 1) * hiddenTiles <= done_[0] * resultTiles;
+        uint32_t product = result && (due || !hidden) ? 1 : 0, turn = step_ - product;
+        const PointwiseTiling& t = t_[product];
+        *tile = TileAt(t, t.out, core_ + turn * t.cores, done_[product]++ * t.rowTile);
+        tile->product = product;
         tile->turn = turn;
-        row_ += t.rowTile;
         return true;
       }
-      row_ = 0;
-      step_ += product_;
-      product_ = 1 - product_;
+      done_[0] = done_[1] = 0;
     }
     return false;
   }
@@ -44,12 +50,8 @@ class MlpOrder {
  private:
   PointwiseTiling t_[2];
   uint32_t core_ = 0, turns_ = 0;
-  uint32_t step_ = 0, product_ = 0, row_ = 0;
+  uint32_t step_ = 0, done_[2] = {0, 0};  // done: tiles of this step, of the hidden values and of the result before
 };
-
-__aicore__ inline bool IsLastOfHidden(const Tile& tile, uint32_t channels) {
-  return tile.product == 0 && tile.row + tile.rows == channels;
-}
 
 // The hidden values of a strip as the images of a tensor with as many pixels as whole fractals have columns.
 template <typename T>
@@ -79,15 +81,15 @@ class MlpSource {
   __aicore__ inline void Init(GM_ADDR x, GM_ADDR workspace, const MlpTiling& t) {
     x_.Init(x);
     hidden_.Init(workspace, t, AscendC::GetBlockIdx());
-    channels_ = t.first.out;
+    tiles_ = RowTiles(t.first, t.first.out);
+    turns_ = Turns(t, AscendC::GetBlockIdx());
   }
-  // The cube core must not wait for hidden values before it has stored all that they are made of.
-  __aicore__ inline bool Ready(const Tile& tile) { return tile.product == 0 || tile.turn < stored_; }
-  __aicore__ inline void Stored(const Tile& tile) {
-    if (IsLastOfHidden(tile, channels_)) {
-      stored_ = tile.turn + 1;
-    }
+  // Waiting for hidden values before they can be ready would keep the cube core from work that the vector cores need:
+  // they are some tiles behind it.
+  __aicore__ inline bool Ready(const Tile& tile) {
+    return tile.product == 0 || stored_ >= Min(turns_ * tiles_, (tile.turn + 1) * tiles_ + Min(tiles_, TILES_BEHIND));
   }
+  __aicore__ inline void Stored(const Tile& tile) { stored_ += tile.product == 0 ? 1 : 0; }
   __aicore__ inline void Await(const Tile& tile) {
     if (tile.product == 1 && tile.row == 0) {
       AscendC::CrossCoreWaitFlag<0x2, PIPE_MTE2>(HIDDEN);
@@ -106,7 +108,7 @@ class MlpSource {
   }
 
  private:
-  uint32_t channels_ = 0, stored_ = 0;
+  uint32_t tiles_ = 0, turns_ = 0, stored_ = 0;  // of hidden values: tiles of a turn, turns, tiles that are stored
   TensorSource<T> x_;
   HiddenValues<T> hidden_;
 };
@@ -204,7 +206,7 @@ __aicore__ inline void RunMlpVector(MlpEpilogue<T>& epilogue, GM_ADDR workspace,
       epilogue.Choose(tile, s);
       slots.Finish(epilogue, tile, StripAt(t.first, tile.strip + s));
     }
-    if (IsLastOfHidden(tile, t.first.out)) {
+    if (tile.product == 0 && tile.row + tile.rows == t.first.out) {
       AscendC::CrossCoreSetFlag<0x2, PIPE_MTE3>(HIDDEN);
     }
   }

@@ -39,9 +39,9 @@ constexpr uint32_t TILE_FRACTALS = 8;    // rows and columns of a product in fra
 constexpr uint32_t STRIPS_IN_TILE = 2;   // right operands that share a left one; their sums fill both halves of L0C
 constexpr uint32_t WORKSPACE_SLOTS = 4;  // strips between the cube core and its vector cores
 constexpr uint32_t SLOT_BYTES = TILE_FRACTALS * TILE_FRACTALS * FRACTAL * FRACTAL * 4;
-constexpr uint32_t VECTOR_ELEMENTS = 8192;  // 32 KB of float32: with the double buffers of the epilogues UB is full
-constexpr uint32_t GRAD_ELEMENTS = 6144;    // the derivative of GELU needs more temporaries
-constexpr uint32_t GRAD_FRACTALS = 6;       // columns of its strips, so that 64 rows are GRAD_ELEMENTS
+// Columns of the strips that vector cores finish: 64 rows of them, with all that an epilogue needs, fit UB.
+constexpr uint32_t GRAD_FRACTALS = 6;  // for the derivative of GELU
+constexpr uint32_t MLP_FRACTALS = 7;   // for a whole MLP, whose sums travel through three buffers
 constexpr uint32_t MOST_SPLITS = 24;
 constexpr uint32_t HIDDEN_TURNS = 2;  // of hidden values in the workspace: one is calculated, one multiplied
 constexpr uint64_t MLP_WORKSPACE_BYTES = 48ull << 20;  // at most, half of the smallest chip's L2
@@ -118,7 +118,8 @@ inline uint64_t WorkspaceBytes(const PointwiseTiling& t) {
   return static_cast<uint64_t>(t.cores) * WORKSPACE_SLOTS * SLOT_BYTES;
 }
 
-// A product with `rows` rows and depth `depth`: K and M forward, M and K for the gradient of X.
+// A product with `rows` rows and depth `depth`: K and M forward, M and K for the gradient of X.  Half of the rows of a
+// tile on `mostBlocks` fractals of columns are what a vector core works on at a time.
 inline const char* PlanProduct(const PointwiseShape& s, uint32_t rows, uint32_t depth, uint32_t cores,
                                uint32_t mostBlocks, PointwiseTiling* t) {
   if (const char* reason = RefusePointwise(s, cores)) {
@@ -127,7 +128,7 @@ inline const char* PlanProduct(const PointwiseShape& s, uint32_t rows, uint32_t 
   CutStrips(s, mostBlocks, t);
   t->depthTile = EvenFractals(depth, TILE_FRACTALS);
   t->rowTile = EvenFractals(rows, TILE_FRACTALS);
-  t->vectorElements = mostBlocks == TILE_FRACTALS ? VECTOR_ELEMENTS : GRAD_ELEMENTS;
+  t->vectorElements = mostBlocks * FRACTAL * TILE_FRACTALS * FRACTAL / 2;
   t->cores = Min(cores, ProductItems(*t, rows));
   return nullptr;
 }
@@ -155,8 +156,8 @@ inline uint64_t WorkspaceBytes(const MlpTiling& t) {
 // Y = R + s (W2 GELU(W1 X + b1) + b2) with s.in channels and s.out hidden ones
 inline const char* PlanPointwiseMlp(const PointwiseShape& s, uint32_t cores, MlpTiling* t) {
   PointwiseShape back = {s.images, s.out, s.in, s.pixels};
-  const char* reason = PlanPointwise(s, cores, &t->first);
-  if (reason != nullptr || (reason = PlanPointwise(back, cores, &t->second)) != nullptr) {
+  const char* reason = PlanProduct(s, s.out, s.in, cores, MLP_FRACTALS, &t->first);
+  if (reason != nullptr || (reason = PlanProduct(back, back.out, back.in, cores, MLP_FRACTALS, &t->second)) != nullptr) {
     return reason;
   }
   t->first.cores = t->second.cores = Min(cores, CeilDiv(t->first.strips, STRIPS_IN_TILE));

@@ -196,7 +196,7 @@ __aicore__ inline Product<T> MlpProduct(const PointwiseTiling& t, GM_ADDR w, GM_
 
 template <typename T>
 __aicore__ inline void RunMlpVector(MlpEpilogue<T>& epilogue, GM_ADDR workspace, const MlpTiling& t, TPipe* pipe) {
-  SlotReader slots;
+  SlotReader<3> slots;  // the short work on a result would wait for a load that the last hidden values keep back
   slots.Init(workspace, t.first, pipe);
   MlpOrder order;
   order.Init(t, AscendC::GetBlockIdx() / 2);

@@ -29,14 +29,15 @@ __aicore__ inline void StoreChunk(const GlobalTensor<T>& gm, const LocalTensor<T
   AscendC::DataCopyPad(gm[(static_cast<uint64_t>(c.image) * channels + c.row) * pixels + c.pixel], ub, p);
 }
 
-// What the cube core has stored, slot by slot, made something of by epilogues.
+// What the cube core has stored, slot by slot, made something of by epilogues; BUFFERS of it are in UB.
+template <uint32_t BUFFERS>
 class SlotReader {
  public:
   __aicore__ inline void Init(GM_ADDR workspace, const PointwiseTiling& t, TPipe* pipe) {
     elements_ = t.vectorElements;
     workspace_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(AscendC::GetUserWorkspace(workspace)) +
                                static_cast<uint64_t>(AscendC::GetBlockIdx() / 2) * WORKSPACE_SLOTS * STRIP_ELEMENTS);
-    pipe->InitBuffer(in_, 2, elements_ * sizeof(float));
+    pipe->InitBuffer(in_, BUFFERS, elements_ * sizeof(float));
   }
 
   // The next slot, which holds a strip of a tile.
@@ -75,14 +76,14 @@ class SlotReader {
 
   uint32_t elements_ = 0, read_ = 0;
   GlobalTensor<float> workspace_;
-  TQue<TPosition::VECIN, 2> in_;
+  TQue<TPosition::VECIN, BUFFERS> in_;
 };
 
 // The vector cores of a kernel with one product.
 template <typename Epilogue>
 __aicore__ inline void RunEpilogue(Epilogue& epilogue, GM_ADDR workspace, const PointwiseTiling& t, uint32_t rows,
                                    TPipe* pipe) {
-  SlotReader slots;
+  SlotReader<2> slots;
   slots.Init(workspace, t, pipe);
   TileOrder order;
   order.Init(t, rows, AscendC::GetBlockIdx() / 2);

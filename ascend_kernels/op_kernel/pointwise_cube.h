@@ -12,7 +12,7 @@ namespace neocell {
 
 constexpr uint32_t FULL = 0, EMPTY = 1;  // flags between cube and vector cores: a slot was stored, a slot was read
 constexpr uint32_t MOST_PRODUCTS = 2;    // of a kernel
-constexpr uint32_t STEPS_IN_L1 = 4;      // operands of so many steps; those of a group are multiplied, the others travel
+constexpr uint32_t STEPS_IN_L1 = 4;      // of either operand; 8 event ids allow no more
 constexpr uint32_t STEPS_IN_GROUP = 2;
 constexpr uint32_t STRIP_ELEMENTS = TILE_FRACTALS * TILE_FRACTALS * FRACTAL_ELEMENTS;
 
@@ -89,6 +89,7 @@ struct Product {
 struct Tile {
   uint32_t product, turn;  // of a kernel with several products (pointwise_mlp.h)
   uint32_t row, rows, strip, strips;
+  bool stays, first, last;  // its rows of W stay in L1 from a first to a last tile
 };
 
 __aicore__ inline Tile TileAt(const PointwiseTiling& t, uint32_t allRows, uint32_t pair, uint32_t row) {
@@ -98,30 +99,40 @@ __aicore__ inline Tile TileAt(const PointwiseTiling& t, uint32_t allRows, uint32
   tile.rows = Min(t.rowTile, allRows - row);
   tile.strip = pair * STRIPS_IN_TILE;
   tile.strips = Min(STRIPS_IN_TILE, t.strips - tile.strip);
+  tile.stays = false;
+  tile.first = tile.last = true;
   return tile;
 }
 
-// The tiles of one product on one core.  Neighbours run at the same time, so that L2 serves what they share.
+// The tiles of one product on one core.  Neighbours run at the same time, so that L2 serves what they share; where the
+// number of cores allows it, a core has the same rows of W again and again, and keeps them.
 class TileOrder {
  public:
-  __aicore__ inline void Init(const PointwiseTiling& t, uint32_t rows, uint32_t core) {
+  __aicore__ inline void Init(const PointwiseTiling& t, uint32_t rows, uint32_t depth, uint32_t core) {
     t_ = t;
     rows_ = rows;
     item_ = core;
+    stays_ = t.cores % RowTiles(t, rows) == 0 && depth <= STEPS_IN_L1 * t.depthTile;
+    fresh_ = true;
   }
   __aicore__ inline bool Next(Tile* tile) {
-    if (item_ >= ProductItems(t_, rows_)) {
+    uint32_t items = ProductItems(t_, rows_), tiles = RowTiles(t_, rows_);
+    if (item_ >= items) {
       return false;
     }
-    uint32_t tiles = RowTiles(t_, rows_);
     *tile = TileAt(t_, rows_, item_ / tiles, item_ % tiles * t_.rowTile);
     item_ += t_.cores;
+    tile->stays = stays_;
+    tile->first = fresh_ || !stays_;
+    tile->last = item_ >= items || !stays_;
+    fresh_ = false;
     return true;
   }
 
  private:
   PointwiseTiling t_;
   uint32_t rows_ = 0, item_ = 0;
+  bool stays_ = false, fresh_ = true;
 };
 
 // The right operand of a product: a tensor in GM.
@@ -227,7 +238,6 @@ class PointwiseCube {
       const Product<T>& p = product_[tile_.product];
       for (uint32_t s = 0; s < tile_.strips; ++s) {
         strip_[s] = StripAt(p.t, tile_.strip + s);
-        result_[s] = l0c_.template AllocTensor<float>();
       }
       uint32_t steps = (p.depth + p.t.depthTile - 1) / p.t.depthTile;
       for (uint32_t step = 0; step < steps;) {
@@ -247,7 +257,8 @@ class PointwiseCube {
 
  private:
   __aicore__ inline void LoadAhead(Source& source, uint32_t needed) {
-    while (loading_ && inFlight_ < STEPS_IN_L1 && (inFlight_ < needed || source.Ready(load_))) {
+    while (loading_ && strips_ < STEPS_IN_L1 && (!load_.first || weights_ < STEPS_IN_L1) &&
+           (strips_ < needed || source.Ready(load_))) {
       LoadNext(source);
     }
   }
@@ -256,7 +267,27 @@ class PointwiseCube {
   __aicore__ inline void LoadNext(Source& source) {
     const Product<T>& p = product_[load_.product];
     uint32_t deep = Min(p.t.depthTile, p.depth - loadDepth_);
-    LocalTensor<T> w = wL1_.template AllocTensor<T>(), x = xL1_.template AllocTensor<T>();
+    if (load_.first) {
+      LoadWeights(p, deep);
+    }
+    if (loadDepth_ == 0) {
+      source.Await(load_);
+    }
+    LocalTensor<T> x = xL1_.template AllocTensor<T>();
+    for (uint32_t s = 0; s < load_.strips; ++s) {
+      source.Load(x[s * STRIP_ELEMENTS], p, load_, s, loadDepth_, deep);
+    }
+    xL1_.EnQue(x);
+    ++strips_;
+    loadDepth_ += p.t.depthTile;
+    if (loadDepth_ >= p.depth) {
+      loadDepth_ = 0;
+      loading_ = loads_.Next(&load_);
+    }
+  }
+
+  __aicore__ inline void LoadWeights(const Product<T>& p, uint32_t deep) {
+    LocalTensor<T> w = wL1_.template AllocTensor<T>();
     if (GRADIENT) {
       LoadPart(w, p.w[static_cast<uint64_t>(loadDepth_) * p.rows + load_.row], deep, load_.rows, p.rows);
     } else {
@@ -265,33 +296,27 @@ class PointwiseCube {
         LoadPart(w[p.t.rowTile * p.t.depthTile], p.b[load_.row], 1, load_.rows, load_.rows);
       }
     }
-    if (loadDepth_ == 0) {
-      source.Await(load_);
-    }
-    for (uint32_t s = 0; s < load_.strips; ++s) {
-      source.Load(x[s * STRIP_ELEMENTS], p, load_, s, loadDepth_, deep);
-    }
     wL1_.EnQue(w);
-    xL1_.EnQue(x);
-    ++inFlight_;
-    loadDepth_ += p.t.depthTile;
-    if (loadDepth_ >= p.depth) {
-      loadDepth_ = 0;
-      loading_ = loads_.Next(&load_);
-    }
+    ++weights_;
   }
 
   // Steps for one strip, then for the other.  The last steps of a tile are multiplied together: while the cube works for
   // the second strip the first is stored, and the second while the cube begins the next tile.
   __aicore__ inline void Multiply(Source& source, const Product<T>& p, uint32_t first, uint32_t steps) {
-    LocalTensor<T> w[STEPS_IN_GROUP], x[STEPS_IN_GROUP], left;
+    LocalTensor<T> streamed[STEPS_IN_GROUP], x[STEPS_IN_GROUP], left;
+    LocalTensor<T>* w = tile_.stays ? stayed_ + first : streamed;
     LoadAhead(source, steps);
     for (uint32_t i = 0; i < steps; ++i) {
-      w[i] = wL1_.template DeQue<T>();
+      if (tile_.first) {
+        w[i] = wL1_.template DeQue<T>();
+      }
       x[i] = xL1_.template DeQue<T>();
     }
     for (uint32_t s = 0; s < tile_.strips; ++s) {
       bool lastStrip = s + 1 == tile_.strips;
+      if (first == 0) {
+        result_[s] = l0c_.template AllocTensor<float>();  // the cube waits here until this strip's last was stored
+      }
       if (!GRADIENT && first == 0) {
         StartWithBias(s, w[0][p.t.rowTile * p.t.depthTile]);
       }
@@ -307,9 +332,12 @@ class PointwiseCube {
           l0a_.FreeTensor(left);
         }
         if (lastStrip) {
-          wL1_.FreeTensor(w[i]);
+          if (tile_.last) {
+            wL1_.FreeTensor(w[i]);
+            --weights_;
+          }
           xL1_.FreeTensor(x[i]);
-          --inFlight_;
+          --strips_;
           LoadAhead(source, 0);
         }
       }
@@ -354,9 +382,10 @@ class PointwiseCube {
   Order loads_, tiles_;
   Tile load_, tile_;  // that is loaded, and that is calculated
   bool loading_ = false;
-  uint32_t loadDepth_ = 0, inFlight_ = 0;
+  uint32_t loadDepth_ = 0, weights_ = 0, strips_ = 0;  // buffers of wL1_ and xL1_ in use
   Strip strip_[STRIPS_IN_TILE];
   LocalTensor<float> result_[STRIPS_IN_TILE];
+  LocalTensor<T> stayed_[STEPS_IN_L1];
   TQue<TPosition::A1, STEPS_IN_L1> wL1_;
   TQue<TPosition::B1, STEPS_IN_L1> xL1_;
   TQue<TPosition::A2, 2> l0a_;
@@ -376,7 +405,7 @@ __aicore__ inline void RunProduct(GM_ADDR x, GM_ADDR w, GM_ADDR b, GM_ADDR targe
   product.w.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(w));
   product.b.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(b));
   TileOrder order;
-  order.Init(tiling, product.rows, AscendC::GetBlockIdx());
+  order.Init(tiling, product.rows, product.depth, AscendC::GetBlockIdx());
   TensorSource<T> source;
   source.Init(x);
   Sink sink;

@@ -86,7 +86,7 @@ __aicore__ inline void RunEpilogue(Epilogue& epilogue, GM_ADDR workspace, const 
   SlotReader<2> slots;
   slots.Init(workspace, t, pipe);
   TileOrder order;
-  order.Init(t, rows, AscendC::GetBlockIdx() / 2);
+  order.Init(t, rows, 0, AscendC::GetBlockIdx() / 2);
   Tile tile;
   while (order.Next(&tile)) {
     for (uint32_t s = 0; s < tile.strips; ++s) {

@@ -23,6 +23,7 @@ CUBE_SHARE = 0.7  # of that, which products reach on the whole: an estimate for 
 # model: width of the first stage, blocks of the four stages
 MODELS = {"t": (96, (3, 3, 9, 3)), "s": (96, (3, 3, 27, 3)), "b": (128, (3, 3, 27, 3)), "l": (192, (3, 3, 27, 3))}
 # part of an MLP: operator, and whether its K is the hidden width
+WHOLE = {"mlp": ("pointwise_mlp", False)}
 FORWARD = {"fc1": ("pointwise_gelu", False), "fc2": ("pointwise_residual", True)}
 STEP = {
     "fc1": ("pointwise_gelu_kept", False),
@@ -38,6 +39,8 @@ def must_move(operator: str, shape) -> int:
     """Bytes of device memory: every tensor once, dW and db in float32."""
     n, k, m, pixels = shape
     x, y, w = 2 * n * k * pixels, 2 * n * m * pixels, 2 * k * m
+    if operator == "pointwise_mlp":
+        return 3 * x + 2 * w + 2 * (k + m)
     if operator == "pointwise_weight_grad":
         return x + y + 2 * w + 4 * m
     gradient = operator in ("pointwise_input_grad", "pointwise_gelu_grad")
@@ -55,11 +58,10 @@ def predict_pointwise(emulator: Emulator, operator: str, shape, chip: Chip) -> d
     if report["refusal"] or report["violations"]:
         raise RuntimeError(report["refusal"] or report["violations"][0])
     n, k, m, pixels = shape
-    tiling, cycles = report["tiling"], report["cycles"]
-    share = -(-tiling["items"] // tiling["cores"]) / tiling["items"]
+    cycles, share = report["cycles"], report["tiling"]["share"]
     moved = sum(report[part][key] for part in ("core", "core_vector") for key in ("gm_read", "gm_written"))
     floor = must_move(operator, shape) * share
-    ideal = n * k * m * pixels / CUBE_MACS / chip.cores
+    ideal = n * k * m * pixels * (2 if operator == "pointwise_mlp" else 1) / CUBE_MACS / chip.cores
     busy = {"HBM": floor / GM_BYTES, "cube": ideal, "vector": cycles["V"]}
     return {
         "operator": operator,
@@ -69,7 +71,6 @@ def predict_pointwise(emulator: Emulator, operator: str, shape, chip: Chip) -> d
         "hbm": floor / GM_BYTES / chip.megahertz,
         "cube": ideal / chip.megahertz,
         "vector": cycles["V"] / chip.megahertz,
-        "cube_busy": cycles["M"] / chip.megahertz,
         "ratio": cycles["total"] / max(busy.values()),
         "bound": max(busy, key=busy.get),
     }
@@ -81,27 +82,22 @@ def mlp_table(emulator: Emulator, model: str, size: int, images: int, chip: Chip
     rows = []
     for stage, blocks in enumerate(depths):
         dim, pixels = width << stage, (SIDES[size] >> stage) ** 2
-        for mode, parts in (("forward", FORWARD), ("step", STEP)):
+        shape, back = (images, dim, 4 * dim, pixels), (images, 4 * dim, dim, pixels)
+        for mode, parts in (("forward", WHOLE if emulator.prefers_mlp(shape) else FORWARD), ("step", STEP)):
             for part, (operator, wide) in parts.items():
-                shape = (images, 4 * dim, dim, pixels) if wide else (images, dim, 4 * dim, pixels)
-                row = predict_pointwise(emulator, operator, shape, chip)
+                row = predict_pointwise(emulator, operator, back if wide else shape, chip)
                 rows.append({"stage": stage + 1, "mode": mode, "part": part, "blocks": blocks, **row})
     return rows
 
 
 def totals(rows: list[dict]) -> dict:
-    """Milliseconds of all blocks: forward, training step, the cube's own time in the forward at its full rate and at
-    the share that products reach, and what one kernel for the whole MLP could do at best in the forward.
+    """Milliseconds of all blocks: forward, training step, and the cube's own time in the forward at its full rate and
+    at the share that products reach.
     """
-    found = {"forward": 0.0, "step": 0.0, "cube": 0.0, "one_kernel_at_best": 0.0}
+    found = {"forward": 0.0, "step": 0.0, "cube": 0.0}
     for row in rows:
         found[row["mode"]] += row["blocks"] * row["microseconds"] / 1e3
         found["cube"] += row["blocks"] * row["cube"] / 1e3 * (row["mode"] == "forward")
-    for first, second in zip(rows, rows[1:]):
-        if (first["mode"], first["part"]) == ("forward", "fc1"):  # the hidden values would not leave L2
-            units = [first[unit] + second[unit] for unit in ("vector", "cube_busy")]
-            trunk_in_and_out = second["hbm"] / 2  # X, R, Y and W of the six that fc2 moves with its hidden values
-            found["one_kernel_at_best"] += first["blocks"] * max(*units, trunk_in_and_out) / 1e3
     return {**found, "cube_at_70_percent": found["cube"] / CUBE_SHARE}
 
 

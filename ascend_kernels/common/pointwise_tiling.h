@@ -157,7 +157,8 @@ inline uint64_t WorkspaceBytes(const MlpTiling& t) {
 inline const char* PlanPointwiseMlp(const PointwiseShape& s, uint32_t cores, MlpTiling* t) {
   PointwiseShape back = {s.images, s.out, s.in, s.pixels};
   const char* reason = PlanProduct(s, s.out, s.in, cores, MLP_FRACTALS, &t->first);
-  if (reason != nullptr || (reason = PlanProduct(back, back.out, back.in, cores, MLP_FRACTALS, &t->second)) != nullptr) {
+  if (reason != nullptr ||
+      (reason = PlanProduct(back, back.out, back.in, cores, MLP_FRACTALS, &t->second)) != nullptr) {
     return reason;
   }
   t->first.cores = t->second.cores = Min(cores, CeilDiv(t->first.strips, STRIPS_IN_TILE));
@@ -165,6 +166,16 @@ inline const char* PlanPointwiseMlp(const PointwiseShape& s, uint32_t cores, Mlp
     return "the hidden values of all cores would not stay in L2";
   }
   return nullptr;
+}
+
+constexpr uint32_t MLP_HIDDEN = 1024;  // most hidden channels, and fewest pairs of strips for every core of the
+constexpr uint32_t MLP_TURNS = 4;      // largest chip, for which one kernel is faster than two: by the time model
+
+// A function of the shape alone.
+inline bool PrefersMlp(const PointwiseShape& s) {
+  MlpTiling t;
+  return s.out <= MLP_HIDDEN && PlanPointwiseMlp(s, MOST_CORES, &t) == nullptr &&
+         CeilDiv(t.first.strips, STRIPS_IN_TILE) >= MLP_TURNS * MOST_CORES;
 }
 
 NEO_CELL_SHARED uint32_t WeightTiles(const PointwiseTiling& t) { return RowTiles(t, t.out) * t.columnTiles; }

@@ -30,6 +30,7 @@ OPERATORS = {
     "PointwiseGelu": ("x w b", "y"),
     "PointwiseGeluKept": ("x w b", "y z"),
     "PointwiseResidual": ("x w b r s*", "y"),
+    "PointwiseMlp": ("x w1 b1 w2 b2 r s*", "y"),
     "PointwiseInputGrad": ("dy w", "dx"),
     "PointwiseWeightGrad": ("dy x", "dw* db*"),
     "PointwiseGeluGrad": ("dy w z", "dz"),

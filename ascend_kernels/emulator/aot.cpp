@@ -139,6 +139,15 @@ int PointwiseGeluGrad(int count, void** params, int* ranks, int64_t** shapes, co
                       true);
 }
 
+// x (N, C, H, W), w1 (hidden, C), b1, w2 (C, hidden), b2, r like x, s (N) in float32 -> y
+int PointwiseMlp(int count, void** params, int* ranks, int64_t** shapes, const char** dtypes, void*, void*) {
+  Call call{count, params, ranks, shapes, dtypes};
+  if (count == 8 && (Size(call, 3, 0) != Size(call, 1, 1) || Size(call, 3, 1) != Size(call, 1, 0))) {
+    return Refuse("PointwiseMlp", "w1 and w2 do not belong to as many channels");
+  }
+  return RunPointwise("PointwiseMlp", Operator::POINTWISE_MLP, call, 8, false);
+}
+
 // dy (N, M, H, W), x (N, K, H, W) -> dw (S, M, K) and db (S, M) in float32
 int PointwiseWeightGrad(int count, void** params, int* ranks, int64_t** shapes, const char** dtypes, void*, void*) {
   Call call{count, params, ranks, shapes, dtypes};

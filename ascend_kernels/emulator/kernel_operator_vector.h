@@ -122,10 +122,8 @@ template <typename T>
 void MulAddDst(const LocalTensor<T>& d, const LocalTensor<T>& left, const LocalTensor<T>& right, int32_t count) {
   ExpectArithmetic<T>();
   uint32_t bytes = static_cast<uint32_t>(count * sizeof(T));
-  Elementwise("MulAddDst", 1, sizeof(T), d, count,
-              {{left.address, bytes}, {right.address, bytes}, {d.address, bytes}}, [&](uint32_t i) {
-                return T(float(left.address[i]) * float(right.address[i]) + float(d.address[i]));
-              });
+  Elementwise("MulAddDst", 1, sizeof(T), d, count, {{left.address, bytes}, {right.address, bytes}, {d.address, bytes}},
+              [&](uint32_t i) { return T(float(left.address[i]) * float(right.address[i]) + float(d.address[i])); });
 }
 
 // How many elements the next instructions without a count of their own take.
@@ -165,11 +163,10 @@ void FusedMulAdd(const LocalTensor<T>& d, const LocalTensor<T>& left, const Loca
   }
   uint32_t count = TheMask().count, bytes = static_cast<uint32_t>(count * sizeof(T));
   uint32_t lanes = p.src1RepStride == 0 ? std::min<uint32_t>(count, 256 / sizeof(T)) : count;
-  Elementwise("FusedMulAdd", 1, sizeof(T), d, count,
-              {{left.address, bytes}, {right.address, uint32_t(lanes * sizeof(T))}, {d.address, bytes}},
-              [&](uint32_t i) {
-                return T(float(d.address[i]) * float(left.address[i]) + float(right.address[i % lanes]));
-              });
+  Elementwise(
+      "FusedMulAdd", 1, sizeof(T), d, count,
+      {{left.address, bytes}, {right.address, uint32_t(lanes * sizeof(T))}, {d.address, bytes}},
+      [&](uint32_t i) { return T(float(d.address[i]) * float(left.address[i]) + float(right.address[i % lanes])); });
 }
 
 #define EMULATOR_UNARY(NAME, RATE, EXPRESSION)                                      \

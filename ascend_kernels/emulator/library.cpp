@@ -113,6 +113,9 @@ int neo_cell_prefers_kron(const uint32_t* s) { return neocell::PrefersKron({s[0]
 // Images over which dA and dB of a gradient are summed apart: the first axis S of its outputs da and db.
 uint32_t neo_cell_grad_splits(uint32_t images, uint32_t channels) { return neocell::GradSplits(images, channels); }
 
+// 1 if one kernel is the faster MLP for {N, channels, hidden channels, pixels}.
+int pointwise_prefers_mlp(const uint32_t* s) { return neocell::PrefersMlp({s[0], s[1], s[2], s[3]}); }
+
 // Parts of the strips whose dW and db are summed apart, for {N, channels in, channels out, pixels}.
 uint32_t pointwise_splits(const uint32_t* s) {
   neocell::PointwiseTiling tiling;

@@ -86,6 +86,10 @@ class Emulator:
         """True where the tiling takes the Kronecker kernel for the forward; shape with the true planes."""
         return bool(self.library.neo_cell_prefers_kron((ctypes.c_uint32 * 6)(*shape)))
 
+    def prefers_mlp(self, shape) -> bool:
+        """True where one kernel is the faster MLP of (N, channels, hidden channels, pixels)."""
+        return bool(self.library.pointwise_prefers_mlp((ctypes.c_uint32 * 4)(*shape)))
+
 
 def launch_shape(operator: str, shape) -> tuple[int, ...]:
     """The shape as the operator's tiling sees it."""

@@ -3,6 +3,7 @@
 //   PointwiseGelu      y = GELU(w x + b)
 //   PointwiseGeluKept  y = GELU(z), z = w x + b
 //   PointwiseResidual  y = r + s (w x + b), r like y, s (N) in float32
+//   PointwiseMlp       y = r + s (w2 GELU(w1 x + b1) + b2), r like x, s (N) in float32
 #include "pointwise_host.h"
 
 namespace optiling {
@@ -21,6 +22,19 @@ static ge::graphStatus PointwiseGeluKeptTiling(gert::TilingContext* context) {
 static ge::graphStatus PointwiseResidualTiling(gert::TilingContext* context) {
   return neocell::LaunchPointwise(context, "PointwiseResidual", neocell::PlanPointwise, false, true);
 }
+
+static ge::graphStatus PointwiseMlpTiling(gert::TilingContext* context) {
+  const gert::Shape& x = context->GetInputShape(0)->GetStorageShape();
+  neocell::PointwiseShape shape = {neocell::Dim(context, 0, 0), neocell::Dim(context, 1, 1),
+                                   neocell::Dim(context, 1, 0), neocell::Pixels(x)};
+  const char* reason = nullptr;
+  if (neocell::Dim(context, 0, 1) != shape.in || neocell::Dim(context, 3, 0) != shape.in ||
+      neocell::Dim(context, 3, 1) != shape.out) {
+    reason = "w1 and w2 do not belong to as many channels";
+  }
+  return neocell::FinishPointwise<neocell::MlpTiling>(context, "PointwiseMlp", shape, neocell::PlanPointwiseMlp, true,
+                                                      reason);
+}
 }  // namespace optiling
 
 namespace ge {
@@ -38,6 +52,11 @@ static graphStatus PointwiseShape(gert::InferShapeContext* context) {
 static graphStatus PointwiseKeptShape(gert::InferShapeContext* context) {
   SetOutput(context, 0);
   SetOutput(context, 1);
+  return GRAPH_SUCCESS;
+}
+
+static graphStatus PointwiseMlpShape(gert::InferShapeContext* context) {
+  *context->GetOutputShape(0) = *context->GetInputShape(0);
   return GRAPH_SUCCESS;
 }
 
@@ -106,4 +125,18 @@ class PointwiseResidual : public OpDef {
   }
 };
 OP_ADD(PointwiseResidual);
+
+class PointwiseMlp : public OpDef {
+ public:
+  explicit PointwiseMlp(const char* name) : OpDef(name) {
+    for (const char* input : {"x", "w1", "b1", "w2", "b2", "r"}) {
+      neocell::DeclareHalf(this->Input(input));
+    }
+    neocell::DeclareFloat(this->Input("s"));
+    neocell::DeclareHalf(this->Output("y"));
+    this->SetInferShape(ge::PointwiseMlpShape).SetInferDataType(ge::PointwiseType);
+    this->AICore().SetTiling(optiling::PointwiseMlpTiling).AddConfig("ascend910b").AddConfig("ascend910_93");
+  }
+};
+OP_ADD(PointwiseMlp);
 }  // namespace ops

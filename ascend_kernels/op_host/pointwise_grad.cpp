@@ -18,8 +18,8 @@ static ge::graphStatus PointwiseWeightGradTiling(gert::TilingContext* context) {
   const gert::Shape& x = context->GetInputShape(1)->GetStorageShape();
   neocell::PointwiseShape shape = {neocell::Dim(context, 1, 0), neocell::Dim(context, 1, 1),
                                    neocell::Dim(context, 0, 1), neocell::Pixels(x)};
-  return neocell::FinishPointwise(context, "PointwiseWeightGrad", shape, neocell::PlanPointwiseWeightGrad, false,
-                                  nullptr);
+  return neocell::FinishPointwise<neocell::PointwiseTiling>(context, "PointwiseWeightGrad", shape,
+                                                            neocell::PlanPointwiseWeightGrad, false, nullptr);
 }
 }  // namespace optiling
 

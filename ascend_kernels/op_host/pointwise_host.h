@@ -6,7 +6,12 @@
 
 namespace neocell {
 
-using PointwisePlanner = const char* (*)(const PointwiseShape&, uint32_t, PointwiseTiling*);
+template <typename Plan>
+using PlannerOf = const char* (*)(const PointwiseShape&, uint32_t, Plan*);
+using PointwisePlanner = PlannerOf<PointwiseTiling>;
+
+inline uint32_t CoresOf(const PointwiseTiling& t) { return t.cores; }
+inline uint32_t CoresOf(const MlpTiling& t) { return t.first.cores; }
 
 // (N, channels, H, W) or (N, channels, L)
 inline uint32_t Pixels(const gert::Shape& tensor) {
@@ -19,10 +24,11 @@ inline uint32_t Pixels(const gert::Shape& tensor) {
 
 // Plans the shape for the chip at hand; a refusal is a failed tiling with its reason on the error stream.  `mixed`: the
 // vector cores work too, and what the cube cores hand them goes through a workspace.
+template <typename Plan>
 inline ge::graphStatus FinishPointwise(gert::TilingContext* context, const char* name, const PointwiseShape& shape,
-                                       PointwisePlanner plan, bool mixed, const char* reason) {
+                                       PlannerOf<Plan> plan, bool mixed, const char* reason) {
   platform_ascendc::PlatformAscendC platform(context->GetPlatformInfo());
-  PointwiseTiling* tiling = context->GetTilingData<PointwiseTiling>();
+  Plan* tiling = context->GetTilingData<Plan>();
   if (tiling == nullptr) {
     reason = "no room for the tiling data";
   }
@@ -34,7 +40,7 @@ inline ge::graphStatus FinishPointwise(gert::TilingContext* context, const char*
                  shape.out, shape.pixels, reason);
     return ge::GRAPH_FAILED;
   }
-  context->SetBlockDim(tiling->cores);
+  context->SetBlockDim(CoresOf(*tiling));
   context->SetTilingKey(0);
   context->GetWorkspaceSizes(1)[0] = platform.GetLibApiWorkSpaceSize() + (mixed ? WorkspaceBytes(*tiling) : 0);
   return ge::GRAPH_SUCCESS;
@@ -49,7 +55,7 @@ inline ge::graphStatus LaunchPointwise(gert::TilingContext* context, const char*
   if (Dim(context, 0, 1) != (gradient ? shape.out : shape.in)) {
     reason = "w does not belong to as many channels";
   }
-  return FinishPointwise(context, name, shape, plan, mixed, reason);
+  return FinishPointwise<PointwiseTiling>(context, name, shape, plan, mixed, reason);
 }
 
 }  // namespace neocell

@@ -2,6 +2,7 @@
 #ifndef POINTWISE_EPILOGUE_H
 #define POINTWISE_EPILOGUE_H
 #include "gelu.h"
+#include "pointwise_cube.h"
 #include "pointwise_vector.h"
 
 namespace neocell {

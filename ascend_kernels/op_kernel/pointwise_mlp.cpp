@@ -1,7 +1,8 @@
 #include "pointwise_mlp.h"
 
-extern "C" __global__ __aicore__ void pointwise_mlp(GM_ADDR x, GM_ADDR w1, GM_ADDR b1, GM_ADDR w2, GM_ADDR b2, GM_ADDR r,
-                                                    GM_ADDR s, GM_ADDR y, GM_ADDR workspace, GM_ADDR tiling) {
+extern "C" __global__ __aicore__ void pointwise_mlp(GM_ADDR x, GM_ADDR w1, GM_ADDR b1, GM_ADDR w2, GM_ADDR b2,
+                                                    GM_ADDR r, GM_ADDR s, GM_ADDR y, GM_ADDR workspace,
+                                                    GM_ADDR tiling) {
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
   REGISTER_TILING_DEFAULT(neocell::MlpTiling);
   GET_TILING_DATA_WITH_STRUCT(neocell::MlpTiling, plan, tiling);

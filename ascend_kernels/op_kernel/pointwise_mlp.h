@@ -12,7 +12,8 @@
 namespace neocell {
 
 constexpr uint32_t HIDDEN = 2;  // flag: the hidden values of a turn are complete
-constexpr uint32_t TILES_BEHIND = WORKSPACE_SLOTS / STRIPS_IN_TILE + 1;  // of the vector cores at most: in slots, and in work
+constexpr uint32_t TILES_BEHIND =
+    WORKSPACE_SLOTS / STRIPS_IN_TILE + 1;  // of the vector cores at most: in slots, and in work
 
 // Pairs of strips of a core.
 __aicore__ inline uint32_t Turns(const MlpTiling& t, uint32_t core) {

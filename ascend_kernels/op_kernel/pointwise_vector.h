@@ -2,7 +2,7 @@
 // the workspace.  An epilogue (pointwise_epilogue.h) says what is made of them.
 #ifndef POINTWISE_VECTOR_H
 #define POINTWISE_VECTOR_H
-#include "pointwise_cube.h"
+#include "pointwise_tiles.h"
 
 namespace neocell {
 

@@ -7,7 +7,7 @@
 // a strip, side by side, are one depth of whole fractals.  db is one more column of the first tile: dY times ones.
 #ifndef POINTWISE_WEIGHT_GRAD_H
 #define POINTWISE_WEIGHT_GRAD_H
-#include "pointwise_cube.h"
+#include "pointwise_tiles.h"
 
 namespace neocell {
 

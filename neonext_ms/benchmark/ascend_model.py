@@ -106,6 +106,8 @@ def multiplied(kernel: dict) -> float:
     if name in _CONVOLUTIONS:
         (n, _, h, w), weights = (kernel[side][place][1] for side, place in _CONVOLUTIONS[name])
         return 2.0 * n * h * w * math.prod(weights)
+    if "aclnnPointwiseMlp" in name:
+        return 4.0 * math.prod(outputs[0][1]) * inputs[1][1][0]
     if "aclnnPointwise" in name:
         (_, first), (_, second) = inputs[:2]
         return 2.0 * (math.prod(first) * second[1] if "WeightGrad" in name else math.prod(outputs[0][1]) * first[1])

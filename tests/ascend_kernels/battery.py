@@ -51,6 +51,11 @@ POINTWISE_RUNS = [
     ("pointwise_weight_grad", (5, 300, 150, 49), 2),
     ("pointwise_weight_grad", (2, 40, 20, 300), 24),
     ("pointwise_weight_grad", (2, 256, 20, 49), 2),
+    ("pointwise", (9, 100, 150, 100), 2),
+    ("pointwise", (9, 100, 150, 100), 3),
+    ("pointwise", (9, 700, 150, 100), 2),
+    ("pointwise_mlp", (9, 40, 150, 49), 1),
+    ("pointwise_mlp", (3, 150, 300, 200), 2),
 ]
 # operator, shape, the bounds: device memory beyond what must move, and time beyond the busiest unit's own
 POINTWISE_MODELS = [
@@ -58,6 +63,7 @@ POINTWISE_MODELS = [
     ("pointwise_gelu_kept", (24, 96, 384, 784), 1.05, 1.15),
     ("pointwise_residual", (48, 1536, 384, 196), 1.05, 1.5),
     ("pointwise_gelu_grad", (24, 384, 96, 784), 1.05, 1.17),
+    ("pointwise_mlp", (48, 96, 384, 784), 1.05, 1.25),
     ("pointwise_weight_grad", (48, 384, 1536, 196), 1.1, 1.4),
 ]
 
@@ -72,8 +78,9 @@ def floor_bytes(operator: str, shape, cores: int = 24) -> float:
 
 
 def examine_run(emulator, operator, shape, cores) -> str:
+    exact = "gelu" not in operator and "mlp" not in operator
     kind = (pointwise.draw, pointwise.solve, pointwise.golden) if "pointwise" in operator else (draw, solve, golden)
-    for dtype, integers in (("float16", False), ("float16", "gelu" not in operator), ("bfloat16", False)):
+    for dtype, integers in (("float16", False), ("float16", exact), ("bfloat16", False)):
         tensors = kind[0](shape, dtype, integers=integers)
         values, report, _ = kind[1](emulator, operator, dtype, shape, cores, tensors)
         if problem := report["refusal"] or "; ".join(report["violations"][:1]):

@@ -9,7 +9,7 @@ from tests.ascend_kernels.emulated import LIMITS, worst_error
 from tests.ascend_kernels.pointwise import OPERATORS, draw, golden, solve
 
 CORES = (1, 20, 24)
-LINEAR = [operator for operator in OPERATORS if "gelu" not in operator]
+LINEAR = [operator for operator in OPERATORS if "gelu" not in operator and "mlp" not in operator]
 # channels of the four stages, and the sides of their planes by image size
 DIMS = {"t": (96, 192, 384, 768), "b": (128, 256, 512, 1024), "l": (192, 384, 768, 1536), "xl": (256, 512, 1024, 2048)}
 SIDES = {224: (56, 28, 14, 7), 384: (96, 48, 24, 12)}
@@ -29,6 +29,7 @@ def layers(models, sizes, images) -> list[tuple[str, tuple[int, ...]]]:
                 found += [(op, up) for op in ("pointwise_gelu", "pointwise_gelu_kept", "pointwise_input_grad")]
                 found += [(op, down) for op in ("pointwise_residual", "pointwise_gelu_grad")]
                 found += [("pointwise_weight_grad", up), ("pointwise_weight_grad", down)]
+                found += [("pointwise_mlp", up)] * (4 * dim <= 1536)  # with more its hidden values leave L2
     return found
 
 
@@ -91,6 +92,12 @@ def test_refusals_name_the_reason(emulator, operator, shape, cores, reason):
     assert reason in emulator.report(operator, "float16", shape, cores)["refusal"]
 
 
+def test_an_mlp_whose_hidden_values_leave_l2_is_refused(emulator):
+    report = emulator.report("pointwise_mlp", "float16", (128, 512, 2048, 196), 24)
+    assert "would not stay in L2" in report["refusal"]
+    assert emulator.report("pointwise_mlp", "float16", (128, 512, 2048, 196), 20)["refusal"] == ""
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(list(OPERATORS)),
@@ -109,7 +116,7 @@ def test_order_of_summation_does_not_depend_on_the_cores(emulator, shape):
 
 
 @pytest.mark.parametrize(
-    "operator", ["pointwise_gelu", "pointwise_gelu_kept", "pointwise_residual", "pointwise_gelu_grad"]
+    "operator", ["pointwise_gelu", "pointwise_gelu_kept", "pointwise_residual", "pointwise_gelu_grad", "pointwise_mlp"]
 )
 def test_the_workspace_stays_in_l2(emulator, operator):
     """6.3 MB for 24 cores, whatever the shape; device memory sees nothing of it."""

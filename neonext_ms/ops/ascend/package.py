@@ -17,6 +17,7 @@ OPERATORS = (
     "PointwiseGelu",
     "PointwiseGeluKept",
     "PointwiseResidual",
+    "PointwiseMlp",
     "PointwiseInputGrad",
     "PointwiseGeluGrad",
     "PointwiseWeightGrad",

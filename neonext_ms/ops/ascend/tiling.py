@@ -15,6 +15,9 @@ _KRON_IMAGES = 72  # fewest images for which it pays
 _MOST_STRIDE = 65535  # of a load
 _TILE = 8  # rows and columns of a product, in fractals
 _MOST_SPLITS = 24
+_MLP_TILE = 7  # columns of an MLP's strips, in fractals
+_MLP_HIDDEN = 1024  # most hidden channels for which a whole MLP in one kernel pays
+_MLP_PAIRS = 96  # fewest pairs of strips for which it pays
 
 
 def gradient_splits(n: int, c: int) -> int:
@@ -45,11 +48,7 @@ def shape_refusal(h: int, w: int, h_out: int, w_out: int) -> str:
 
 def weight_splits(n: int, k: int, m: int, pixels: int) -> int:
     """S, the parts of N * H * W whose dW (M, K) and db the gradient of a pointwise layer returns apart."""
-    blocks = _ceil(pixels, _FRACTAL)
-    if blocks > _TILE:
-        strips = n * _ceil(pixels, _even(blocks, _TILE) * _FRACTAL)
-    else:
-        strips = _ceil(n, min(n, _TILE // blocks))
+    strips = _strips(n, pixels, _TILE)
     rows = _ceil(m, _even(_ceil(m, _FRACTAL), _TILE) * _FRACTAL)
     columns = _ceil(k, 2 * _even(_even(_ceil(k, _FRACTAL), 2 * (_TILE - 1)), _TILE - 1) * _FRACTAL)
     tiles, data, part = rows * columns, n * pixels * (k + m) * 2, k * m * 8
@@ -60,11 +59,25 @@ def weight_splits(n: int, k: int, m: int, pixels: int) -> int:
     return min(range(1, min(strips, _MOST_SPLITS) + 1), key=cost)
 
 
+def prefers_mlp(n: int, c: int, hidden: int, pixels: int) -> bool:
+    """Whether one operator is the faster MLP of c channels without gradients."""
+    served = not pointwise_refusal(c, hidden, pixels) and hidden <= _MLP_HIDDEN
+    return served and _strips(n, pixels, _MLP_TILE) > 2 * (_MLP_PAIRS - 1)
+
+
 def pointwise_refusal(k: int, m: int, pixels: int) -> str:
     """Why the operators cannot serve a pointwise layer, or "" where they do."""
     if max(k, m, pixels) > _MOST_STRIDE:
         return f"the AscendC operators take at most {_MOST_STRIDE} channels and pixels, given {max(k, m, pixels)}"
     return ""
+
+
+def _strips(n: int, pixels: int, most: int) -> int:
+    """Runs of at most `most` fractals of pixel columns: parts of an image or several images."""
+    blocks = _ceil(pixels, _FRACTAL)
+    if blocks > most:
+        return n * _ceil(pixels, _even(blocks, most) * _FRACTAL)
+    return _ceil(n, min(n, most // blocks))
 
 
 def _ceil(a: int, b: int) -> int:

@@ -10,8 +10,9 @@ from mindspore import Parameter, Tensor, nn
 
 from neonext_ms.models.layers import Block
 from neonext_ms.ops import fallback, parse_spec
+from neonext_ms.ops.ascend import pointwise
 from neonext_ms.ops.ascend.pointwise import AscendBranch, AscendPointwise
-from neonext_ms.ops.ascend.tiling import pointwise_refusal, weight_splits
+from neonext_ms.ops.ascend.tiling import pointwise_refusal, prefers_mlp, weight_splits
 from tests.ascend_kernels.pointwise import gelu, gelu_slope
 from tests.support.gradients import ForwardAndGradients
 
@@ -70,10 +71,11 @@ def branch_truth(trunk, x, w1, b1, w2, b2, s, dy):
     return [y, np.einsum("mk,nmhw->nkhw", w1, dz), *sums]
 
 
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training, whole", [(False, False), (False, True), (True, False)])
 @pytest.mark.parametrize("scaled", [False, True])
-def test_branch(emulator_library, scaled, training):
+def test_branch(emulator_library, monkeypatch, scaled, training, whole):
     """A dropped image is its trunk; gradients agree within a few roundings of 16 bits, s has none."""
+    monkeypatch.setattr(pointwise, "prefers_mlp", lambda *shape: whole)
     n, c, hidden, h, w = 3, 24, 48, 5, 7
     rng = np.random.default_rng(0)
     tensors = [draw(rng, (n, c, h, w), ms.float16), draw(rng, (n, c, h, w), ms.float16)]
@@ -140,6 +142,19 @@ def test_splits_are_those_of_the_tiling(emulator):
     shapes += [tuple(math.ceil(1.5 ** rng.uniform(0, top)) for top in (13, 17, 17, 21)) for _ in range(300)]
     for shape in shapes:
         assert weight_splits(*shape) == emulator.library.pointwise_splits((ctypes.c_uint32 * 4)(*shape)), shape
+
+
+def test_the_choice_of_the_mlp_is_that_of_the_tiling(emulator):
+    rng = np.random.default_rng(0)
+    dims = (96, 128, 192, 256)
+    shapes = [(n, d << s, 4 * d << s, (56 >> s) ** 2) for n in (1, 8, 128) for d in dims for s in range(4)]
+    shapes += [tuple(math.ceil(1.5 ** rng.uniform(0, top)) for top in (13, 15, 18, 21)) for _ in range(300)]
+    chosen = [prefers_mlp(*shape) for shape in shapes]
+    assert chosen == [bool(emulator.library.pointwise_prefers_mlp((ctypes.c_uint32 * 4)(*s))) for s in shapes]
+    # at 128 images of 224 pixels: stages 1 and 2 of T and B, and stage 1 of L and XL
+    assert [shape[1] for shape, mlp in zip(shapes, chosen, strict=True) if mlp and shape[0] == 128][:6] == [
+        *(96, 192, 128, 256, 192, 256)
+    ]
 
 
 def test_refusals():

@@ -1,6 +1,7 @@
 """Running a pointwise operator on the emulator with real data, and the float64 golden.
 
-A shape is (N, K, M, L): images, channels in, channels out (of an MLP: hidden ones), pixels. 16-bit tensors travel as uint16 bit patterns.
+A shape is (N, K, M, L): images, channels in, channels out (of an MLP: hidden ones), pixels. 16-bit tensors travel as
+uint16 bit patterns.
 """
 
 import math

@@ -1,8 +1,8 @@
 """The `neonext` command line: messages and exit codes. What the commands do, and their options, is in commands.
 
 Exit codes: 0 success; 1 a failure of the program; 2 a mistake in what was asked for, told in one line; 3 all was done
-that could be, but not for all that was given; 71 a process that prepares data has ended; 75 a training run that a
-signal has stopped, after a checkpoint to go on from; 130 interrupted.
+that could be, but not for all that was given; 71 a process that prepares or checks data was ended; 75 a training run
+that a signal has stopped, after a checkpoint to go on from; 130 interrupted.
 """
 
 import io

@@ -35,7 +35,7 @@ class UnsavedError(Exception):
 
 
 class WorkerDied(Exception):
-    """A process that prepares data has ended before its work was done; another start may succeed."""
+    """A process that this one has started was ended before its work was done; another start may succeed."""
 
 
 class Incomplete(Exception):

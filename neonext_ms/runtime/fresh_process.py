@@ -1,11 +1,13 @@
 """A function in a process of its own, which shows what it does without anything that this process holds."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from neonext_ms.errors import WorkerDied
 from neonext_ms.runtime.ranks import SIMULATION
 
 _START = "import sys; from {module} import {name}; {name}(*sys.argv[1:])"
@@ -23,6 +25,7 @@ def run_in_fresh_process(function: Callable, *arguments: str, folder: Path, stan
 
     Raises:
         FreshProcessError: it raised something, or ended otherwise.
+        WorkerDied: it was killed.
     """
     # The package need not be installed: it may have been imported from the working directory, which is another one now.
     root = str(Path(__file__).resolve().parents[2])
@@ -39,6 +42,11 @@ def run_in_fresh_process(function: Callable, *arguments: str, folder: Path, stan
         capture_output=True,
         text=True,
     )
+    if process.returncode == -signal.SIGKILL:
+        raise WorkerDied(
+            "the process that checks the result was ended by a SIGKILL, which the system sends for lack of memory: "
+            "try again when there is more"
+        )
     if process.returncode:
         lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
         raise FreshProcessError(lines[-1])

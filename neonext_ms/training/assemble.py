@@ -182,6 +182,8 @@ def make_steps(config: TrainConfig, network, ranks: Ranks, criterion=None, teach
             cell.in_float32 = config.amp_level != "O3"
     if config.sync_bn:
         _synchronise_batch_norms(network)
+    if config.recompute:
+        recompute_mlps(network)
     optimizer = _optimizer(config, network)
     loss_scale = None
     if dtype == ms.float16:
@@ -191,6 +193,18 @@ def make_steps(config: TrainConfig, network, ranks: Ranks, criterion=None, teach
     gradient = Gradient(network, optimizer, dtype, loss_scale, criterion, teacher)
     update = Update(network, optimizer, ranks, Clip(config.clip_grad, loss_scale), ema)
     return TrainStep(gradient, update, config.micro_batches(ranks.world)), EvalStep(network, dtype)
+
+
+def recompute_mlps(network):
+    """Keep of each block's MLP its input alone for the backward pass.
+
+    BatchNorm is not computed again: it would update its running statistics twice.
+    """
+    for stage in network.stages:
+        for block in stage:
+            for cell in (block.mlp, block.branch):
+                if cell is not None:
+                    cell.recompute()
 
 
 def _optimizer(config: TrainConfig, network) -> Optimizer:

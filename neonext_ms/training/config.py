@@ -147,6 +147,8 @@ class TrainConfig:
     matmul_precision: Literal["highest", "bfloat16"] | None = None
     """of MLPs and pointwise layers on a CPU: highest multiplies in float32; bfloat16 rounds what enters a product, sums
     stay float32, which some processors do in half the time. Null is NEONEXT_MATMUL_PRECISION, or highest."""
+    recompute: bool = key(False, on_resume=FREE)
+    """compute the MLPs of the blocks a second time in the backward pass: less memory, more time, the same results."""
     jit_level: Literal["O0", "O1"] = key("O1", on_resume=FREE)
     """MindSpore's on an NPU: O1 fuses element-wise operators, O0 launches each; without effect on a CPU."""
     loss_scale_type: Literal["dynamic", "fixed"] = "dynamic"

@@ -28,6 +28,7 @@ BY_RUNS = {
     "pretrained": "test_pretrained_weights_and_data_of_a_folder",
     "dataset": "test_pretrained_weights_and_data_of_a_folder",
     "threshold": "test_multilabel.py",
+    "recompute": "test_recompute.py",
     "profile_steps": "run/test_profile.py",
     "teacher": "test_distillation.py",
     "distill": "test_distillation.py",

@@ -89,7 +89,8 @@ class AscendBranch(nn.Cell):
 
     Without training it is one launch where that is faster (`prefers_mlp`).
 
-    A scale of the channels belongs into W2 and b2. In training W1 x + b1 stays in memory for the gradients.
+    A scale of the channels belongs into W2 and b2. In training W1 x + b1 and its GELU stay in memory for the gradients,
+    unless `recompute` was called: then a sixth launch makes them again.
 
     Args:
         operators: what stands before an operator's name, as in `operator`.
@@ -127,6 +128,10 @@ class AscendBranch(nn.Cell):
         """Whether the operators take x; where they do not, one warning says why. Decided when a graph is compiled."""
         return _serves(x.dtype, x.shape)
 
+    def recompute(self, **kwargs):
+        """In the place of MindSpore's, which has no effect on a Cell with gradients of its own; before compilation."""
+        self.kept.again = self.kept_scaled.again = True
+
     def construct(self, trunk, x, w1, b1, w2, b2, s):
         factors = ops.ones(x.shape[:1], ms.float32) if s is None else s.astype(ms.float32)
         if not self.training:
@@ -139,14 +144,15 @@ class AscendBranch(nn.Cell):
 
 
 class _KeptBranch(nn.Cell):
-    """(y, gelu(z), z = W1 x + b1, W1, W2, rounded once for both directions); only y has a gradient.
+    """(y, W1 and W2 rounded once for both directions, gelu(z), z = W1 x + b1); only y has a gradient.
 
-    `scaled`: s is not 1 everywhere.
+    `scaled`: s is not 1 everywhere. Where `again` is set, gelu(z) and z are not kept but computed again.
     """
 
     def __init__(self, operators: str, residual: ops.Custom, scaled: bool):
         super().__init__()
         self.scaled = scaled
+        self.again = False
         self.hidden = _layer(f"{operators}PointwiseGeluKept", outputs="yz")
         self.residual = residual
         self.gradients = PointwiseGradients(operators)
@@ -161,13 +167,18 @@ class _KeptBranch(nn.Cell):
     def construct(self, trunk, x, w1, b1, w2, b2, s):
         w1, b1, w2, b2 = _rounded((w1, b1, w2, b2), x)
         hidden, z = self.hidden(x, w1, b1)
-        return self.residual(hidden, w2, b2, trunk, s), hidden, z, w1, w2
+        y = self.residual(hidden, w2, b2, trunk, s)
+        return (y, w1, w2) if self.again else (y, w1, w2, hidden, z)
 
     def bprop(self, trunk, x, w1, b1, w2, b2, s, out, dout):
         dy = dout[0]
         if self.scaled:
             dy = dy * ops.reshape(s.astype(dy.dtype), (-1, 1, 1, 1))
-        _, hidden, z, rounded1, rounded2 = out
+        rounded1, rounded2 = out[1], out[2]
+        if self.again:  # of an x that depends on dy: MindSpore would take the forward's results for the same
+            hidden, z = self.hidden(ops.depend(x, dy), rounded1, b1.astype(x.dtype))
+        else:
+            hidden, z = out[3], out[4]
         dw2, db2 = self.gradients.of_weight(dy, hidden)
         dx, dw1, db1 = self.gradients(self.hidden_gradient(dy, rounded2, z), x, rounded1)
         dw1, db1, dw2, db2 = dw1.astype(w1.dtype), db1.astype(b1.dtype), dw2.astype(w2.dtype), db2.astype(b2.dtype)

@@ -113,19 +113,22 @@ class Kept(nn.Cell):
 
 
 def test_block(emulator_library):
-    """A block on the operators against MindSpore's own, with layer scale and drop path, in float16."""
+    """A block on the operators against MindSpore's own, with layer scale and drop path, recomputed or not."""
     found = []
-    for fused in (False, True):
+    for fused, again in ((False, False), (True, False), (True, True)):
         block = Block(parse_spec("7", 24), np.random.default_rng(0), linear_bias=True, layer_scale=0.5, backend="dense")
         if fused:
             block.branch = AscendBranch(f"{emulator_library}:")
+        if again:
+            block.branch.recompute()
         block.set_train()
         rng = np.random.default_rng(1)
         x, dy = (Tensor(rng.standard_normal((4, 24, 7, 7)).astype(np.float16)) for _ in range(2))
         y, dx, gradients = ForwardAndGradients(Kept(block))(x, dy)
         found.append([t.astype(ms.float32).asnumpy() for t in (y, dx, *gradients)])
     assert len(found[0]) == len(found[1]) >= 8
-    for plain, fused in zip(*found, strict=True):
+    assert all(np.array_equal(kept, again) for kept, again in zip(found[1], found[2], strict=True))
+    for plain, fused in zip(*found[:2], strict=True):
         np.testing.assert_allclose(fused, plain, atol=2.0**-7 * max(1, np.abs(plain).max()), rtol=2.0**-7)
 
 

@@ -16,9 +16,10 @@ from tests.support.keys import ALL
 # batch_size and global_batch may differ as far as the images of an update stay the same.
 FREE = {"resume", "output_dir", "data_dir", "device", "backend", "num_workers", "eval_batch_size", "log_interval"}
 FREE |= {"keep_checkpoint_max", "save_steps", "save_minutes", "preempt_signal", "max_bad_share", "max_bad_updates"}
-FREE |= {"profile_steps", "teacher", "tensorboard", "trackers", "batch_size", "global_batch", "jit_level"}
+FREE |= {"recompute", "profile_steps", "teacher", "tensorboard", "trackers", "batch_size", "global_batch", "jit_level"}
 OTHER = {"shifts": (0, 0), "pretrained": "b.ckpt", "dataset": "cifar10", "save_steps": 7, "save_minutes": 7.0}
 OTHER |= {
+    "recompute": True,
     "profile_steps": "3-4",
     "threshold": 0.7,
     "teacher": "b.ckpt",

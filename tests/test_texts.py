@@ -102,11 +102,11 @@ def bomb(levels):
 @pytest.mark.parametrize("data", [bomb(30), b"a: &a [*a]", b"a: &a {b: *a}", b"lr: &l [1, *l]\nmean: *l"])
 def test_a_bomb_of_aliases_is_refused_at_once(tmp_path, capsys, data):
     path = saved(tmp_path, data, "c.yaml")
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert f"'{path}' has more than 10000 values, or repeats itself, through aliases" in fails(
         capsys, "train", "--config", path
     )
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 def test_an_alias_that_repeats_a_value_is_fine(tmp_path):
@@ -137,10 +137,10 @@ def test_an_alias_that_repeats_a_value_is_fine(tmp_path):
 )
 def test_what_is_no_configuration_is_refused_in_one_line(tmp_path, data):
     path = saved(tmp_path, data)
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(UserError) as caught:
         read_yaml(path)
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
@@ -176,12 +176,12 @@ def test_fuzzed_configurations(tmp_path):
             at = rng.randrange(len(data) + 1)
             data[at : at + rng.choice((0, 1, 5))] = rng.choice((rng.choice(tokens), rng.randbytes(2)))
         path = saved(tmp_path, data)
-        begin = time.perf_counter()
+        begin = time.process_time()
         try:
             read_yaml(path)
         except UserError as error:
             assert not re.search(r"[\n\x1b]", str(error))
-        assert time.perf_counter() - begin < 1
+        assert time.process_time() - begin < 1
     assert tracemalloc.get_traced_memory()[1] < 64 << 20
     tracemalloc.stop()
 

@@ -254,14 +254,14 @@ def test_fuzzed_packs(copies, monkeypatch, name, rounds):
                 file.write(mutated(rng, data)[:20000])
         else:
             (output / name).write_bytes(mutated(rng, data))
-        begin = time.perf_counter()
+        begin = time.process_time()
         try:
             source = open_source("mindrecord", output, "train")
             assert 0 <= source.starts.min() and (source.starts + source.lengths).max() <= size
             source.image(0)
         except UserError as error:
             assert "\n" not in str(error)
-        assert time.perf_counter() - begin < 1
+        assert time.process_time() - begin < 1
     assert tracemalloc.get_traced_memory()[1] < 64 << 20
     tracemalloc.stop()
 

@@ -171,14 +171,14 @@ def test_fuzzed_files_of_other_programs(tmp_path, kind, rounds):
                 del changed[at : at + rng.choice((1, 100, 512))]
             changed = changed or bytearray(b"?")
         path.write_bytes(changed)
-        begin = time.perf_counter()
+        begin = time.process_time()
         try:
             source = open_source(kind, tmp_path, "train")
             for index in range(len(source)):
                 source.data(index)
         except UserError as error:
             assert "\n" not in str(error)
-        assert time.perf_counter() - begin < 1
+        assert time.process_time() - begin < 1
     assert tracemalloc.get_traced_memory()[1] < 64 << 20
     tracemalloc.stop()
 

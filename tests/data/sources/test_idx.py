@@ -123,12 +123,12 @@ def test_fuzzed_files(tmp_path):
             changed[rng.randrange(len(changed) if round_ % 3 else 20)] = rng.randrange(256)
             changed = changed[: rng.choice((None, None, 8, 30, -3))]
             (tmp_path / name).write_bytes(huge if round_ == 0 else changed if round_ % 2 else gzip.compress(changed))
-            begin = time.perf_counter()
+            begin = time.process_time()
             try:
                 open_source("mnist", tmp_path, "train" if name.startswith("train") else "val")
             except UserError as error:
                 assert "\n" not in str(error)
-            assert time.perf_counter() - begin < 1
+            assert time.process_time() - begin < 1
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
         tracemalloc.stop()
         (tmp_path / name).write_bytes(data)

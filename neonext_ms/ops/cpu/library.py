@@ -119,7 +119,12 @@ def _compiler() -> list[str]:
         if path:
             return [path, *options]
     names = ", ".join(name for name, *_ in wanted)
-    raise Unavailable(f"no C++ compiler: {names} not found on PATH (install g++, or set CXX)")
+    advice = (
+        "CXX names it: install it, or set CXX to another"
+        if os.environ.get("CXX", "").strip()
+        else "install g++, or set CXX"
+    )
+    raise Unavailable(f"no C++ compiler: {names} not found on PATH ({advice})")
 
 
 def _words(command: str) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from neonext_ms.benchmark.ascend_emulator import OperatorTimes
 from neonext_ms.benchmark.ascend_model import Cost, cost
 from neonext_ms.benchmark.timing import Progress
 from neonext_ms.errors import UserError
@@ -83,13 +84,13 @@ def benchmark_ascend(cases: Sequence[DryCase]) -> list[dict]:
     Returns:
         for each: case, cost (a `Cost` of all its graphs) and peak_memory.
     """
-    progress, rows = Progress(len(cases)), []
+    progress, rows, times = Progress(len(cases)), [], OperatorTimes()
     for case in cases:
         progress.begin(f"{case.model}, {case.work}, {case.jit_level}")
         progress.show("compiling", 0)
         found = dry_run(case)
         kernels = [kernel for graph in found["graphs"] for kernel in graph]
-        rows.append({"case": case, "cost": cost(kernels), "peak_memory": found["peak_memory"]})
+        rows.append({"case": case, "cost": cost(kernels, emulated=times), "peak_memory": found["peak_memory"]})
     return rows
 
 

@@ -9,15 +9,36 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# An Ascend 910B2, platform_config of CANN 8.1.RC1: 24 cube cores at 1.8 GHz, each 32 bytes of device memory a cycle and
-# 16 x 16 x 16 multiplications of float16 a cycle. Of float32 a quarter: an estimate.
-BYTES_A_SECOND = 24 * 32 * 1.8e9
-FLOP_A_SECOND = {
-    "Float16": 24 * 2 * 16**3 * 1.8e9,
-    "BFloat16": 24 * 2 * 16**3 * 1.8e9,
-    "Float32": 24 * 2 * 1024 * 1.8e9,
+
+@dataclass(frozen=True)
+class Chip:
+    """Cube cores and their clock in MHz, from platform_config of CANN 8.1.RC1.
+
+    A core moves 32 bytes of device memory a cycle and multiplies 16 x 16 x 16 elements of float16; of float32 a quarter
+    of these: an estimate.
+    """
+
+    cores: int
+    megahertz: int
+
+    @property
+    def bytes_a_second(self) -> float:
+        return self.cores * 32 * self.megahertz * 1e6
+
+    def flop_a_second(self, dtype: str) -> float:
+        products = 16**3 if dtype in ("Float16", "BFloat16") else 1024
+        return self.cores * 2 * products * self.megahertz * 1e6
+
+
+CHIPS = {
+    "910B1": Chip(24, 1850),
+    "910B2": Chip(24, 1800),
+    "910B3": Chip(20, 1800),
+    "910B4": Chip(20, 1500),
+    "910_93": Chip(24, 1850),
 }
-# Estimates: the shares of both that kernels of a vendor's library reach, and what a kernel takes besides.
+CHIP = CHIPS["910B2"]  # where none is named
+# Estimates: the shares of its peaks that kernels of a vendor's library reach, and what a kernel takes besides.
 MEMORY_SHARE, CUBE_SHARE, KERNEL_SECONDS = 0.8, 0.7, 2e-6
 # Estimates of the host's time for a launch, by kind of kernel.
 LAUNCH_SECONDS = {"opapi": 7e-6, "acl": 25e-6, "akg": 7e-6, "hccl": 15e-6, "rt": 4e-6}
@@ -61,14 +82,14 @@ class Cost:
     largest: tuple[tuple[str, int, float], ...]
 
 
-def cost(graph: Sequence[dict]) -> Cost:
-    """Of the kernels of a graph, or of several that make a step."""
+def cost(graph: Sequence[dict], chip: Chip = CHIP, emulated=None) -> Cost:
+    """Of the kernels of a graph, or of several that make a step; `emulated` as for `device_seconds`."""
     launched = [kernel for kernel in graph if is_launched(kernel)]
     kinds = Counter(kernel["kind"] for kernel in launched)
     names = Counter(kernel["name"] for kernel in launched)
     seconds = Counter()
     for kernel in launched:
-        seconds[kernel["name"]] += device_seconds(kernel)
+        seconds[kernel["name"]] += device_seconds(kernel, chip, emulated)
     largest = tuple((name, names[name], time) for name, time in seconds.most_common(12))
     return Cost(
         launches=len(launched),
@@ -80,7 +101,7 @@ def cost(graph: Sequence[dict]) -> Cost:
         flop=sum(multiplied(kernel) for kernel in launched),
         device=sum(seconds.values()),
         host=sum(LAUNCH_SECONDS[kernel["kind"]] for kernel in launched),
-        floor=sum(floor_seconds(kernel) for kernel in launched),
+        floor=sum(floor_seconds(kernel, chip) for kernel in launched),
         largest=largest,
     )
 
@@ -128,23 +149,30 @@ def _neocell(name: str, shapes: list[list[int]]) -> float:
     return 2.0 * n * c * (left + right)
 
 
-def device_seconds(kernel: dict) -> float:
-    """Of one kernel: memory or cube, whichever takes longer, at the estimated shares of their peaks."""
+def device_seconds(kernel: dict, chip: Chip = CHIP, emulated=None) -> float:
+    """Of one kernel: memory or cube, whichever takes longer, at the estimated shares of their peaks.
+
+    Args:
+        emulated: gives seconds of the project's operators by kernel and chip, and None of others (`OperatorTimes`).
+    """
     if kernel["kind"] == "hccl":
         return KERNEL_SECONDS + 2 * _size(kernel["outputs"][0]) / LINK_BYTES_A_SECOND
-    memory = moved(kernel) / (BYTES_A_SECOND * MEMORY_SHARE)
-    return KERNEL_SECONDS + max(memory, _cube_seconds(kernel) / CUBE_SHARE)
+    own = emulated(kernel, chip) if emulated else None
+    if own is not None:
+        return KERNEL_SECONDS + own
+    memory = moved(kernel) / (chip.bytes_a_second * MEMORY_SHARE)
+    return KERNEL_SECONDS + max(memory, _cube_seconds(kernel, chip) / CUBE_SHARE)
 
 
-def floor_seconds(kernel: dict) -> float:
+def floor_seconds(kernel: dict, chip: Chip = CHIP) -> float:
     """The least that this kernel's work must take: nothing for what could be part of another kernel."""
     compulsory = multiplied(kernel) > 0 or kernel["name"].startswith(("Adam", "GraphKernel_Adam"))
-    return max(moved(kernel) / BYTES_A_SECOND, _cube_seconds(kernel)) if compulsory else 0.0
+    return max(moved(kernel) / chip.bytes_a_second, _cube_seconds(kernel, chip)) if compulsory else 0.0
 
 
-def _cube_seconds(kernel: dict) -> float:
+def _cube_seconds(kernel: dict, chip: Chip) -> float:
     flop = multiplied(kernel)
-    return flop / FLOP_A_SECOND.get(kernel["inputs"][0][0], FLOP_A_SECOND["Float32"]) if flop else 0.0
+    return flop / chip.flop_a_second(kernel["inputs"][0][0]) if flop else 0.0
 
 
 def _size(tensor) -> int:

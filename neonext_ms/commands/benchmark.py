@@ -263,9 +263,29 @@ def ascend(
     return _show("ascend", result, subject.ascend_table(result), readme)
 
 
+def chips(
+    models: tuple[str, ...] = ("neonext_t", "neonext_s", "neonext_b", "neonext_l"),
+    image_sizes: tuple[int, ...] = (224, 384),
+    batch_size: int = 128,
+    readme: str | None = None,
+):
+    """Model whole networks on Ascend 910B1 to B4 and 910_93, with and without the project's operators. Needs no NPU.
+
+    Args:
+        models: their names; forward and training step of each, a dry run with and one without the operators.
+        image_sizes: sides of the images in pixels.
+        batch_size: images of a rank.
+        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+    """
+    from neonext_ms.benchmark import ascend_chips as subject
+
+    result = subject.benchmark_chips(models, image_sizes, batch_size)
+    return _show("chips", result, subject.chips_table(result), readme)
+
+
 SUBJECTS = {
     function.__name__: function
-    for function in (operator, block, network, step, compute, layers, data, checkpoint, artefact, fold, ascend)
+    for function in (operator, block, network, step, compute, layers, data, checkpoint, artefact, fold, ascend, chips)
 }
 
 

@@ -4,8 +4,12 @@ import re
 
 import pytest
 
+from ascend_kernels import performance
+from ascend_kernels.performance_mlp import predict_pointwise
 from neonext_ms.benchmark.ascend import DryCase, ascend_table
-from neonext_ms.benchmark.ascend_model import cost, device_seconds, floor_seconds, moved, multiplied
+from neonext_ms.benchmark.ascend_chips import chips_table, milliseconds
+from neonext_ms.benchmark.ascend_emulator import OperatorTimes
+from neonext_ms.benchmark.ascend_model import CHIPS, cost, device_seconds, floor_seconds, moved, multiplied
 
 
 def kernel(name, inputs, outputs, kind="opapi", dtype="Float16"):
@@ -24,6 +28,7 @@ def kernel(name, inputs, outputs, kind="opapi", dtype="Float16"):
         ("Custom_aclnnNeoCell_aclnnNeoCell", [(2, 3, 8, 6), (3, 4, 8), (3, 6, 2)], (2, 3, 4, 2), 2 * 6 * (192 + 48)),
         ("Custom_aclnnPointwise_aclnnPointwise", [(2, 3, 4, 5), (7, 3), (7,)], (2, 7, 4, 5), 2 * (2 * 20) * 3 * 7),
         ("Custom_aclnnPointwiseWeightGrad_x", [(2, 7, 4, 5), (2, 3, 4, 5)], (1, 7, 3), 2 * (2 * 20) * 3 * 7),
+        ("Custom_aclnnPointwiseMlp_x", [(2, 3, 4, 5), (7, 3), (7,), (3, 7)], (2, 3, 4, 5), 2 * 2 * (2 * 20) * 3 * 7),
         ("Custom_aclnnNeoCellKron_aclnnNeoCellKron", [(2, 3, 49), (3, 36, 49)], (2, 3, 36), 2 * 6 * 49 * 36),
     ],
 )
@@ -72,3 +77,40 @@ def test_published_times_stand_beside_those_of_the_same_size():
     *_, head, _, line = text.splitlines()
     assert [cell.strip() for cell in line.split("|")[1:-1]] == ["resnet50", "32", "31.9", "31.4", "0.0", "0.0"]
     assert head.split("|")[1].strip() == "mindcv's"
+
+
+def test_the_projects_operators_take_what_the_emulator_says(emulator, emulator_library, monkeypatch):
+    monkeypatch.setenv("NEO_CELL_LIBRARY", str(emulator_library))
+    times, chip = OperatorTimes(), CHIPS["910B4"]
+    plane, w = (24, 32, 14, 14), (64, 32)
+    pointwise = [
+        ("PointwiseMlp", [plane, w, (64,), (32, 64), (32,), plane, (24,)], (24, 32, 64, 196)),
+        ("PointwiseInputGrad", [(24, 64, 14, 14), w], (24, 32, 64, 196)),
+        ("PointwiseWeightGrad", [(24, 64, 14, 14), plane], (24, 32, 64, 196)),
+    ]
+    for name, inputs, shape in pointwise:
+        operator = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
+        expected = predict_pointwise(emulator, operator, shape, performance.CHIPS["910B4"])["microseconds"] * 1e-6
+        assert times(kernel(f"Custom_aclnn{name}_aclnn{name}", inputs, []), chip) == pytest.approx(expected)
+    planes = [
+        ("NeoCell", [plane, (32, 7, 14), (32, 14, 9)], (24, 32, 14, 14, 7, 9)),
+        ("NeoCellKron", [(24, 32, 49), (32, 36, 49)], (24, 32, 1, 49, 1, 36)),
+    ]
+    for name, inputs, shape in planes:
+        report = emulator.report("neo_cell" if name == "NeoCell" else "neo_cell_kron", "float16", shape, 20)
+        one = kernel(f"Custom_aclnn{name}_aclnn{name}", inputs, [])
+        assert times(one, chip) == pytest.approx(report["cycles"]["total"] / 1.5e9)
+        assert milliseconds([one], times)["910B4"] == pytest.approx(1e3 * times(one, chip) + 2e-3), "and a launch"
+    assert times(kernel("MatMul", [(7, 5), (3, 5)], [(7, 3)]), chip) is None
+
+
+def test_chips():
+    """Those of the kernels' own model; a product takes as much longer as a chip is slower."""
+    assert {name: (c.cores, c.megahertz) for name, c in CHIPS.items()} == {
+        name: (c.cores, c.megahertz) for name, c in performance.CHIPS.items()
+    }
+    found = milliseconds([kernel("MatMul", [(8192, 8192), (8192, 8192)], [(8192, 8192)])], None)
+    assert (found["910B4"] - 2e-3) / (found["910B2"] - 2e-3) == pytest.approx(24 * 1800 / (20 * 1500))
+    row = {"model": "neonext_t", "image_size": 224, "work": "train", "batch_size": 128}
+    text = chips_table([{**row, "with": dict.fromkeys(CHIPS, 20.04), "without": dict.fromkeys(CHIPS, 40.06)}])
+    assert re.search(r"neonext_t +\| +224 +\| +step +\| +128( +\| +20\.0 / 40\.1){5}", text), text

@@ -5,6 +5,7 @@ two vector cores, joined by the flags between them.
 
     python ascend_kernels/performance_mlp.py                          # MLPs of neonext_t at 224, 910B2, 128 images
     python ascend_kernels/performance_mlp.py --model b --size 384 --chip 910B4 --images 64 --json
+    python ascend_kernels/performance_mlp.py --readme ascend_kernels/README.md   # all models, between its marks
 """
 
 # ruff: noqa: T201  (a command: it prints)
@@ -17,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ascend_kernels.emulator.library import Emulator, build_library  # noqa: E402
 from ascend_kernels.performance import CHIPS, GM_BYTES, SIDES, Chip  # noqa: E402
+from neonext_ms.markdown import replace_between_marks, table  # noqa: E402
 
 CUBE_MACS = 4096  # a cycle
 CUBE_SHARE = 0.7  # of that, which products reach on the whole: an estimate for comparisons
@@ -101,6 +103,16 @@ def totals(rows: list[dict]) -> dict:
     return {**found, "cube_at_70_percent": found["cube"] / CUBE_SHARE}
 
 
+def models_table(emulator: Emulator, size: int, images: int, chip: Chip) -> str:
+    """`totals` of every model as a Markdown table."""
+    lines = [["MLPs of", "forward", "step", "cube, 100 %", "cube, 70 %", "forward / cube, 70 %"]]
+    for model in MODELS:
+        found = totals(mlp_table(emulator, model, size, images, chip))
+        ratio = found["forward"] / found["cube_at_70_percent"]
+        lines.append([f"neonext_{model}", *(f"{value:.2f}" for value in found.values()), f"{ratio:.2f}"])
+    return table(lines, right=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=MODELS, default="t")
@@ -108,11 +120,16 @@ def main() -> None:
     parser.add_argument("--chip", choices=CHIPS, default="910B2")
     parser.add_argument("--images", type=int, default=128, help="N of one device (default 128)")
     parser.add_argument("--json", action="store_true", help="print rows and totals as JSON")
+    parser.add_argument("--readme", type=Path, help="write the totals of all models between this file's marks mlp")
     options = parser.parse_args()
     if options.images < 1:
         parser.error(f"--images must be at least 1, given {options.images}")
     with tempfile.TemporaryDirectory() as folder:
         emulator = Emulator(build_library(Path(folder)))
+    if options.readme:
+        text = models_table(emulator, options.size, options.images, CHIPS[options.chip])
+        replace_between_marks(options.readme, "mlp", text)
+        return
     rows = mlp_table(emulator, options.model, options.size, options.images, CHIPS[options.chip])
     if options.json:
         print(json.dumps({"rows": rows, "totals": totals(rows)}))

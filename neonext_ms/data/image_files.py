@@ -66,7 +66,9 @@ class Found:
         """Say once what of a folder was passed over."""
         if self.others:
             count = len(self.others)
-            log.warning("%d file%s passed over: %s in '%s'", count, "s" * (count > 1), _kinds(self.others), folder)
+            example = os.path.relpath(self.others[0], folder)
+            what = f"{_kinds(self.others)}, such as '{example}'"
+            log.warning("%d file%s passed over: %s in '%s'", count, "s" * (count > 1), what, folder)
         for path in self.lost:
             log.warning("'%s' links to '%s', which is not there: what it held is missing", path, os.readlink(path))
 
@@ -126,8 +128,8 @@ def _sort_in(entry: os.DirEntry, found: Found):
 
 
 def _kinds(paths: list[str]) -> str:
-    """Endings with their numbers, the most usual first, and examples."""
+    """Endings with their numbers, the most usual first."""
     endings = Counter(os.path.splitext(path)[1].lower() or "no ending" for path in paths)
     kinds = [f"{count} x {ending}" for ending, count in endings.most_common(_NAMED)]
     kinds += ["..."] * (len(endings) > _NAMED)
-    return f"{', '.join(kinds)}, such as '{os.path.basename(paths[0])}'"
+    return ", ".join(kinds)

@@ -80,9 +80,11 @@ def test_files_that_are_no_images_are_counted_and_named_once(root, caplog):
     (message,) = [record.getMessage() for record in caplog.records]
     assert message.startswith("8 files passed over: 3 x .heic, 2 x no ending, 1 x ") and "'README'" in message
     caplog.clear()
+    (root / "train" / "README").unlink()
     assert len(list(image_paths([root / "train"]))) == 2
     (message,) = [record.getMessage() for record in caplog.records]
-    assert message.startswith("8 files passed over: 3 x .heic, 2 x no ending, ")
+    assert message.startswith("7 files passed over: 3 x .heic, ")
+    assert message.endswith(f", such as 'cat/b.heic' in '{root / 'train'}'"), "where it lies below the folder"
 
 
 JUNK = ["@eaDir", "__MACOSX", ".thumbnails", "lost+found", "$RECYCLE.BIN", "#recycle", ".AppleDouble", ".@__thumb"]

@@ -38,6 +38,11 @@ def zipped(content: dict[str, bytes]) -> bytes:
     return out.getvalue()
 
 
+# Of pickletools, about texts that changes have put a backslash into; Python shows it to no user.
+of_texts = pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
+
+
+@of_texts
 @pytest.mark.parametrize("suffix", [".pt", ".npz", ".safetensors", ".ckpt", ".bin"])
 @pytest.mark.parametrize("plain", [True, False])
 def test_files_of_weights(tmp_path, suffix, plain):
@@ -58,6 +63,7 @@ def test_files_of_weights(tmp_path, suffix, plain):
         read_or_refused(read, path)
 
 
+@of_texts
 def test_pickles_of_real_files(tmp_path):
     for name in ("torch_checkpoint.pt", "neonext_tiny_official.pt"):
         content = entries((FIXTURES / name).read_bytes())

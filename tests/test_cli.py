@@ -194,7 +194,7 @@ def piped(arguments, script, tmp_path):
     """Exit codes of the command and of what reads it, and what stands on stderr."""
     command = f"{sys.executable} -m neonext_ms {arguments} {script}; echo ${{PIPESTATUS[@]}}"
     env = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"} | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, env=env, timeout=120)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, env=env, timeout=600)
     return done.stdout.splitlines(), done.stderr
 
 

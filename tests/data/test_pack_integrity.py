@@ -174,11 +174,11 @@ def test_an_index_with_a_trap_takes_neither_time_nor_memory(copies, what):
     database = sqlite3.connect(output / f"{SHARD}.db")
     database.executescript(ENDLESS.format(*what))
     database.close()
-    begin = time.perf_counter()
+    begin = time.process_time()
     tracemalloc.start()
     with pytest.raises(UserError, match="and the index beside it"):
         open_source("mindrecord", output, "train")
-    assert time.perf_counter() - begin < 1 and tracemalloc.get_traced_memory()[1] < 64 << 20
+    assert time.process_time() - begin < 1 and tracemalloc.get_traced_memory()[1] < 64 << 20
     tracemalloc.stop()
 
 

@@ -44,7 +44,7 @@ def supervise(tmp_path, environment):
         logs.mkdir()
         program = [sys.executable, "-m", "neonext_ms.launch.supervise"]
         command = [*program, "--logs", logs, *map(str, options), "--", "-c", SHOW]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
     return run
 
@@ -165,7 +165,7 @@ def links():
 
 
 def poll(*links, until):
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not until():
         assert time.monotonic() < end
         for link in links:

@@ -39,7 +39,7 @@ class Nodes:
             start_new_session=True,
         )
 
-    def wait_for(self, *names, seconds=60):
+    def wait_for(self, *names, seconds=300):
         for name in names:
             while not (self.folder / name).exists():
                 assert self.process.poll() is None and time.monotonic() - self.begin < seconds, self.tell()
@@ -47,7 +47,7 @@ class Nodes:
 
     def end(self):
         """Exit codes of both nodes, once everything has ended."""
-        _, err = self.process.communicate(timeout=120)
+        _, err = self.process.communicate(timeout=600)
         assert err == ""
         assert not self.left()
         return [int((self.folder / f"node_{rank}.code").read_text()) for rank in (0, 1)]
@@ -160,7 +160,7 @@ EPOCH = 22  # updates in the digits' recipe
 def updates_from(nodes, run, first, last):
     """Loss, accuracy and gradient norm of the updates first to last, once they have been made."""
     while True:
-        assert nodes.process.poll() is None and time.monotonic() - nodes.begin < 300, nodes.tell()
+        assert nodes.process.poll() is None and time.monotonic() - nodes.begin < 600, nodes.tell()
         path = run / "metrics.jsonl"
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         found = {

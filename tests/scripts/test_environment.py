@@ -28,7 +28,7 @@ def use(project, environment):
         offline = {"PIP_NO_INDEX": "1", "PIP_RETRIES": "0"}
         command = ["bash", "-c", USE, "bash", project]
         return subprocess.run(
-            command, env=environment | offline | variables, capture_output=True, text=True, timeout=120
+            command, env=environment | offline | variables, capture_output=True, text=True, timeout=6000
         )
 
     return run
@@ -103,7 +103,7 @@ def test_second_start_waits_for_the_installation_of_the_first(project, write_set
         (venv / "bin").mkdir(parents=True)
         (venv / "bin" / "python").symlink_to(sys.executable)
         (venv / ".neonext").write_text(f"complete {checksum}")
-    out, _ = second.communicate(timeout=60)
+    out, _ = second.communicate(timeout=600)
     assert (second.returncode, out) == (0, f"{venv}/bin/python\n")
 
 

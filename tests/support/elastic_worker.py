@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 from neonext_ms.data import Loader
@@ -17,6 +16,7 @@ from neonext_ms.errors import Stopped
 from neonext_ms.runtime import heartbeat
 from neonext_ms.runtime.exit_codes import STOPPED
 from neonext_ms.training.trainer import train
+from tests.support.stopping import signal_this_run
 from tests.support.tiny import ELASTIC, TinyConfig
 
 run, number, stop, save_minutes = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
@@ -37,8 +37,7 @@ def noted(self, *position):
 def stopped(step=None):
     beat(step)
     if step == stop and rank == world - 1:
-        os.kill(os.getpid(), sent)
-        time.sleep(0.1)  # the listening thread's turn
+        signal_this_run(sent)
 
 
 Loader.epoch, heartbeat.beat = noted, stopped

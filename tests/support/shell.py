@@ -32,7 +32,7 @@ def bash(environment, tmp_path):
             env=environment | variables,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
         )
 
     return run

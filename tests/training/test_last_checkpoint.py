@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import threading
-import time
 
 import pytest
 
@@ -16,6 +15,7 @@ from neonext_ms.errors import UnsavedError, WorkerDied
 from neonext_ms.runtime import heartbeat
 from neonext_ms.training.run import saver
 from neonext_ms.training.trainer import train
+from tests.support.stopping import signal_this_run
 from tests.support.tiny import EPOCH, SHORT, TinyConfig, events
 
 RUN = {**SHORT, "epochs": 1, "save_steps": 5, "log_interval": 1}
@@ -70,8 +70,7 @@ def test_a_stop_that_cannot_be_saved_says_so(tmp_path, disk, monkeypatch):
 
     def stop(step=None):
         if step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.05)  # the listening thread's turn
+            signal_this_run(signal.SIGTERM)
 
     monkeypatch.setattr(heartbeat, "beat", stop)
     with pytest.raises(UnsavedError, match="SIGTERM has stopped the run after update 3 of 11, but this could not be"):

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.inputs import open_sources, train_loader
 from neonext_ms.training.run.resume import find_resume, same_run
 from neonext_ms.training.trainer import train
+from tests.support.stopping import signal_this_run
 from tests.support.tiny import EPOCH, SHORT, TinyConfig, events
 
 # Two micro-batches an update, in float16, with averaged weights; checkpoints at 3, 6, 9, ... and after both epochs.
@@ -52,11 +52,10 @@ class Beats:
         self.count += step is None
         if self.at == (step or f"evaluation {self.count}"):
             self.at = None
-            kill = threading.Timer(self.delay, os.kill, (os.getpid(), signal.SIGTERM))
-            kill.start()
-            if not self.delay:
-                kill.join()
-                time.sleep(0.05)  # the listening thread's turn
+            if self.delay:
+                threading.Timer(self.delay, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            else:
+                signal_this_run(signal.SIGTERM)
 
     def stop(self, at, run: Path, delay=0.0, **options) -> int:
         """Train until it is stopped there; returns the step of the checkpoint that this leaves."""

@@ -85,7 +85,9 @@ def test_a_terminal_that_is_closed_means_nothing_under_nohup():
     assert exit_code(work) == 7
 
 
-def test_signals_that_come_at_once_are_one():
+def test_signals_that_come_at_once_are_one(monkeypatch):
+    monkeypatch.setattr(signals, "AT_ONCE", 60)
+
     def work():
         with StopRequest() as request:
             received(request, signal.SIGTERM)
@@ -138,7 +140,7 @@ def test_ctrl_c_is_called_ctrl_c_while_mindspore_runs(tmp_path):
             if "step 3/5" in line:
                 break
         training.send_signal(signal.SIGINT)
-        rest = training.communicate(timeout=120)[0]
+        rest = training.communicate(timeout=600)[0]
     assert training.returncode == 75
     assert rest.splitlines()[-1].startswith("neonext: Ctrl-C has stopped the run after update ")
     assert rest.splitlines()[-1].endswith("which is saved: go on with --resume run")
@@ -162,5 +164,5 @@ cli.main()
 
 def test_a_signal_while_a_stopped_command_ends_changes_nothing():
     """The launcher sends one when the cluster has signalled a rank itself."""
-    done = subprocess.run([sys.executable, "-c", LATE, "env"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", LATE, "env"], capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (75, "neonext: saved\n")

@@ -24,7 +24,7 @@ def work_of(pieces: list, count: int = 3):
 
 
 def until(condition):
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)

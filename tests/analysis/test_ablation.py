@@ -80,11 +80,11 @@ def test_a_run_that_diverges_is_counted_and_one_that_was_interrupted_goes_on(tmp
     assert any("run 2 of 2: diverged (the" in record.getMessage() for record in caplog.records)
 
 
-@pytest.mark.parametrize("lr, guesses", [(1e-12, True), (0.01, False)])
-def test_a_run_that_ends(tmp_path, lr, guesses):
+@pytest.mark.parametrize("lr, epochs, guesses", [(1e-12, 2, True), (0.01, 8, False)])
+def test_a_run_that_ends(tmp_path, lr, epochs, guesses):
     """One that has learned nothing is counted as diverged: guessing among ten classes costs 2.3026."""
     config = TinyConfig(
-        **{**SHORT, "seed": 3, "lr": lr, "epochs": 8, "warmup_epochs": 1.0}, output_dir=str(tmp_path / "new")
+        **{**SHORT, "seed": 3, "lr": lr, "epochs": epochs, "warmup_epochs": 1.0}, output_dir=str(tmp_path / "new")
     )
     folder = tmp_path / "new"
     folder.mkdir()
@@ -92,7 +92,7 @@ def test_a_run_that_ends(tmp_path, lr, guesses):
     (run, _) = ablate(config, seeds=1)["runs"]
     events = [json.loads(line) for line in (folder / "neo-3" / "metrics.jsonl").read_text().splitlines()]
     evaluations = [event for event in events if event["event"] == "eval"]
-    assert [event["epoch"] for event in evaluations] == list(range(1, 9))
+    assert [event["epoch"] for event in evaluations] == list(range(1, epochs + 1))
     for point, event in zip(run["curve"], evaluations, strict=True):
         assert point == {"epoch": event["epoch"], "loss": event["loss"], "accuracy": event["accuracy"]}
     loss = evaluations[-1]["loss"]

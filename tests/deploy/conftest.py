@@ -1,5 +1,7 @@
 """A small checkpoint with trained-like statistics, and its exports."""
 
+import json
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from neonext_ms import create_model
 from neonext_ms.checkpoint.store import save_weights
 from neonext_ms.data import Preprocess, open_source
 from neonext_ms.deploy import export_model
+from tests.support.once import made_once
 from tests.support.tiny import TINY
 
 MODEL = {
@@ -59,26 +62,39 @@ def preprocess():
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
-    return _save(tmp_path_factory.mktemp("run") / "pico.ckpt")
+    return made_once(tmp_path_factory, "checkpoint", lambda folder: _save(folder / "pico.ckpt")) / "pico.ckpt"
+
+
+def _export(checkpoint, path, **options):
+    assert export_model(checkpoint, path, **options) == _card(path)
+
+
+def _card(path):
+    return json.loads(path.with_name(f"{path.name}.json").read_text())
 
 
 @pytest.fixture(scope="session")
 def exported(checkpoint, tmp_path_factory):
     """{batch size: (path, card)}: 2 is as it was trained, None is folded."""
-    folder = tmp_path_factory.mktemp("exported") / "a folder"  # whose name MindSpore itself refuses
-    folder.mkdir()
-    paths = {2: folder / "two.mindir", None: folder / "any.mindir"}
-    return {
-        size: (path, export_model(checkpoint, path, batch_size=size, folded=size is None))
-        for size, path in paths.items()
-    }
+    names = {2: "two.mindir", None: "any.mindir"}
+
+    def make(folder):
+        for size, name in names.items():
+            _export(checkpoint, folder / name, batch_size=size, folded=size is None)
+
+    folder = made_once(tmp_path_factory, "a folder", make)  # whose name MindSpore itself refuses
+    return {size: (folder / name, _card(folder / name)) for size, name in names.items()}
 
 
 @pytest.fixture(scope="session")
 def exported_onnx(checkpoint, tmp_path_factory):
     """(path, card), for any batch size."""
-    path = tmp_path_factory.mktemp("onnx") / "any.onnx"
-    return path, export_model(checkpoint, path, batch_size=None)
+
+    def make(folder):
+        _export(checkpoint, folder / "any.onnx", batch_size=None)
+
+    path = made_once(tmp_path_factory, "onnx", make) / "any.onnx"
+    return path, _card(path)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from neonext_ms.launch import screen
-from neonext_ms.terminal import LIVE, PASSING, TerminalHandler, printable, say
+from neonext_ms.terminal import LIVE, PASSING, TerminalHandler, messages_shown, printable, say
 from neonext_ms.training.trainer import train
 from tests.support.tiny import TinyConfig
 
@@ -142,3 +142,15 @@ def test_every_line_of_a_run_fits_into_80_columns(monkeypatch, caplog, tmp_path)
     assert all(any(line.startswith(words) for line in terminal.screen) for words in begun), terminal.screen
     assert any("validation loss" in line for line in terminal.screen)
     assert max(map(len, terminal.screen)) <= 80
+
+
+def test_messages_are_shown_where_no_logging_is_set_up(capsys, monkeypatch):
+    """As train() shows its progress in a program that has said nothing of logging."""
+    logger = logging.getLogger("neonext_ms")
+    monkeypatch.setattr(logger, "propagate", False)
+    with messages_shown():
+        logging.getLogger("neonext_ms.training").info("epoch %d", 1)
+        with messages_shown():
+            logger.info("told once")
+    logger.info("no more")
+    assert capsys.readouterr().out == "epoch 1\ntold once\n" and logger.handlers == []

@@ -45,7 +45,7 @@ def encode(name: str, value: np.ndarray) -> Iterator[bytes | memoryview]:
 
 
 def decode(data: bytes) -> dict[str, np.ndarray]:
-    """The parameters in a file's bytes, by name; the arrays are not to be written to.
+    """The parameters in a file's bytes, by name; the arrays cannot be written to.
 
     Raises:
         ValueError: these bytes are no checkpoint.
@@ -64,8 +64,7 @@ def decode(data: bytes) -> dict[str, np.ndarray]:
         sound = len(shape) <= MOST_DIMS and all(isinstance(size, int) and size <= len(data) for size in shape)
         if not sound or len(content) != math.prod(shape) * dtype.itemsize or name in parameters:
             raise ValueError(f"parameter {readable(name)} is cut short or comes twice")
-        # Where a value lies is as odd as the names before it are long, and MindSpore 2.7 takes no such address.
-        parameters[name] = np.require(np.frombuffer(content, dtype).reshape(shape), requirements="A")
+        parameters[name] = np.frombuffer(content, dtype).reshape(shape)
     return parameters
 
 

@@ -279,12 +279,16 @@ def test_fuzzed_packs(copies, monkeypatch, name, rounds):
         {"splits": {"train": [{"name": "a\0", "sha256": "", "samples": 1, "bytes": 1}]}},
         {"splits": {"train": [{"name": "a", "sha256": "", "samples": -1, "bytes": 1}]}},
         {"format": "1"},
+        {"format": "a\nb\x1b[2J" + "9" * 5000},
+        {"kind": "a\nb\x1b[2J" + "9" * 5000},
+        {"splits": {"train": [{"name": "9" * 5000, "sha256": "", "samples": 1, "bytes": 1}]}},
+        {"splits": {"train": [{"name": "a", "sha256": "", "samples": 1 << 64, "bytes": 1}]}},
     ],
 )
 def test_a_pack_file_of_wrong_types_is_one_line(copies, change):
     _, output = copies
     text = {**json.loads((output / "pack.json").read_text()), **change}
     (output / "pack.json").write_text(json.dumps(text))
-    with pytest.raises(UserError, match="pack the data set again") as caught:
+    with pytest.raises(UserError, match="pack the data set again|use dataset=a b") as caught:
         open_source("mindrecord", output, "train")
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 1000

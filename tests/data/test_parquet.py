@@ -46,6 +46,7 @@ def test_a_plain_column_of_bytes(tmp_path):
         ({"image": [b"x"], "label": [-1]}, "row 0 has the label -1"),
         ({"image": [b"x"], "label": ["cat"]}, "row 0 has the label 'cat'"),
         ({"image": [b"x"], "label": [None]}, "row 0 has the label None"),
+        ({"image": [{"bytes": b"x", "path": b"y"}], "label": [0]}, "row 0 has a path that is no text"),
     ],
 )
 def test_parquet_files_of_something_else_are_named(tmp_path, columns, message):

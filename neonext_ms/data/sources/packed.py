@@ -18,11 +18,13 @@ from neonext_ms.data.sources.stored import StoredSource
 from neonext_ms.data.sources.tar import open_tar, tar_rows
 from neonext_ms.errors import UserError
 from neonext_ms.files import open_regular
+from neonext_ms.terminal import printable
 
 FORMAT = 1
 PACK_FILE = "pack.json"
 ROWS = {"mindrecord": mindrecord_rows, "tar": tar_rows, "parquet": parquet_rows}  # what reads a shard
 INDEX = {"mindrecord": ".db", "tar": "", "parquet": ""}  # what the name of its index ends in
+_TEXTS, _NUMBERS = ("name", "sha256"), ("samples", "bytes")  # of a shard
 _FOREIGN = {"tar": open_tar, "parquet": open_parquet}  # what opens the files of other programs
 
 
@@ -69,19 +71,19 @@ def _read_pack(path: Path, kind: str, split: str) -> tuple[list[str], list[dict]
         known, class_names, shards = pack["format"], pack["class_names"], pack["splits"][split]
         if known != FORMAT:
             raise UserError(
-                f"'{path}' has the format {known}, and this version reads {FORMAT}: pack the data set again"
+                f"'{path}' has the format {_shown(known)}, and this version reads {FORMAT}: pack the data set again"
             )
-        if pack.get("kind", "mindrecord") != kind:
-            raise UserError(f"'{path}' is of a data set packed as {pack['kind']}: use dataset={pack['kind']}")
+        if (other := pack.get("kind", "mindrecord")) != kind:
+            raise UserError(f"'{path}' is of a data set packed as {_shown(other)}: use dataset={_shown(other)}")
         _check("class_names", class_names, _is_list_of(str, class_names) and len(class_names) > 0)
         _check(split, shards, _is_list_of(dict, shards) and len(shards) > 0)
         for shard in shards:
-            _check("shard", shard, all(isinstance(shard[key], str) for key in ("name", "sha256")))
-            _check("shard", shard, all(type(shard[key]) is int and shard[key] > 0 for key in ("samples", "bytes")))
+            _check("shard", shard, all(isinstance(shard[key], str) and len(shard[key]) < 200 for key in _TEXTS))
+            _check("shard", shard, all(type(shard[key]) is int and 0 < shard[key] < 1 << 53 for key in _NUMBERS))
     except UserError:
         raise
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = _shown(error)
         raise UserError(f"'{path}' is damaged ({type(error).__name__}: {reason}): pack the data set again") from None
     for shard in shards:
         if Path(shard["name"]).name != shard["name"] or "\0" in shard["name"]:
@@ -95,7 +97,11 @@ def _is_list_of(kind: type, values) -> bool:
 
 def _check(what: str, value, holds: bool):
     if not holds:
-        raise ValueError(f"{what} is {str(value)[:100]}")
+        raise ValueError(f"{what} is {_shown(value)}")
+
+
+def _shown(value) -> str:
+    return printable(" ".join(str(value)[:200].split()))[:200]
 
 
 def rows_digest(rows: list[tuple]) -> str:

@@ -83,6 +83,8 @@ def parquet_rows(file: Path, classes: int, most: int) -> Iterator[Row]:
             for value, path in zip(table.column(label).to_pylist(), paths):
                 if type(value) is not int or not 0 <= value < classes:
                     raise ValueError(f"row {row} has the label {value!r}, of {classes} classes")
+                if not isinstance(path, str | None):
+                    raise ValueError(f"row {row} has a path that is no text")
                 yield row, 0, value, path or str(row)
                 row += 1
                 if row > most:

@@ -149,12 +149,13 @@ def test_names_forge_neither_lines_nor_cells_nor_colours(capsys, exported, folde
     assert all(FORGED in row["error"] for row in rows if "bad" in row["image"])
 
 
-def test_files_passed_over_are_told_apart_from_the_results(capsys, exported, folder, tmp_path):
+def test_files_passed_over_are_told_apart_from_the_results(exported, folder, tmp_path):
     (tmp_path / "a.png").write_bytes((folder / "a.png").read_bytes())
     (tmp_path / "notes.txt").touch()
-    _, out, err = run(capsys, "infer", "--model", exported[None][0], tmp_path, "--format", "jsonl")
-    assert [json.loads(line)["error"] for line in out.splitlines()] == [None]
-    assert "1 file passed over: 1 x .txt" in err
+    command = [sys.executable, "-m", "neonext_ms", "infer", "--model", exported[None][0], tmp_path, "--format", "jsonl"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert [json.loads(line)["error"] for line in done.stdout.splitlines()] == [None]
+    assert "1 file passed over: 1 x .txt" in done.stderr
 
 
 def test_an_unreadable_validation_image_ends_neither_infer_nor_validate(capsys, exported, tmp_path):

@@ -84,6 +84,7 @@ TABLE = {
         {"downsamples", "stages", "head"},
     ),
     "image_size": (64, lambda b: (b.transform.image_size, b.val_plan.transform.image_size), (64, 64)),
+    "in_chans": (1, lambda b: (b.job.network.spec.in_chans, b.transform.preprocess.channels), (1, 1)),
     "mean": (
         (0.1, 0.2, 0.3),
         lambda b: (b.transform.preprocess.mean, b.val_plan.transform.mean),

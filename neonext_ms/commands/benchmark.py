@@ -1,4 +1,7 @@
-"""`neonext benchmark <subject>`: one function a subject, with the options of that subject alone."""
+"""`neonext benchmark <subject>`: one function a subject, with the options of that subject alone.
+
+One file, because it is a list: each function is its options with their texts, and a call.
+"""
 
 from pathlib import Path
 from typing import Literal

@@ -45,7 +45,7 @@ def described(image: Image.Image) -> Deep | None:
         ValueError: Pillow would read something else than its pixels.
     """
     is_grey = image.mode == "I" or image.mode.startswith("I;16")
-    if not is_grey and not any(";16" in rawmode for rawmode in map(_rawmode, image.tile)):
+    if not is_grey and not any(";16" in rawmode for rawmode in map(_rawmode, getattr(image, "tile", ()))):
         if image.format == "TIFF" and max(image.tag_v2.get(_TIFF_BITS, ())) == 16 and image.tile[0][0] == "raw":
             raise ValueError("16-bit channels that lie one after another are not read: save them side by side")
         return None

@@ -117,7 +117,11 @@ class Trainer:
     def _summary(self) -> dict | None:
         """That a start before this one has written, where this rank can read it."""
         try:
-            return self.folder and read_summary(self.folder.path / "summary.json")
+            # The folder may have been moved, or named from another place.
+            return self.folder and {
+                **read_summary(self.folder.path / "summary.json"),
+                "run": str(self.folder.path),
+            }
         except UserError:
             return None
 

@@ -136,6 +136,8 @@ def test_a_finished_run_stays_as_it_is(whole):
     assert summary == json.loads((whole / "summary.json").read_text())
     changed = {path.name for path, data in before.items() if path.read_bytes() != data}
     assert changed == {"metrics.jsonl"}, "which says that it was resumed"
+    moved = shutil.copytree(whole, whole.with_name("moved"))
+    assert train(TinyConfig(**RUN, resume=str(moved))) == {**summary, "run": str(moved)}
     (whole / "summary.json").write_text(json.dumps(summary)[:-9])
     again = train(TinyConfig(**RUN, resume=str(whole)))
     assert again == json.loads((whole / "summary.json").read_text()), "a damaged one is written anew"

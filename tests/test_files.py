@@ -149,17 +149,9 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_waited_for_by_nobody(tmp_p
     for name in ("x.ckpt", "x.mindir"):
         (tmp_path / name).touch()
     (tmp_path / "a.mindrecord").write_bytes((2).to_bytes(8, "little") + b"{}")
-    for name in (
-        "x.ckpt.json",
-        "x.mindir.json",
-        "text",
-        "train-0.tar",
-        "train-0.parquet",
-        "a.mindrecord.db",
-        "m.jsonl",
-    ):
+    pipes = "x.ckpt.json x.mindir.json text train-0.tar train-0.parquet a.mindrecord.db m.jsonl"
+    for name in pipes.split():
         os.mkfifo(tmp_path / name)
-    os.mkfifo(tmp_path / "a.mindrecord.db")
     (run := tmp_path / "run").mkdir()
     os.mkfifo(run / "config.yaml")
     for read, *arguments in (

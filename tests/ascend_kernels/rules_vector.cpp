@@ -147,6 +147,15 @@ VECTOR(cast_mode, "Cast: to fewer bits with CAST_RINT") {
   Cast(b.Get<half>(), a.Get<float>(), RoundMode::CAST_NONE, 16);
 }
 
+VECTOR(multiply_add_without_a_count, "only a number of elements (SetMaskCount)") {
+  TPipe pipe;
+  UB a;
+  pipe.InitBuffer(a, 1024);
+  Duplicate(a.Get<float>(), 1.0f, 256);
+  SetVectorMask<float, MaskMode::COUNTER>(0, 256);
+  FusedMulAdd<float, false>(a.Get<float>(), a.Get<float>(), a.Get<float>(), MASK_PLACEHOLDER, 1, {1, 1, 1, 8, 8, 0});
+}
+
 VECTOR(copy_rows, "the number of rows must be 1..4095, given 0") {
   TPipe pipe;
   UB a;

@@ -36,9 +36,9 @@ def resample_network(network: NeoNeXt, kernels: Sequence[str], backend: str = "a
     made = NeoNeXt(
         replace(spec, kernels=tuple(kernels), shifts=shifts),
         network.num_classes,
-        network.drop_path_rate,
-        network.features_only,
-        backend,
+        drop_path_rate=network.drop_path_rate,
+        features_only=network.features_only,
+        backend=backend,
         seed=0,
     )
     values = {p.name: p for p in network.get_parameters()}

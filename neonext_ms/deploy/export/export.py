@@ -56,8 +56,9 @@ def export_model(
 
     Returns:
         the card: format, file {name, bytes, sha256}, model, preprocess, class_names, dataset, input {shape, dtype} (a
-        batch dimension of None is any), graph {folded, gelu, weights, opset}, encryption (None or "AES-GCM"),
-        checkpoint {name, sha256, epoch, metrics}, verification {source, images, largest_difference, limit}, versions.
+        batch dimension of None is any), graph {folded, gelu, weights, and of ONNX opset}, encryption (None or
+        "AES-GCM"), checkpoint {name, sha256, epoch, metrics}, verification {source, images, largest_difference, limit},
+        versions.
 
     Raises:
         UserError: what was asked for is not possible, or the file's outputs differ; nothing is left behind.
@@ -92,7 +93,8 @@ def export_model(
             "file": {"name": output.name, **file},
             **card.to_dict(),
             "input": {"shape": shape, "dtype": "float32"},
-            "graph": {"folded": folded, "gelu": gelu, "weights": weights, "opset": form.opset},
+            "graph": {"folded": folded, "gelu": gelu, "weights": weights}
+            | ({"opset": form.opset} if form.opset else {}),
             "encryption": ENCRYPTION if key else None,
             "checkpoint": _origin(loaded),
             "verification": verification,

@@ -1,12 +1,12 @@
 """MindSpore's profile of a few updates of a run: nothing is measured beside them, and no failure ends the run."""
 
-import json
 import logging
 import tempfile
 import time
 from pathlib import Path
 
 from neonext_ms.files import write_atomically
+from neonext_ms.texts import to_json
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class StepProfile:
         ends = [*(at for _, at in self._begun[1:]), end]
         updates = [_event(f"update {step}", at, (to - at) / 1e6, STEPS) for (step, at), to in zip(self._begun, ends)]
         path = self._folder / f"trace-{first}-{last}.json"
-        write_atomically(path, json.dumps({"traceEvents": [*updates, *kernels]}))
+        write_atomically(path, to_json({"traceEvents": [*updates, *kernels]}))
         log.info("updates %d to %d are profiled: open %s in chrome://tracing or ui.perfetto.dev", first, last, path)
 
 

@@ -105,7 +105,7 @@ def test_npu_with_package(npu, warnings, monkeypatch, tmp_path):
     branch = block.branch.kept
     found = (product.two_stage, product.kron, product.gradient)
     found += (Pointwise(24, 24, False, np.random.default_rng(0)).fused.kept.forward, block.branch.hidden, branch.hidden)
-    found += (branch.residual, branch.gradients.input_gradient, branch.hidden_gradient)
+    found += (branch.residual, block.branch.whole, branch.gradients.input_gradient, branch.hidden_gradient)
     names = [operator.func for operator in (*found, branch.gradients.weight_gradient)]
     assert names == [f"{INSTALLED}{name}" for name in OPERATORS]
     backend = environment()["NeoCell backend"]

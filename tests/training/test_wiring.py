@@ -67,6 +67,12 @@ def test_shifts_replace_the_models_own():
     assert assembled(config).network.spec.shifts == (0, 1, 0, 1)
 
 
+def test_fresh_weights_are_those_of_the_seed():
+    made, expected = Built(seed=3).job.network, create_model("neonext_pico", 10, seed=3, **TINY)
+    for own, other in zip(made.get_parameters(), expected.get_parameters(), strict=True):
+        np.testing.assert_array_equal(own.asnumpy(), other.asnumpy())
+
+
 def test_drop_path_follows_the_seed_and_spares_frozen_stages():
     def masks(**options):
         return Built(drop_path_rate=0.5, **options).job.masks(np.arange(64), step=3)

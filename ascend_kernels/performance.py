@@ -15,29 +15,13 @@ import argparse
 import json
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ascend_kernels.emulator.library import Emulator, build_library, launch_shape  # noqa: E402
-
-
-@dataclass(frozen=True)
-class Chip:
-    """Cube cores and their clock (platform_config of CANN 8.1.RC1)."""
-
-    cores: int
-    megahertz: int
-
+from neonext_ms.benchmark.ascend_model import CHIPS, Chip  # noqa: E402
 
 GM_BYTES = 32  # of HBM, a cycle and core, on all of them
-CHIPS = {
-    "910B1": Chip(24, 1850),
-    "910B2": Chip(24, 1800),
-    "910B3": Chip(20, 1800),
-    "910B4": Chip(20, 1500),
-    "910_93": Chip(24, 1850),
-}
 BATCH_MATMUL_CYCLES = 40.0  # estimate: issue and synchronisation of one small product inside BatchMatMul
 MODELS = {"T/S": 96, "B": 128, "L": 192}
 SIDES = {224: 56, 384: 96}

@@ -38,9 +38,11 @@ def resample_network(network: NeoNeXt, kernels: Sequence[str], backend: str = "a
         network.num_classes,
         drop_path_rate=network.drop_path_rate,
         features_only=network.features_only,
+        out_indices=network.out_indices if network.features_only else None,
         backend=backend,
         seed=0,
     )
+    made.default_cfg = network.default_cfg
     values = {p.name: p for p in network.get_parameters()}
     for parameter in made.get_parameters():
         value = values[parameter.name].asnumpy()

@@ -38,6 +38,13 @@ def test_one_number_is_the_new_size_of_the_largest_blocks(network):
     assert (made.spec.kernels, made.spec.shifts) == (("8+14", "14"), (2, 0))
 
 
+def test_all_that_is_no_block_stays(network):
+    features = create_model("neonext_pico", features_only=True, out_indices=(-1,), drop_path_rate=0.1, seed=0, **TINY)
+    made = resample_network(features, ("8+14", "14"))
+    assert (made.out_indices, made.drop_path_rate, made.feature_info) == ((1,), 0.1, features.feature_info)
+    assert resample_network(network, ["14"]).default_cfg == network.default_cfg != {}
+
+
 def test_the_same_sizes_are_the_same_network(network):
     images = Tensor(np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32))
     made = resample_network(network, network.spec.kernels)

@@ -22,7 +22,7 @@ from neonext_ms.runtime.signals import STOPS
 
 # From job.sh, which has heard a second signal to stop. Any number of others is one request: a cluster may signal this
 # process as well as the script, which passes its own on whenever it gets to it.
-AT_ONCE = signal.SIGRTMIN + 1
+STOP_NOW = signal.SIGRTMIN + 1
 OWN_WORDS = 2.0  # seconds for the other ranks to tell their own errors once one has failed
 KILL_SECONDS = 30.0  # for processes to end after SIGKILL, which they do at once unless they wait inside a driver
 POLL = 0.2
@@ -39,14 +39,14 @@ class Supervisor:
         self.at_once = False
         self.follower = Follower()
         self.link: Link | None = None
-        numbers = [*STOPS, AT_ONCE]
+        numbers = [*STOPS, STOP_NOW]
         if options.preempt_signal:  # some clusters send it to every process
             numbers.append(signal.Signals[options.preempt_signal])
         for number in numbers:
             signal.signal(number, self._hear)
 
     def _hear(self, number: int, _):
-        self.at_once |= number == AT_ONCE
+        self.at_once |= number == STOP_NOW
         self.signal = self.signal or number
 
     def run(self) -> int:

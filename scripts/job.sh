@@ -85,7 +85,7 @@ _pass_signal() {
     JOB_ASKED="$SECONDS"
   else
     ((SECONDS - JOB_ASKED >= 2)) || return 0
-    name=RTMIN+1 # AT_ONCE in supervise.py
+    name=RTMIN+1 # STOP_NOW in supervise.py
   fi
   JOB_SIGNALED="$2"
   [[ -z "$JOB_PID" ]] || kill -s "$name" "$JOB_PID" 2>/dev/null || true

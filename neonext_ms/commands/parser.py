@@ -180,23 +180,25 @@ def _did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
     return f"did you mean {prefix}{near[0]}?" if near else ""
 
 
-def _lists(function: Callable) -> set[str]:
-    """Options that take several values."""
+def _lists(function: Callable) -> dict[str, bool]:
+    """Options that take several values: whether these are text, as 14 is among block sizes."""
     hints = dict(get_type_hints(function))
     if _configured(function):
         from neonext_ms.training.config import TrainConfig
 
         hints |= get_type_hints(TrainConfig)
-    return {f"--{name}" for name, hint in hints.items() if _is_list(hint)}
+    values = {f"--{name}": _values(hint) for name, hint in hints.items()}
+    return {option: found[0] is str for option, found in values.items() if found}
 
 
-def _is_list(hint) -> bool:
+def _values(hint) -> tuple:
+    """The types of a list's values; () of what is no list."""
     if get_origin(hint) in (Union, types.UnionType):
-        return any(map(_is_list, get_args(hint)))
-    return get_origin(hint) in (list, tuple)
+        return next(filter(None, map(_values, get_args(hint))), ())
+    return get_args(hint) if get_origin(hint) in (list, tuple) else ()
 
 
-def _gather(arguments: Sequence[str], lists: set[str]) -> list[str]:
+def _gather(arguments: Sequence[str], lists: dict[str, bool]) -> list[str]:
     """--option a b, of an option that takes several values, as --option '[a, b]'."""
     gathered, words = [], list(arguments)
     while words:
@@ -207,10 +209,16 @@ def _gather(arguments: Sequence[str], lists: set[str]) -> list[str]:
             values = [value] if equals else []
             while words and not equals and not re.match(r"-(?!\d)", words[0]):
                 values.append(words.pop(0))
-            if values:
-                whole = len(values) == 1 and (values[0].startswith("[") or values[0] == "null")
-                gathered.append(values[0] if whole else f"[{', '.join(map(_quoted, values))}]")
+            gathered += [_as_list(values, lists[option])] if values else []
     return gathered
+
+
+def _as_list(values: list[str], are_text: bool) -> str:
+    """The values of one option as YAML, those that are no numbers quoted; a single one may be a list already."""
+    if len(values) == 1 and (values[0].startswith("[") or values[0] == "null"):
+        return re.sub(r"(?<=[\[,])\s*([\d.+-]+)\s*(?=[],])", r'"\1"', values[0]) if are_text else values[0]
+    plain = r"(?!)" if are_text else r"[-+.,\deE]+"
+    return f"[{', '.join(value if re.fullmatch(plain, value) else json.dumps(value) for value in values)}]"
 
 
 def _resumed(arguments: Sequence[str]) -> list[str]:
@@ -225,11 +233,6 @@ def _resumed(arguments: Sequence[str]) -> list[str]:
     given, _ = parser.parse_known_args(arguments)
     path = own_configuration(given.resume, given.output_dir)
     return [f"--config={path}"] if path else []
-
-
-def _quoted(value: str) -> str:
-    """As YAML in a list: numbers as they are, anything else as text, whatever characters a file's name has."""
-    return value if re.fullmatch(r"[-+.,\deE]+", value) else json.dumps(value)
 
 
 def _configs_first(arguments: Sequence[str]) -> list[str]:

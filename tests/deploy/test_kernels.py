@@ -2,8 +2,11 @@
 
 import mindspore as ms
 import numpy as np
+import pytest
 
 from neonext_ms.checkpoint.network import load_network
+from neonext_ms.checkpoint.store import load_checkpoint
+from neonext_ms.cli import main
 from neonext_ms.deploy import export_model
 from neonext_ms.deploy.convert.convert import convert
 from neonext_ms.deploy.opening import open_model
@@ -20,6 +23,14 @@ def test_a_converted_checkpoint_has_the_resampled_blocks_and_its_card_says_so(ch
     expected = resample_network(load_network(checkpoint)[0], ("8+14", "14"))
     for own, other in zip(network.get_parameters(), expected.get_parameters(), strict=True):
         np.testing.assert_array_equal(own.asnumpy(), other.asnumpy())
+
+
+@pytest.mark.parametrize("words", [["14"], ["[14]"], ["8+14", "14"], ["[8+14, 14]"]])
+def test_block_sizes_on_the_command_line(checkpoint, tmp_path, capsys, words):
+    with pytest.raises(SystemExit) as end:
+        main(["convert", "--input", str(checkpoint), "--output", str(tmp_path / "made.ckpt"), "--kernels", *words])
+    assert end.value.code == 0, capsys.readouterr().err
+    assert load_checkpoint(tmp_path / "made.ckpt").card.model.overrides["kernels"] == ["8+14", "14"]
 
 
 def test_an_exported_file_computes_with_the_resampled_blocks(checkpoint, tmp_path):

@@ -43,6 +43,10 @@ class TrainConfig:
     and val/, multilabel (with train.csv and val.csv), mindrecord (packed), or one of your own."""
     data_dir: str | None = key(None, on_resume=FREE, on_ranks=FREE)
     """where the data set is; none for digits."""
+    train_images: int | None = key(None, AT_LEAST_1)
+    """of the training split so many, spread evenly over it; null is all."""
+    val_images: int | None = key(None, AT_LEAST_1)
+    """likewise of the validation split, in the run's own evaluations."""
     image_size: int = key(32, AT_LEAST_1)
     """side of the network's input in pixels."""
     in_chans: int | None = key(None, AT_LEAST_1)

@@ -2,6 +2,7 @@
 
 from neonext_ms.data import Loader, Mixing, Preprocess, RandomErasing, Source, TrainTransform, open_source
 from neonext_ms.data.channels import for_channels
+from neonext_ms.data.sources.subset import Subset
 from neonext_ms.errors import UserError
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.config import TrainConfig
@@ -9,7 +10,11 @@ from neonext_ms.training.config import TrainConfig
 
 def open_sources(config: TrainConfig) -> tuple[Source, Source]:
     """Training and validation split; UserError when they cannot be opened."""
-    train, val = (open_source(config.dataset, config.data_dir, split) for split in ("train", "val"))
+    train, val = (
+        source if count is None else Subset(source, count)
+        for split, count in (("train", config.train_images), ("val", config.val_images))
+        for source in [open_source(config.dataset, config.data_dir, split)]
+    )
     if train.multi_label and config.loss != "bce":
         raise UserError(f"images of {train.name} may have several classes: use loss=bce, got {config.loss}")
     return train, val

@@ -83,6 +83,8 @@ TABLE = {
         lambda b: {p.name.split(".")[0] for p in b.optimizer.parameters},
         {"downsamples", "stages", "head"},
     ),
+    "train_images": (500, lambda b: (len(b.plan.source), len(b.val_plan.source)), (500, 360)),
+    "val_images": (36, lambda b: (len(b.plan.source), len(b.val_plan.source)), (1437, 36)),
     "image_size": (64, lambda b: (b.transform.image_size, b.val_plan.transform.image_size), (64, 64)),
     "in_chans": (1, lambda b: (b.job.network.spec.in_chans, b.transform.preprocess.channels), (1, 1)),
     "mean": (

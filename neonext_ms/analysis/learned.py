@@ -50,7 +50,8 @@ class Blocks:
 
 
 def blocks_of(network: NeoNeXt) -> list[Blocks]:
-    """All blocks of the stages' NeoCells, by stage and size."""
+    """All blocks of the stages' NeoCells, by stage and size; UserError where they are of another form."""
+    network.spec.refuse_other_forms("picture of the blocks")
     found = []
     for stage, cells in enumerate(network.stages, 1):
         for i, group in enumerate(cells[0].neocell.groups):

@@ -14,7 +14,7 @@ from neonext_ms.models.layers import Stem, check_input_size
 from neonext_ms.models.neonext import NeoNeXtSpec
 from neonext_ms.models.registry import model_spec
 from neonext_ms.ops import Group
-from neonext_ms.ops.complexity import dense_macs, patchwise_macs
+from neonext_ms.ops.complexity import dense_macs, depthwise_macs, patchwise_macs
 
 # Paper, Table 1: (model, image size) -> millions of parameters, GFLOPs.
 PAPER_TABLE_1 = {
@@ -53,11 +53,15 @@ def layer_costs(spec: NeoNeXtSpec, h: int, w: int, num_classes: int = 1000) -> d
     costs = {"stem": _pointwise(spec.in_chans * Stem.patch**2, spec.dims[0], sizes[0]) + _norm(spec.dims[0])}
     for i, (depth, dim) in enumerate(zip(spec.depths, spec.dims)):
         if i:
-            reduction = _neocell([Group.resample(2, 1, dim)], sizes[i - 1])
+            halves = [Group.resample(2, 1, dim)]
+            reduction = Cost(4 * dim, patchwise_macs(halves, *sizes[i - 1]), dense_macs(halves, *sizes[i - 1]))
             costs[f"downsamples.{i - 1}"] = _pointwise(spec.dims[i - 1], dim, sizes[i - 1]) + reduction + _norm(dim)
         bias, scale = spec.linear_bias, Cost(dim if spec.layer_scale else 0)
-        block = _neocell(spec.stage_groups(i), sizes[i]) + _norm(dim) + scale
-        block += _pointwise(dim, 4 * dim, sizes[i], bias) + _pointwise(4 * dim, dim, sizes[i], bias)
+        block = _mixer(spec, i, sizes[i]) + _norm(dim) + scale
+        for inputs, outputs in spec.pointwise_sizes(i):
+            block += _pointwise(inputs, outputs, sizes[i], bias)
+        if spec.grn:
+            block += _norm(inputs)  # of fc2
         costs |= {f"stages.{i}.{j}": block for j in range(depth)}
     costs["head"] = _norm(spec.dims[-1]) + _pointwise(spec.dims[-1], num_classes, (1, 1), bias=True)
     return costs
@@ -68,13 +72,18 @@ def _pointwise(inputs: int, outputs: int, size: tuple[int, int], bias: bool = Fa
     return Cost(inputs * outputs + (outputs if bias else 0), macs, macs)
 
 
-def _neocell(groups: Sequence[Group], size: tuple[int, int]) -> Cost:
-    parameters = sum(g.channels * (g.left[0] * g.left[1] + g.right[0] * g.right[1]) for g in groups)
-    return Cost(parameters, patchwise_macs(groups, *size), dense_macs(groups, *size))
+def _mixer(spec: NeoNeXtSpec, stage: int, size: tuple[int, int]) -> Cost:
+    """The NeoCell of a block, or what stands in its place, which has one count."""
+    groups, parameters = spec.stage_groups(stage), spec.mixer_size(stage)
+    if spec.mixer == "neocell":
+        terms = spec.form.terms
+        return Cost(parameters, terms * patchwise_macs(groups, *size), terms * dense_macs(groups, *size))
+    macs = depthwise_macs(groups[0].channels, groups[0].left[0], *size)
+    return Cost(parameters, macs, macs)
 
 
 def _norm(channels: int) -> Cost:
-    """BatchNorm or LayerNorm: a scale and an offset a channel."""
+    """BatchNorm, LayerNorm or GRN: a scale and an offset a channel."""
     return Cost(2 * channels)
 
 

@@ -102,23 +102,7 @@ class ModelCard:
         Raises:
             UserError: there is no such network.
         """
-        from neonext_ms.models.neonext import NeoNeXtSpec
-        from neonext_ms.models.registry import model_spec
-
-        hints = get_type_hints(NeoNeXtSpec)
-        where = f"{self.source}: model: overrides"
-        overrides = {}
-        for key, value in self.model.overrides.items():
-            if key not in hints:
-                raise UserError(f"{where}: {key!r} is not known; it has {', '.join(hints)}")
-            overrides[key] = check_type(value, hints[key], f"{where}: {key}")
-        try:
-            spec = model_spec(self.model.name, **overrides)
-            for stage in range(len(spec.depths)):
-                spec.stage_groups(stage)
-        except ValueError as error:
-            raise UserError(f"{self.source}: model: {error}") from None
-        return spec
+        return model_structure(self.model, f"{self.source}: model: ", "overrides: ")
 
     def build(self, **overrides):
         """The network with fresh weights.
@@ -139,6 +123,34 @@ class ModelCard:
     def validation_source(self, dataset: str | None = None, data_dir: str | None = None) -> Source:
         """`validation_source` for this model."""
         return validation_source(self.dataset, self.class_names, self.source, dataset, data_dir)
+
+
+def model_structure(model: Model, where: str, overrides: str):
+    """The `NeoNeXtSpec` of a model, all of whose blocks can be made.
+
+    Args:
+        model: as a user or a file has it.
+        where, overrides: for messages, where the model and in it the overrides stand.
+
+    Raises:
+        UserError: there is no such network; names the field.
+    """
+    from neonext_ms.models.registry import model_spec
+    from neonext_ms.models.spec import NeoNeXtSpec
+
+    hints = get_type_hints(NeoNeXtSpec)
+    values = {}
+    for key, value in model.overrides.items():
+        if key not in hints:
+            raise UserError(f"{where}{overrides}{key!r} is not known; it has {', '.join(hints)}")
+        values[key] = check_type(value, hints[key], f"{where}{overrides}{key}")
+    try:
+        spec = model_spec(model.name, **values)
+        for stage in range(len(spec.depths)):
+            spec.stage_groups(stage)
+    except ValueError as error:
+        raise UserError(f"{where}{error}") from None
+    return spec
 
 
 def validation_source(

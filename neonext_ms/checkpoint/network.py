@@ -164,8 +164,8 @@ def refuse_larger(card: ModelCard, weights: dict[str, np.ndarray]):
     """
     spec, classes = card.spec(), card.model.num_classes
     blocks = [
-        depth * (8 * dim * dim + sum(g.channels * (g.left[0] ** 2 + g.right[0] ** 2) for g in spec.stage_groups(i)))
-        for i, (depth, dim) in enumerate(zip(spec.depths, spec.dims))
+        depth * (spec.mixer_size(i) + sum(inputs * outputs for inputs, outputs in spec.pointwise_sizes(i)))
+        for i, depth in enumerate(spec.depths)
     ]
     least, there = sum(blocks) + classes * spec.dims[-1], sum(value.size for value in weights.values())
     if least > there:

@@ -7,7 +7,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from neonext_ms.errors import UserError
-from neonext_ms.models.pointwise import MLP, Pointwise
+from neonext_ms.models.form import PAPER
+from neonext_ms.models.pointwise import MLP, GatedMLP, Pointwise
 from neonext_ms.ops import Group, NeoCell
 from neonext_ms.ops.backend import compiled, on_ascend
 
@@ -57,15 +58,16 @@ def space_to_depth(x):
 
 
 class Block(nn.Cell):
-    """x + drop_path(layer_scale(fc2(gelu(fc1(bn(neocell(x))))))) with a hidden width of 4 C.
+    """x + drop_path(layer_scale(fc2(gelu(fc1(bn(neocell(x))))))) with a hidden width of 4 C, or of another form.
 
     Args:
-        groups: channel groups of the NeoCell.
+        groups: channel groups of the NeoCell, C channels, with a gate 2 C.
         rng: draws the initial weights.
         linear_bias: biases in fc1 and fc2.
         layer_scale: initial value of the learnable scale of the branch, a value a channel; 0 is no scale.
         backend: of the NeoCell and the MLP; "dense" keeps the whole block to MindSpore's own operators.
         init: of the NeoCell.
+        form: what stands in NeoCell's place (and is called neocell all the same), gate, GRN.
 
     Inputs:
         x: (N, C, H, W).
@@ -80,23 +82,28 @@ class Block(nn.Cell):
         layer_scale=0.0,
         backend="auto",
         init="neo",
+        form=PAPER,
     ):
         super().__init__()
-        dim = sum(group.channels for group in groups)
-        self.neocell = NeoCell(groups, backend=backend, init=init, seed=rng)
+        dim = sum(group.channels for group in groups) // form.channels(1)
+        self.gated = form.gate
+        self.neocell = form.make_mixer(groups, backend, init, rng)
         self.norm = BatchNorm(dim)
-        mlp = MLP(dim, 4 * dim, linear_bias, rng, backend)
+        if form.gate:
+            mlp = GatedMLP(dim, self.neocell, linear_bias, rng, backend, form.grn)
+        else:
+            mlp = MLP(dim, 4 * dim, linear_bias, rng, backend, form.grn)
         # Parts of the block as well, and before the MLP: a parameter is named by the first way to it, and fc1.weight is
         # its name in all checkpoints. Inserted, because assigning a cell renames what is in it.
-        self.fc1, self.fc2 = mlp.fc1, mlp.fc2
+        self.fc1, self.fc2, self.grn = mlp.fc1, mlp.fc2, mlp.grn
         self.insert_child_to_cell("mlp", mlp)
         scale = Tensor(np.full(dim, layer_scale, np.float32))
         self.layer_scale = Parameter(scale, name="layer_scale") if layer_scale else None
-        branch = compiled("branch", backend)
+        branch = None if form.gate or form.grn else compiled("branch", backend)
         self.branch = branch() if branch else None
 
     def construct(self, x, keep=None):
-        y = self.norm(self.neocell(x))
+        y = self.norm(x if self.gated else self.neocell(x))
         if self.branch is not None and self.branch.serves(y):
             return self.branch(x, y, *self.fc1.values(y), *self.fc2.values(y, self.layer_scale), keep)
         y = self.mlp(y)

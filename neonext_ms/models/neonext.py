@@ -3,14 +3,13 @@
 import functools
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from mindspore import Tensor, mint, nn, ops
 
 from neonext_ms.checks import plain, whole_number
 from neonext_ms.errors import UserError
 from neonext_ms.models.layers import Block, Downsample, Head, Stem, check_image_type, check_images, check_input_size
-from neonext_ms.ops import parse_spec
+from neonext_ms.models.spec import NeoNeXtSpec
 from neonext_ms.ops.neocell import generator
 
 log = logging.getLogger(__name__)
@@ -31,45 +30,6 @@ def _warn_that_nothing_is_dropped(rate: float):
     )
 
 
-@dataclass(frozen=True)
-class NeoNeXtSpec:
-    """What a NeoNeXt is made of.
-
-    Args:
-        depths: blocks of each stage.
-        dims: channels of each stage.
-        kernels: block sizes of each stage's NeoCells, as `parse_spec` reads them ("4+7").
-        shifts: shift step of each stage's NeoCells.
-        linear_bias: biases in the blocks' pointwise layers.
-        layer_scale: initial value of the layer scale; 0 is none.
-        in_chans: channels of the image.
-    """
-
-    depths: tuple[int, ...]
-    dims: tuple[int, ...]
-    kernels: tuple[str, ...] = ("4+7", "4+7", "7", "7")
-    shifts: tuple[int, ...] = (1, 1, 1, 0)
-    linear_bias: bool = False
-    layer_scale: float = 0.0
-    in_chans: int = 3
-
-    def __post_init__(self):
-        for field in ("depths", "dims", "kernels", "shifts"):
-            value = tuple(plain(entry) for entry in getattr(self, field))
-            object.__setattr__(self, field, value)
-            if len(value) != len(self.depths) or not value:
-                raise UserError(f"{field} must have one entry for each stage, got {value} for depths {self.depths}")
-        object.__setattr__(self, "in_chans", whole_number("in_chans", self.in_chans, 1))
-        if min(self.depths) < 1 or min(self.dims) < 1:
-            raise UserError(
-                f"a stage needs at least one block and one channel, got depths {self.depths}, dims {self.dims}"
-            )
-
-    def stage_groups(self, stage: int):
-        """Channel groups of the NeoCells in a stage (0-based)."""
-        return parse_spec(self.kernels[stage], self.dims[stage], self.shifts[stage])
-
-
 class NeoNeXt(nn.Cell):
     """The network; usually made by `create_model`.
 
@@ -82,7 +42,7 @@ class NeoNeXt(nn.Cell):
         features_only: return the outputs of stages instead of logits; there is no head.
         out_indices: of those stages, from 0; None for all. Negative ones count from the last.
         backend: of every NeoCell.
-        init: of every NeoCell, "neo" or "normal".
+        init: of every NeoCell, "neo", "normal" or "identity".
         seed: of the initial weights; None draws from NumPy's global generator, which `mindspore.set_seed` seeds.
 
     Inputs:
@@ -123,8 +83,8 @@ class NeoNeXt(nn.Cell):
         for i, (depth, dim) in enumerate(zip(spec.depths, spec.dims)):
             if i:
                 downsamples.append(Downsample(spec.dims[i - 1], dim, backend, init, rng))
-            groups = spec.stage_groups(i)
-            blocks = [Block(groups, rng, spec.linear_bias, spec.layer_scale, backend, init) for _ in range(depth)]
+            parts = spec.stage_groups(i), rng, spec.linear_bias, spec.layer_scale, backend, init, spec.form
+            blocks = [Block(*parts) for _ in range(depth)]
             stages.append(nn.CellList(blocks))
         self.downsamples = nn.CellList(downsamples)
         self.stages = nn.CellList(stages)

@@ -72,8 +72,44 @@ class Pointwise(nn.Cell):
         return weight, ops.zeros(self.out_channels, x.dtype) if bias is None else bias
 
 
+class GRN(nn.Cell):
+    """Global response normalisation (ConvNeXt V2, https://arxiv.org/abs/2301.00808): x + gamma x r + beta.
+
+    r is a number for each channel of an image: the norm of its plane, divided by the mean of those of all channels.
+    gamma and beta (C,) start at zero. Norms are float32.
+
+    Inputs, Outputs:
+        (N, C, H, W).
+    """
+
+    epsilon = 1e-6
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.gamma = Parameter(Tensor(np.zeros(channels, np.float32)), name="gamma")
+        self.beta = Parameter(Tensor(np.zeros(channels, np.float32)), name="beta")
+
+    def __repr__(self):
+        return f"GRN({len(self.gamma)})"
+
+    def construct(self, x):
+        values = x.astype(ms.float32)
+        # The root of zero has no gradient: planes of zeros are usual behind GELU.
+        norms = ops.sqrt(ops.sum(values * values, (2, 3), keepdim=True) + self.epsilon**2)
+        response = norms / (ops.mean(norms, 1, True) + self.epsilon)
+        factor = 1 + ops.reshape(self.gamma, (1, -1, 1, 1)) * response
+        return (values * factor + ops.reshape(self.beta, (1, -1, 1, 1))).astype(x.dtype)
+
+
+def gelu() -> nn.Cell:
+    """GELU with the exact error function: on an NPU one kernel instead of five."""
+    return mint.nn.GELU() if on_ascend() else nn.GELU(approximate=False)
+
+
 class MLP(nn.Cell):
     """fc2(gelu(fc1(x))) at every pixel, as one compiled operator where there is one; GELU has the exact error function.
+
+    With GRN behind GELU, which needs whole planes, there is none.
 
     Args:
         dim: channels of input and output.
@@ -81,16 +117,19 @@ class MLP(nn.Cell):
         has_bias: biases in fc1 and fc2.
         rng: draws the initial weights.
         backend: as for Pointwise.
+        grn: whether there is GRN.
     """
 
-    def __init__(self, dim: int, hidden: int, has_bias: bool, rng: np.random.Generator, backend="auto"):
+    def __init__(self, dim: int, hidden: int, has_bias: bool, rng: np.random.Generator, backend="auto", grn=False):
         super().__init__()
-        fused = compiled("mlp", backend)
+        fused = None if grn else compiled("mlp", backend)
         self.fused = fused() if fused else None
         # Without compiled operators of their own: what the one for both does not serve, they would not.
-        self.fc1 = Pointwise(dim, hidden, has_bias, rng, backend="dense")
-        self.act = mint.nn.GELU() if on_ascend() else nn.GELU(approximate=False)  # on an NPU one kernel instead of five
-        self.fc2 = Pointwise(hidden, dim, has_bias, rng, backend="dense")
+        backend = backend if grn else "dense"
+        self.fc1 = Pointwise(dim, hidden, has_bias, rng, backend)
+        self.act = gelu()
+        self.grn = GRN(hidden) if grn else None
+        self.fc2 = Pointwise(hidden, dim, has_bias, rng, backend)
 
     def __repr__(self):
         (hidden, dim), act = self.fc1.weight.shape, type(self.act).__name__
@@ -99,4 +138,29 @@ class MLP(nn.Cell):
     def construct(self, x):
         if self.fused is not None and self.fused.serves(x):
             return self.fused(x, *self.fc1.values(x), *self.fc2.values(x))
-        return self.fc2(self.act(self.fc1(x)))
+        y = self.act(self.fc1(x))
+        return self.fc2(y if self.grn is None else self.grn(y))
+
+
+class GatedMLP(nn.Cell):
+    """fc2(gelu(u) * neocell(v)), where fc1(x) is u and v beside one another: C -> 4 C, 2 C each, and 2 C -> C.
+
+    Args:
+        dim: C.
+        neocell: for 2 C channels.
+        has_bias, rng, backend: as for MLP.
+        grn: whether the product goes through GRN before fc2.
+    """
+
+    def __init__(self, dim: int, neocell: nn.Cell, has_bias: bool, rng: np.random.Generator, backend="auto", grn=False):
+        super().__init__()
+        self.fc1 = Pointwise(dim, 4 * dim, has_bias, rng, backend)
+        self.act = gelu()
+        self.insert_child_to_cell("neocell", neocell)  # which keeps its name in the block
+        self.grn = GRN(2 * dim) if grn else None
+        self.fc2 = Pointwise(2 * dim, dim, has_bias, rng, backend)
+
+    def construct(self, x):
+        u, v = ops.split(self.fc1(x), self.fc2.weight.shape[1], 1)
+        y = self.act(u) * self.neocell(v)
+        return self.fc2(y if self.grn is None else self.grn(y))

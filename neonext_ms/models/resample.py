@@ -25,9 +25,11 @@ def resample_network(network: NeoNeXt, kernels: Sequence[str], backend: str = "a
         backend: of the new network.
 
     Raises:
-        UserError: another number of stages or of block sizes, or shifts that the new sizes cannot keep.
+        UserError: another number of stages or of block sizes, shifts that the new sizes cannot keep, or blocks that are
+            not the paper's.
     """
     spec = network.spec
+    spec.refuse_other_forms("resampling")
     if len(kernels) == 1 and str(kernels[0]).isdecimal():
         kernels = _scaled(spec.kernels, int(kernels[0]))
     if len(kernels) != len(spec.kernels):

@@ -13,6 +13,7 @@ from neonext_ms.ops.groups import Group, output_size
 from neonext_ms.ops.init import neo_init, normal_init
 from neonext_ms.ops.patchwise import PatchwiseNeoCell
 
+INITS = ("neo", "normal", "identity")
 BACKENDS = ("auto", "fused", "dense", "patchwise")
 
 
@@ -29,7 +30,8 @@ class NeoCell(nn.Cell):
             package of `ascend_kernels/`), "dense" (block-diagonal matrices and two matmuls; portable, exportable),
             "patchwise" (the paper's Eq. 1, slow) or "auto" (fused where it is available, else dense, with one warning
             that says why). All agree in forward and gradients.
-        init: "neo" (NeoInit, section 3.7) or "normal" (the ablation's baseline, section 4.2).
+        init: "neo" (NeoInit, section 3.7), "identity" (NeoInit without its noise) or "normal" (the ablation's baseline,
+            section 4.2).
         seed: of the initial values: an int, a NumPy Generator to draw from, or None for NumPy's global generator,
             which `mindspore.set_seed` seeds.
 
@@ -102,13 +104,13 @@ def fresh_blocks(groups: Sequence[Group], side: str, init: str, rng: np.random.G
     Raises:
         UserError: an unknown init.
     """
-    if init not in ("neo", "normal"):
-        raise UserError(f"unknown NeoCell initialisation {init!r}: use 'neo' or 'normal'")
+    if init not in INITS:
+        raise UserError(f"unknown NeoCell initialisation {init!r}: use one of {', '.join(INITS)}")
     parameters = []
     for i, group in enumerate(groups, first):
         rows, cols = getattr(group, side)
-        if init == "neo":
-            value = neo_init(group.channels, rows, cols, rng)
+        if init != "normal":
+            value = neo_init(group.channels, rows, cols, rng, noise=float(init == "neo"))
         else:
             value = normal_init(group.channels, rows, cols, rng, outputs=rows if side == "left" else cols)
         parameters.append(Parameter(Tensor(value), name=f"{side}.{i}"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import mindspore as ms
 from mindspore import nn
 
-from neonext_ms.checkpoint.card import DatasetName, Model, ModelCard
+from neonext_ms.checkpoint.card import DatasetName, Model, ModelCard, model_structure
 from neonext_ms.checkpoint.store import Checkpoint
 from neonext_ms.data import Preprocess, Source
 from neonext_ms.data.channels import RGB
@@ -115,7 +115,9 @@ def _overrides(config: TrainConfig, channels: int) -> dict:
 
 
 def _network(config: TrainConfig, class_names: list[str], world: int, channels: int):
-    own = {"backend": config.backend, "init": config.neocell_init, **_overrides(config, channels)}
+    overrides = _overrides(config, channels)
+    model_structure(Model(config.model, len(class_names), overrides), "", "structure: ")
+    own = {"backend": config.backend, "init": config.neocell_init, **overrides}
     with using_matmul_precision(config.matmul_precision):
         network = create_model(config.model, len(class_names), seed=config.seed, **own)
     *_, (h, w) = check_input_size(config.image_size, config.image_size, len(network.spec.dims))

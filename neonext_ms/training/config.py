@@ -7,7 +7,7 @@ All that there is to say about a key stands in one place: type, default, range, 
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -30,8 +30,10 @@ class TrainConfig:
     """a name that `neonext profile` lists."""
     shifts: tuple[int, ...] | None = None
     """shift step of each stage instead of the model's own."""
-    neocell_init: Literal["neo", "normal"] = "neo"
-    """NeoInit, or the random-normal baseline of the paper's ablation."""
+    structure: dict[str, Any] | None = None
+    """of the model, where it is to have another one: fields of NeoNeXtSpec, such as '{dims: [16, 32, 64, 128]}'."""
+    neocell_init: Literal["neo", "normal", "identity"] = "neo"
+    """NeoInit, the random-normal baseline of the paper's ablation, or NeoInit without its noise."""
     backend: Literal["auto", "fused", "dense", "patchwise"] = key("auto", on_resume=FREE)
     """formulation of the NeoCells; auto takes the fastest that is available."""
     pretrained: str | None = key(None, on_ranks=FREE)
@@ -241,7 +243,7 @@ class TrainConfig:
     @property
     def model_overrides(self) -> dict:
         """Arguments of `create_model` that change the network's weights or what they mean; kept in checkpoints."""
-        return {} if self.shifts is None else {"shifts": list(self.shifts)}
+        return {**(self.structure or {}), **({} if self.shifts is None else {"shifts": list(self.shifts)})}
 
     def to_yaml(self) -> str:
         """A complete configuration file that `--config` reads back; it leaves output_dir open, for a run of its own."""

@@ -80,6 +80,7 @@ def convert(
     card = _card(weights, _Given(model, image_size, shifts, class_names))
     side = card.preprocess.image_size
     check_input_size(side, side, len(card.spec().dims))
+    card.spec().refuse_other_forms("conversion")
     if weights.card:
         refuse_larger(card, weights.values)
     network = card.build()

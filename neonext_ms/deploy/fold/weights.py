@@ -64,10 +64,11 @@ def fold_weights(network: NeoNeXt) -> FoldedWeights:
     """The constants of a trained network, folded.
 
     Raises:
-        UserError: a network without a classifier, which is what gets folded.
+        UserError: a network without a classifier, which is what gets folded, or of other blocks than the paper's.
     """
     if network.features_only or not network.num_classes:
         raise UserError("only a network with a classifier can be folded: create it with num_classes of at least 1")
+    network.spec.refuse_other_forms("folding")
     scale, offset = _affine(network.stem.norm)
     head, fc = network.head.norm, network.head.fc
     weight = _array(fc.weight)

@@ -1,6 +1,5 @@
 """The words of a command line: which command they name, its options, and mistakes in them told in one line."""
 
-import difflib
 import inspect
 import json
 import os
@@ -9,13 +8,12 @@ import textwrap
 import types
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Union, get_args, get_origin, get_type_hints
 
 from neonext_ms import __version__
 from neonext_ms.commands import COMMANDS, SUMMARIES
+from neonext_ms.commands.config_files import configs_first, did_you_mean, of_study, resumed
 from neonext_ms.errors import UserError
-from neonext_ms.texts import read_yaml
 
 POSITIONAL = {"images": {"nargs": "*", "default": []}, "run": {}}
 COMMON = {"json": "print the result as JSON, and nothing else on stdout", "debug": "show the traceback of an error"}
@@ -49,7 +47,8 @@ def parse(arguments: Sequence[str]) -> tuple[Callable, dict]:
     parser = make_parser(name, function)
     _check_options(name, arguments, _options(parser))
     arguments = _gather(arguments, _lists(function))
-    arguments = _configs_first([*(_resumed(arguments) if name == "train" else []), *arguments])
+    arguments = configs_first([*(resumed(arguments) if name == "train" else []), *arguments])
+    arguments = [*(of_study(arguments) if name == "ablate" else []), *arguments]
     try:
         parsed = parser.parse_args(arguments)
     except ArgumentError as error:
@@ -73,7 +72,7 @@ def _find(words: list[str]) -> tuple[str, Callable, list[str]]:
         if word not in choices:
             kind = f"neonext {name} has no subject" if name else "neonext has no command"
             known = ", ".join(choices)
-            raise UserError(f"{kind} {word!r}: {_did_you_mean(word, choices) or f'use one of {known}'}")
+            raise UserError(f"{kind} {word!r}: {did_you_mean(word, choices) or f'use one of {known}'}")
         name, choices = f"{name} {word}".strip(), choices[word]
     return name, choices, words
 
@@ -172,12 +171,7 @@ def _check_options(name: str, arguments: Iterable[str], known: set[str]):
         if option and option not in known and option.rstrip("+") not in known:
             others = sorted(known - {"h", "help", *COMMON})
             listed = f"its options are --{', --'.join(others)}" if len(others) < 12 else f"see neonext {name} --help"
-            raise UserError(f"neonext {name} has no option --{option}: {_did_you_mean(option, known, '--') or listed}")
-
-
-def _did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
-    near = difflib.get_close_matches(word.lower(), sorted(known), 1)
-    return f"did you mean {prefix}{near[0]}?" if near else ""
+            raise UserError(f"neonext {name} has no option --{option}: {did_you_mean(option, known, '--') or listed}")
 
 
 def _lists(function: Callable) -> dict[str, bool]:
@@ -219,53 +213,6 @@ def _as_list(values: list[str], are_text: bool) -> str:
         return re.sub(r"(?<=[\[,])\s*([\d.+-]+)\s*(?=[],])", r'"\1"', values[0]) if are_text else values[0]
     plain = r"(?!)" if are_text else r"[-+.,\deE]+"
     return f"[{', '.join(value if re.fullmatch(plain, value) else json.dumps(value) for value in values)}]"
-
-
-def _resumed(arguments: Sequence[str]) -> list[str]:
-    """The configuration of the run that is to go on, as an option: what is given besides counts more."""
-    from argparse import ArgumentParser
-
-    from neonext_ms.training.run.resume import own_configuration
-
-    parser = ArgumentParser(add_help=False)
-    for key in ("resume", "output_dir"):
-        parser.add_argument(f"--{key}", nargs="?")
-    given, _ = parser.parse_known_args(arguments)
-    path = own_configuration(given.resume, given.output_dir)
-    return [f"--config={path}"] if path else []
-
-
-def _configs_first(arguments: Sequence[str]) -> list[str]:
-    """Files before options, so that an option counts wherever it stands; their keys are looked at."""
-    files, others, words = [], [], list(arguments)
-    while words:
-        word = words.pop(0)
-        if word == "--config" and words:
-            files.append(words.pop(0))
-        elif word.startswith("--config="):
-            files.append(word.partition("=")[2])
-        else:
-            others.append(word)
-    texts = (_configuration(Path(file).expanduser()) for file in files)
-    return [*(f"--config={text}" for text in texts if text), *others]
-
-
-def _configuration(path: Path) -> str:
-    """The YAML text of a file, "" if it sets nothing.
-
-    Raises UserError for a key that no configuration has; what is wrong with the values, the parser says.
-    """
-    from neonext_ms.training.config import TrainConfig
-
-    text, keys = read_yaml(path)
-    if not isinstance(keys, dict | None):
-        raise UserError(f"{path} is not a configuration: expected lines such as 'epochs: 20'")
-    known = {field.name for field in fields(TrainConfig)}
-    for key in map(str, keys or ()):
-        if key not in known:
-            near = _did_you_mean(key, known)
-            raise UserError(f"{path}: unknown key {key!r}: {near or 'see neonext train --help'}")
-    return text if keys else ""
 
 
 def _keywords(function: Callable, parsed) -> dict:

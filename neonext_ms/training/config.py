@@ -265,11 +265,16 @@ class TrainConfig:
     @classmethod
     def from_yaml(cls, path: Path) -> "TrainConfig":
         """Read a configuration file; keys that are left out keep their defaults."""
+        return cls.from_text(read_yaml(path)[0])
+
+    @classmethod
+    def from_text(cls, text: str) -> "TrainConfig":
+        """From YAML, as of a configuration file."""
         from jsonargparse import ArgumentParser
 
         parser = ArgumentParser(exit_on_error=False)
         cls.add_options(parser)
-        return cls.from_namespace(parser.parse_string(read_yaml(path)[0]))
+        return cls.from_namespace(parser.parse_string(text))
 
     @classmethod
     def from_namespace(cls, namespace) -> "TrainConfig":

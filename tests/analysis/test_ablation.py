@@ -9,8 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from neonext_ms.analysis.ablation import RECIPE, ablate, mean_and_spread
+from neonext_ms.analysis.ablation import RECIPE, ablate
 from neonext_ms.analysis.ablation_report import ablation_table, plot_ablation
+from neonext_ms.analysis.study import mean_and_spread
 from neonext_ms.errors import UserError
 from neonext_ms.training.config import TrainConfig
 from tests.support.tiny import TinyConfig

@@ -25,6 +25,7 @@ from tests.support.tiny import TINY, TinyConfig, assembled
 # Shown by runs, in the tests named; the run's device by join_ranks, below.
 BY_RUNS = {
     "shifts": "test_shifts_replace_the_models_own",
+    "structure": "test_a_structure_replaces_the_models_own",
     "pretrained": "test_pretrained_weights_and_data_of_a_folder",
     "dataset": "test_pretrained_weights_and_data_of_a_folder",
     "threshold": "test_multilabel.py",
@@ -65,6 +66,29 @@ def test_shifts_replace_the_models_own():
     config = TrainConfig(shifts=(0, 1, 0, 1))
     assert config.model_overrides == {"shifts": [0, 1, 0, 1]} and TrainConfig().model_overrides == {}
     assert assembled(config).network.spec.shifts == (0, 1, 0, 1)
+
+
+def test_a_structure_replaces_the_models_own():
+    structure = {"depths": [1, 1], "dims": [8, 16], "kernels": ["4", "7"], "mixer": "neocell", "gate": True}
+    config = TrainConfig(structure=structure, shifts=(1, 0), neocell_init="identity")
+    assert config.model_overrides == {**structure, "shifts": [1, 0]} and "shifts" not in structure
+    job = assembled(config)
+    assert job.card.model.overrides == config.model_overrides and job.card.spec() == job.network.spec
+    assert job.network.spec.dims == (8, 16) and job.network.spec.gate and not job.network.spec.grn
+    np.testing.assert_array_equal(job.network.stages[0][0].neocell.left[0].asnumpy(), [np.eye(4)] * 16)
+
+
+@pytest.mark.parametrize(
+    "structure, words",
+    [
+        ({"rnak": 2}, "structure: 'rnak' is not known; it has depths, dims"),
+        ({"rank": "two"}, "structure: rank must be a whole number, got 'two'"),
+        ({"mixer": "depthwise"}, "mixer=depthwise has no shifts"),
+    ],
+)
+def test_a_structure_that_is_none_is_refused_in_one_line(structure, words):
+    with pytest.raises(UserError, match=words):
+        assembled(TrainConfig(structure=structure))
 
 
 def test_fresh_weights_are_those_of_the_seed():

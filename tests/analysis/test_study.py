@@ -1,0 +1,218 @@
+"""A study: its file, runs that are made once, and the table and picture that are made of its result."""
+
+import json
+import math
+
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from neonext_ms.analysis.study import run_study
+from neonext_ms.analysis.study_file import make_study, read_study
+from neonext_ms.analysis.study_report import plot_study, read_result, study_table
+from neonext_ms.cli import main
+from neonext_ms.commands.parser import parse
+from neonext_ms.errors import UserError
+
+STUDY = """
+config:
+  epochs: 3
+  batch_size: 256
+  eval_batch_size: 180
+  lr: 0.002
+  random_crop: none
+variants:
+  paper: {}
+  wide: {label: a wide one, structure: {dims: [64, 64, 64, 64]}, lr: 0.004}
+  no_shift: {shifts: [0, 0, 0, 0]}
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+def begun(file, *options):
+    """The study as the command line `ablate --study` gives it, in a folder of its own."""
+    folder = file.parent / "runs"
+    function, keywords = parse(["ablate", "--study", str(file), "--output_dir", str(folder), *options])
+    assert function.__name__ == "ablate_command"
+    return make_study(file, keywords["config"])
+
+
+def finish(study, name, seed, accuracy, loss=0.5, **other):
+    """Write the file of a run as if it had been made before."""
+    study.folder.mkdir(exist_ok=True)
+    curve = [{"epoch": 3, "loss": loss, "accuracy": accuracy}]
+    run = {"variant": name, "seed": seed, "run": f"{name}-{seed}", "diverged": None, "seconds": 90.0, "curve": curve}
+    run |= {"cpu_seconds": 60.0, "settings": study.settings(name), "parameters": 935_402, "macs": 3_178_112, **other}
+    study.file(name, seed).write_text(json.dumps(run))
+
+
+def test_a_variant_has_its_own_keys_and_the_command_line_counts_for_all(file):
+    study = begun(file, "--epochs", "5")
+    assert (study.config.epochs, study.config.batch_size, study.config.optimizer) == (5, 256, "sgd"), "of the recipe"
+    assert study.variants["paper"] == study.config
+    assert study.variants["wide"].structure == {"dims": [64, 64, 64, 64]} and study.variants["wide"].lr == 0.004
+    assert study.variants["no_shift"].shifts == (0, 0, 0, 0)
+    assert all(config.epochs == 5 for config in study.variants.values())
+    assert study.labels == {"paper": "paper", "wide": "a wide one", "no_shift": "no_shift"}
+    assert study.settings("no_shift") == {"shifts": [0, 0, 0, 0]} and study.settings("paper") == {}
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("variants: {}", "is no study: expected the keys config and variants"),
+        ("config: 3\nvariants: {}", "config must have keys of its own, got 3"),
+        ("config: {}\nvariants: {a/b: {}}", "a variant's name is part of file names"),
+        ("config: {}\nvariants: {a: 4}", "variant a must be keys of neonext train, or {}, got 4"),
+        ("config: {}\nvariants: {a: {seed: 4}}", "variant a cannot have the key 'seed'"),
+    ],
+)
+def test_a_file_that_is_no_study(tmp_path, text, words):
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(UserError, match=words):
+        read_study(tmp_path / "s.yaml")
+
+
+def test_mistakes_in_values_are_named(file):
+    file.write_text(STUDY.replace("lr: 0.004", "lr: fast"))
+    with pytest.raises(UserError, match="study.yaml: variant wide: .*lr") as error:
+        begun(file)
+    assert "\n" not in str(error.value)
+    file.write_text(STUDY.replace("epochs: 3", "epoch: 3"))
+    with pytest.raises(UserError, match="study.yaml: unknown key 'epoch': did you mean epochs"):
+        begun(file)
+
+
+def test_runs_that_are_done_are_kept_and_those_of_others_are_counted(file):
+    study = begun(file)
+    for name, accuracies in {"paper": (0.5, 0.75), "wide": (0.9, 0.8)}.items():
+        for seed, accuracy in enumerate(accuracies):
+            finish(study, name, seed, accuracy)
+    before = {path: path.read_bytes() for path in study.folder.iterdir()}
+    result = run_study(study, seeds=2, only=["wide"])
+    assert {path: path.read_bytes() for path in before} == before
+    assert [(run["variant"], run["seed"]) for run in result["runs"]] == [
+        *(("paper", 0), ("wide", 0)),
+        *(("paper", 1), ("wide", 1)),
+    ]
+    paper, wide = result["table"]
+    assert paper["accuracy"] == {"mean": 0.625, "spread": pytest.approx(math.sqrt(2) * 0.125)}
+    assert (wide["variant"], wide["label"], wide["runs"], wide["diverged"]) == ("wide", "a wide one", 2, 0)
+    with pytest.raises(UserError, match="no variant 'small': it has paper, wide, no_shift"):
+        run_study(study, seeds=2, only=["small"])
+
+
+def test_a_variant_that_was_another_is_refused(file):
+    study = begun(file)
+    finish(study, "wide", 0, 0.9)
+    file.write_text(STUDY.replace("0.004", "0.005"))
+    with pytest.raises(UserError, match=r"wide-0.json is of a run with .*'lr': 0.004.*: give the variant another name"):
+        run_study(begun(file), seeds=1, only=["wide"])
+
+
+@pytest.mark.slow
+def test_a_run_is_made_and_says_what_it_costs(file):
+    study = begun(file, "--epochs", "1", "--in_chans", "1")
+    result = run_study(study, seeds=1, only=["no_shift"])
+    (run,) = result["runs"]
+    assert run == json.loads(study.file("no_shift", 0).read_text())
+    summary = json.loads((study.folder / "no_shift-0" / "summary.json").read_text())
+    assert run["parameters"] == summary["parameters"] == 934_378, "that of grey images"
+    assert run["settings"] == {"shifts": [0, 0, 0, 0]}
+    assert run["cpu_seconds"] > 0 and run["diverged"] is None
+    assert run["curve"][-1]["accuracy"] == summary["final"]["accuracy"]
+
+
+RESULT = {
+    "folder": "runs",
+    "machine": "A machine.",
+    "runs": [
+        {
+            "variant": name,
+            "seed": seed,
+            "run": f"{name}-{seed}",
+            "diverged": diverged,
+            "seconds": 1.0,
+            "cpu_seconds": cpu,
+            "parameters": 935_402,
+            "macs": 3_178_112,
+            "curve": [{"epoch": 3, "loss": 0.5, "accuracy": accuracy}],
+        }
+        for name, seed, accuracy, cpu, diverged in [
+            ("paper", 0, 0.5, 60.0, None),
+            ("paper", 1, 0.75, None, None),
+            ("wide", 0, 0.1, 120.0, "its last validation loss is not below that of guessing"),
+        ]
+    ],
+    "table": [
+        {
+            "variant": "paper",
+            "label": "the paper's",
+            "runs": 2,
+            "diverged": 0,
+            "accuracy": {"mean": 0.625, "spread": 0.125},
+            "loss": {"mean": 0.5, "spread": 0.0},
+        },
+        {"variant": "wide", "label": "wide", "runs": 1, "diverged": 1, "accuracy": None, "loss": None},
+    ],
+}
+
+
+def test_the_table_by_hand():
+    lines = study_table(RESULT).splitlines()
+    assert len(set(map(len, lines))) == 1 and len(lines) == 4
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[2] == ["the paper's", "2", "0", "62.50 ± 12.50", "0.5000 ± 0.0000", "935", "3.18", "1.0"]
+    assert cells[3] == ["wide", "1", "1", "-", "-", "935", "3.18", "2.0"]
+
+
+def test_the_picture_shows_runs_mean_and_the_first_variants_band(tmp_path, monkeypatch):
+    drawn = []
+
+    def spy(figure, *args, **kwargs):
+        drawn.extend(figure.axes)
+        return savefig(figure, *args, **kwargs)
+
+    savefig = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", spy)
+    plot_study(RESULT, tmp_path / "s.png")
+    (axes,) = drawn
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["the paper's", "wide"]
+    assert axes.yaxis_inverted(), "in the order of the table"
+    points = [line for line in axes.lines if line.get_marker() == "."]
+    assert [list(line.get_xdata()) for line in points] == [[50, 75], []], "a run that diverged is none"
+    assert [list(line.get_xdata()) for line in axes.lines if line.get_marker() == "D"] == [[62.5]]
+    with Image.open(tmp_path / "s.png") as image:
+        assert image.width > 700
+
+
+def test_table_and_picture_are_made_again_from_the_result(tmp_path, capsys):
+    path, readme = tmp_path / "first.json", tmp_path / "README.md"
+    path.write_text(json.dumps(RESULT))
+    readme.write_text("above\n<!-- first: begin -->\nold\n<!-- first: end -->\nbelow\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["ablate", "--result", str(path), "--readme", str(readme)])
+    assert ended.value.code == 0 and study_table(RESULT) in capsys.readouterr().out
+    text = f"<!-- first: begin -->\n{study_table(RESULT)}\n\nA machine.\n<!-- first: end -->"
+    assert readme.read_text() == f"above\n{text}\nbelow\n"
+    assert (tmp_path / "first.png").read_bytes()[:4] == b"\x89PNG" and path.read_text() == json.dumps(RESULT)
+
+
+@pytest.mark.parametrize("damage", ["machine", "table", "runs"])
+def test_a_result_that_is_none_is_named(tmp_path, damage):
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({**RESULT, damage: [] if damage == "runs" else None}))
+    with pytest.raises(UserError, match="x.json is not the result of a study"):
+        read_result(path)
+
+
+def test_options_of_a_study_without_one(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["ablate", "--only", "paper"])
+    assert ended.value.code == 2 and "--only is of a study: give one with --study" in capsys.readouterr().err

@@ -156,7 +156,7 @@ def device_seconds(kernel: dict, chip: Chip = CHIP, emulated=None) -> float:
         emulated: gives seconds of the project's operators by kernel and chip, and None of others (`OperatorTimes`).
     """
     if kernel["kind"] == "hccl":
-        return KERNEL_SECONDS + 2 * _size(kernel["outputs"][0]) / LINK_BYTES_A_SECOND
+        return KERNEL_SECONDS + moved(kernel) / LINK_BYTES_A_SECOND
     own = emulated(kernel, chip) if emulated else None
     if own is not None:
         return KERNEL_SECONDS + own

@@ -286,9 +286,43 @@ def chips(
     return _show("chips", result, subject.chips_table(result), readme)
 
 
+def memory(
+    models: tuple[str, ...] = ("neonext_b", "neonext_xl"),
+    batch_size: int = 64,
+    image_size: int = 384,
+    readme: str | None = None,
+):
+    """Show the peak memory of training steps on an NPU, with and without recompute and parallel_optimizer. Needs none.
+
+    Args:
+        models: their names; each on one and eight ranks, float16.
+        batch_size: images of a rank.
+        image_size: side of the images in pixels.
+        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+    """
+    from neonext_ms.benchmark import ascend_memory as subject
+
+    result = subject.benchmark_memory(subject.memory_cases(models, batch_size, image_size))
+    return _show("memory", result, subject.memory_table(result), readme)
+
+
 SUBJECTS = {
     function.__name__: function
-    for function in (operator, block, network, step, compute, layers, data, checkpoint, artefact, fold, ascend, chips)
+    for function in (
+        operator,
+        block,
+        network,
+        step,
+        compute,
+        layers,
+        data,
+        checkpoint,
+        artefact,
+        fold,
+        ascend,
+        chips,
+        memory,
+    )
 }
 
 

@@ -37,27 +37,23 @@ class Ranks:
     def total(self, values) -> np.ndarray:
         """Element-wise sum over all ranks of a small float32 vector."""
         values = np.asarray(values, np.float32)
-        if self.world == 1:
-            return values
+        return values if self.world == 1 else self._run("SumOverRanks", values)
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """The float32 vectors (n,) of all ranks, (ranks, n); the same on every rank."""
+        return values[None] if self.world == 1 else self._run("Gather", values).reshape(self.world, -1)
+
+    def _run(self, collective: str, values: np.ndarray) -> np.ndarray:
         from mindspore import Tensor
 
-        return _sum_over_ranks()(Tensor(values)).asnumpy()
+        return _cell(collective, self)(Tensor(values)).asnumpy()
 
 
 @cache
-def _sum_over_ranks():
-    """A Cell, because the eager AllReduce has no CPU kernel and the one in a graph has."""
-    from mindspore import nn, ops
+def _cell(collective: str, ranks: Ranks):
+    from neonext_ms.runtime import collectives
 
-    class SumOverRanks(nn.Cell):
-        def __init__(self):
-            super().__init__()
-            self.all_reduce = ops.AllReduce()
-
-        def construct(self, x):
-            return self.all_reduce(x)
-
-    return SumOverRanks()
+    return getattr(collectives, collective)(ranks)
 
 
 def ascend_available() -> bool:

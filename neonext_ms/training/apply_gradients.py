@@ -3,6 +3,7 @@
 from mindspore import mint, nn, ops
 
 from neonext_ms.ops.backend import compiled
+from neonext_ms.runtime.collectives import PartOfSum, SumOverRanks
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.optim.loss_scale import LEAST
 from neonext_ms.training.statistics import Statistics
@@ -13,34 +14,25 @@ class MeanOverRanks(nn.Cell):
 
     Args:
         ranks: of the job.
+        parts: whether each of them gets its own part of every mean alone.
 
     Inputs:
         vectors: tuple of (N,) float32.
 
     Outputs:
-        the same on every rank.
+        (N,) vectors, the same on every rank; or (N / ranks,) ones.
     """
 
-    def __init__(self, ranks: Ranks):
+    def __init__(self, ranks: Ranks, parts: bool = False):
         super().__init__(auto_prefix=False)
         self.share = 1 / ranks.world
-        # MindSpore's AllReduce for CPUs has failed now and then with 10 million values and more.
-        self.most = 2**22 if ranks.device == "CPU" else 0
-        self.all_reduce = ops.AllReduce()
+        self.sum = PartOfSum(ranks) if parts else SumOverRanks(ranks)
 
     def construct(self, vectors):
         means = ()
         for vector in vectors:
-            means = (*means, self.total(vector) * self.share)
+            means = (*means, self.sum(vector) * self.share)
         return means
-
-    def total(self, vector):
-        if self.most == 0 or vector.shape[0] <= self.most:
-            return self.all_reduce(vector)
-        totals = ()
-        for part in mint.split(vector, self.most):
-            totals = (*totals, self.all_reduce(part))
-        return ops.concat(totals)
 
 
 class Clip(nn.Cell):
@@ -52,7 +44,8 @@ class Clip(nn.Cell):
 
     Inputs:
         loss: float32 scalar.
-        gradients: tuple of vectors, one a group of parameters.
+        gradients: tuple of vectors, one a group of parameters, or this rank's parts of them.
+        squares: what `sum_of_squares` gives for all of them.
         limit: float32 scalar.
 
     Outputs:
@@ -71,8 +64,11 @@ class Clip(nn.Cell):
         self.squares = squares() if squares else _squares
         self.scaled_if = scaled() if scaled else _scaled_if
 
-    def construct(self, loss, gradients, limit):
-        squares = ops.addn(self.map(self.squares, gradients))
+    def sum_of_squares(self, gradients):
+        """float32 scalar; part of a graph."""
+        return ops.addn(self.map(self.squares, gradients))
+
+    def construct(self, loss, gradients, squares, limit):
         # A copy by an operator that does nothing: a bare Parameter would show the scale of the next update (MindSpore
         # 2.10), and a product with 1 is left out of the graph.
         scale = ops.ones_like(squares) if self.loss_scale is None else ops.maximum(self.loss_scale.scale, LEAST)
@@ -94,6 +90,9 @@ class Update(nn.Cell):
     A gradient or loss that is not finite, on any device, changes nothing: no weight, no state of the optimizer, no
     running statistic of BatchNorm, no average; it halves a dynamic loss scale. The decision is computed from what all
     devices share, so all take the same; it is arithmetic instead of a branch, so that the host need not wait for it.
+
+    Where ranks share the optimizer's state, each gets the mean gradient of its part and updates that. The norm is that
+    of all gradients, but for the rounding of its sum of squares: that is a sum of the ranks' sums then.
 
     Args:
         network: with BatchNorm, whose running statistics the forward passes have changed already.
@@ -117,7 +116,8 @@ class Update(nn.Cell):
         super().__init__(auto_prefix=False)
         self.optimizer = optimizer
         self.world = ranks.world
-        self.reducer = MeanOverRanks(ranks) if ranks.world > 1 else None
+        self.shared = optimizer.shared
+        self.reducer = MeanOverRanks(ranks, optimizer.shared) if ranks.world > 1 else None
         self.all_reduce = ops.AllReduce() if ranks.world > 1 else None
         self.clip = clip
         self.ema = ema
@@ -130,10 +130,17 @@ class Update(nn.Cell):
     def construct(self, loss, correct, gradients, lr, limit, flags):
         if self.reducer is not None:
             gradients = self.reducer(gradients)
-            shared = self.all_reduce(ops.concat([ops.stack([loss / self.world, correct]), flags]))
-            loss, correct = mint.select(shared, 0, 0), mint.select(shared, 0, 1)
-            flags = mint.narrow(shared, 0, 2, flags.shape[0])
-        gradients, norm, finite, scale = self.clip(loss, gradients, limit)
+        squares = self.clip.sum_of_squares(gradients)
+        if self.all_reduce is not None:
+            told = (loss / self.world, correct)
+            if self.shared:
+                told = (*told, squares)
+            total = self.all_reduce(ops.concat([ops.stack(told), flags]))
+            loss, correct = mint.select(total, 0, 0), mint.select(total, 0, 1)
+            if self.shared:
+                squares = mint.select(total, 0, 2)
+            flags = mint.narrow(total, 0, len(told), flags.shape[0])
+        gradients, norm, finite, scale = self.clip(loss, gradients, squares, limit)
         weights = self.optimizer(gradients, lr, finite)
         statistics = self.statistics(finite)
         if self.ema is not None:

@@ -1,5 +1,6 @@
 """The parts of a run, as its configuration describes them, made so that every mistake shows before the first step."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,8 @@ from neonext_ms.training.optim.sgd import SGD
 from neonext_ms.training.run.resume import find_resume, same_run
 from neonext_ms.training.step import Gradient, TrainStep
 from neonext_ms.training.teacher import open_teacher
+
+log = logging.getLogger(__name__)
 
 
 def assemble(config: TrainConfig, sources: tuple[Source, Source], ranks: Ranks):
@@ -186,7 +189,7 @@ def make_steps(config: TrainConfig, network, ranks: Ranks, criterion=None, teach
         _synchronise_batch_norms(network)
     if config.recompute:
         recompute_mlps(network)
-    optimizer = _optimizer(config, network)
+    optimizer = _optimizer(config, network, ranks)
     loss_scale = None
     if dtype == ms.float16:
         window = config.loss_scale_window if config.loss_scale_type == "dynamic" else 0
@@ -209,12 +212,16 @@ def recompute_mlps(network):
                     cell.recompute()
 
 
-def _optimizer(config: TrainConfig, network) -> Optimizer:
+def _optimizer(config: TrainConfig, network, ranks: Ranks) -> Optimizer:
     parameters = network.trainable_params()
-    scales = layer_lr_scales(parameters, network.spec.depths, config.layer_decay)
+    grouping = {"lr_scales": layer_lr_scales(parameters, network.spec.depths, config.layer_decay)}
+    if config.parallel_optimizer and ranks.world > 1:
+        grouping["ranks"] = ranks
+    elif config.parallel_optimizer:
+        log.info("parallel_optimizer has no effect on one rank, which holds the optimizer's whole state")
     if config.optimizer == "adamw":
-        return AdamW(parameters, config.weight_decay, (config.beta1, config.beta2), lr_scales=scales)
-    return SGD(parameters, config.weight_decay, config.momentum, lr_scales=scales)
+        return AdamW(parameters, config.weight_decay, (config.beta1, config.beta2), **grouping)
+    return SGD(parameters, config.weight_decay, config.momentum, **grouping)
 
 
 class SyncBatchNorm(nn.SyncBatchNorm):

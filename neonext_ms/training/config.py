@@ -155,6 +155,9 @@ class TrainConfig:
     stay float32, which some processors do in half the time. Null is NEONEXT_MATMUL_PRECISION, or highest."""
     recompute: bool = key(False, on_resume=FREE)
     """compute the MLPs of the blocks a second time in the backward pass: less memory, more time, the same results."""
+    parallel_optimizer: bool = key(False, on_resume=FREE)
+    """each rank keeps and updates a part of the optimizer's state and averages: less memory, the same traffic; without
+    effect on one rank."""
     jit_level: Literal["O0", "O1"] = key("O1", on_resume=FREE)
     """MindSpore's on an NPU: O1 fuses element-wise operators, O0 launches each; without effect on a CPU."""
     loss_scale_type: Literal["dynamic", "fixed"] = "dynamic"

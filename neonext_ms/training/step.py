@@ -101,6 +101,11 @@ class TrainStep:
         micro_step.set_train(True).compile(*next(self._micro_batches(images, targets, drop_path)))
         apply.compile(*numbers)
 
+    @property
+    def shared(self) -> bool:
+        """Whether each rank holds a part of the state."""
+        return self.update.optimizer.shared
+
     def _micro_batches(self, images, targets, drop_path):
         size = len(images) // self.micro_batches
         for first in range(0, len(images), size):
@@ -108,7 +113,10 @@ class TrainStep:
             yield _tensors(images[part], targets[part], None if drop_path is None else drop_path[:, part])
 
     def state(self) -> dict[str, np.ndarray]:
-        """What a resumed run needs besides the network's own parameters, by name; on a CPU it may change with them."""
+        """What a resumed run needs besides the network's own parameters, by name; on a CPU it may change with them.
+
+        Where `shared`, ranks give each other their parts of it: each of them has to ask.
+        """
         return {name: value for cell in self.update.stateful() for name, value in cell.state().items()}
 
     def load_state(self, state: dict[str, np.ndarray]):

@@ -72,10 +72,21 @@ class Starts:
         self.run = folder / "run"
         self.number = 0
 
-    def start(self, ranks: int, stop: int, save_minutes: float = 0.0, sent: str = "SIGUSR1"):
-        """A start that is told by a signal to stop after this update, 0 for none; all ranks stop after the same one."""
+    def start(self, ranks: int, stop: int, save_minutes: float = 0.0, sent: str = "SIGUSR1", **options) -> str:
+        """A start that is told by a signal to stop after this update, 0 for none; all ranks stop after the same one.
+
+        Returns what rank 0 has said.
+        """
         self.number += 1
-        program = [WORKER.with_name("elastic_worker.py"), self.run, self.number, stop, save_minutes, sent]
+        program = [
+            WORKER.with_name("elastic_worker.py"),
+            self.run,
+            self.number,
+            stop,
+            save_minutes,
+            sent,
+            json.dumps(options),
+        ]
         command = ["bash", "-c", LAUNCH, ROOT, str(ranks), self.folder, *map(str, program)]
         done = subprocess.run(command, env=ENVIRONMENT, cwd=self.folder, capture_output=True, text=True, timeout=600)
         assert done.returncode == (75 if stop else 0), done.stdout + done.stderr
@@ -86,6 +97,7 @@ class Starts:
         signals = [sent, "a signal to another rank"][: ranks if stop else 0]
         for log, reason in zip(logs[::-1], signals):
             assert f"{reason} has stopped the run after update {last['step']} of {EPOCH}, which is" in log.read_text()
+        return logs[0].read_text()
 
     def copied(self, folder: Path) -> "Starts":
         """The same in another folder, to go on there."""
@@ -120,10 +132,10 @@ def whole(tmp_path_factory):
 
 @pytest.mark.slow
 def test_two_ranks_then_one_then_two_are_a_run_that_nothing_has_stopped(begun, whole, tmp_path):
-    """Stopped by a signal to the last rank, and started anew with another number of them."""
+    """Stopped by a signal to the last rank, and started anew with another number of them, who share the optimizer."""
     starts = begun.copied(tmp_path / "stopped")
-    starts.start(1, stop=7)
-    starts.start(2, stop=0)
+    assert "parallel_optimizer has no effect on one rank" in starts.start(1, stop=7, parallel_optimizer=True)
+    starts.start(2, stop=0, parallel_optimizer=True)
     config = TinyConfig(**ELASTIC)
     loader = train_loader(config, open_sources(config)[0], Ranks(0, 1, "CPU"))
     assert starts.samples() == [batch.indices.tolist() for batch in loader.epoch(0)]
@@ -138,8 +150,11 @@ def test_two_ranks_then_one_then_two_are_a_run_that_nothing_has_stopped(begun, w
 
 @pytest.mark.slow
 def test_two_ranks_stopped_between_checkpoints_are_the_run_that_was_not_to_the_bit(begun, whole, tmp_path):
-    """Also where some updates are saved by the clock, and others are not. A finished run can be started again."""
+    """Also where some updates are saved by the clock, and others are not, and where ranks share the optimizer's state
+    for a while. A finished run can be started again.
+    """
     stopped = begun.copied(tmp_path / "stopped")
+    stopped.start(2, stop=7, save_minutes=1e-9, parallel_optimizer=True)
     stopped.start(2, stop=0, save_minutes=1e-9)
     assert events(stopped.run, "train", "eval") == events(whole.run, "train", "eval")
     found, expected = (newest(starts.run / "checkpoints") for starts in (stopped, whole))

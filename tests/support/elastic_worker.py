@@ -1,8 +1,8 @@
 """A rank of a job that goes on with its run wherever it is, for test_ranks.py.
 
-Usage: python elastic_worker.py RUN NUMBER STOP SAVE_MINUTES SIGNAL, as the launcher calls a program; ranks append the
-updates and their samples to RUN/../<NUMBER>-<rank>.samples, and the last rank sends itself SIGNAL after update STOP, 0
-for none.
+Usage: python elastic_worker.py RUN NUMBER STOP SAVE_MINUTES SIGNAL OPTIONS, as the launcher calls a program; ranks
+append the updates and their samples to RUN/../<NUMBER>-<rank>.samples, and the last rank sends itself SIGNAL after
+update STOP, 0 for none. OPTIONS are more keys of the configuration, as JSON.
 """
 
 import json
@@ -20,7 +20,7 @@ from tests.support.stopping import signal_this_run
 from tests.support.tiny import ELASTIC, TinyConfig
 
 run, number, stop, save_minutes = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
-sent = signal.Signals[sys.argv[5]]
+sent, options = signal.Signals[sys.argv[5]], json.loads(sys.argv[6])
 rank, world = int(os.environ.get("RANK_ID", 0)), int(os.environ.get("MS_WORKER_NUM", 1))
 epoch, beat = Loader.epoch, heartbeat.beat
 
@@ -44,7 +44,7 @@ Loader.epoch, heartbeat.beat = noted, stopped
 if os.environ.get("MS_ROLE") == "MS_SCHED":
     stop = 0
 try:
-    train(TinyConfig(**ELASTIC, output_dir=str(run), resume="auto", save_minutes=save_minutes))
+    train(TinyConfig(**ELASTIC, **options, output_dir=str(run), resume="auto", save_minutes=save_minutes))
 except Stopped as error:
     print(error)
     sys.exit(STOPPED)

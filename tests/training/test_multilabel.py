@@ -16,24 +16,13 @@ from neonext_ms.deploy.validate import validate
 from neonext_ms.errors import UserError
 from neonext_ms.training.inputs import open_sources
 from neonext_ms.training.trainer import train
+from tests.support.mixtures import CLASSES, mixtures
 from tests.support.tiny import TinyConfig, events
-
-CLASSES = ("red", "green", "blue")
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Every mixture of three colours, some noise, and who is there."""
-    root, rng = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
-    for split, count in (("train", 128), ("val", 16)):
-        (root / split).mkdir()
-        with open(root / f"{split}.csv", "w", newline="") as file:
-            for i in range(count):
-                there = [i >> k & 1 for k in range(3)]
-                pixels = np.array(there) * 160 + rng.integers(0, 96, (32, 32, 3))
-                Image.fromarray(pixels.astype(np.uint8)).save(root / split / f"{i}.png")
-                csv.writer(file).writerow([f"{i}.png", *(name for name, is_in in zip(CLASSES, there) if is_in)])
-    return root
+    return mixtures(tmp_path_factory.mktemp("colours"), train=128, val=16)
 
 
 @pytest.fixture(scope="module")

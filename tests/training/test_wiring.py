@@ -30,6 +30,7 @@ BY_RUNS = {
     "dataset": "test_pretrained_weights_and_data_of_a_folder",
     "threshold": "test_multilabel.py",
     "recompute": "test_recompute.py",
+    "parallel_optimizer": "test_sharing.py",
     "profile_steps": "run/test_profile.py",
     "teacher": "test_distillation.py",
     "distill": "test_distillation.py",

@@ -14,19 +14,19 @@ class AdamW(Optimizer):
         weight_decay: each step multiplies decayed parameters by 1 - lr * weight_decay.
         betas: of the two moments.
         eps: added to the root of the corrected second moment.
-        lr_scales: what the learning rate of each parameter is multiplied with; None is 1 for all.
+        grouping: lr_scales and ranks, as for `Optimizer`.
 
     Inputs:
-        gradients: of `join`: a vector a group.
+        gradients: of `join`: a vector a group, or this rank's parts of them.
         lr: float32 scalar tensor.
         finite: bool scalar tensor; False changes nothing, and takes gradients of zero.
 
     Outputs:
-        the new weights, a vector a group.
+        the new weights, likewise.
     """
 
-    def __init__(self, parameters, weight_decay: float, betas=(0.9, 0.999), eps: float = 1e-8, lr_scales=None):
-        super().__init__(parameters, weight_decay, lr_scales)
+    def __init__(self, parameters, weight_decay: float, betas=(0.9, 0.999), eps: float = 1e-8, **grouping):
+        super().__init__(parameters, weight_decay, **grouping)
         (self.beta1, self.beta2), self.eps = betas, eps
         self.moment1 = self.keep("moment1")
         self.moment2 = self.keep("moment2")

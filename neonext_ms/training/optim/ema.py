@@ -19,7 +19,7 @@ class EMA(nn.Cell):
 
     Args:
         network: whose parameters are averaged, beginning with what they are now.
-        optimizer: of its trained parameters.
+        optimizer: of its trained parameters, whose averages are shared by ranks as its state is.
         decay: below 1.
 
     Inputs:
@@ -37,7 +37,7 @@ class EMA(nn.Cell):
         statistics = [p for p in network.get_parameters() if is_statistic(p)]
         self.of_statistics = Flat(statistics) if statistics else None
         self.flats = [*optimizer.groups, *([self.of_statistics] if statistics else [])]
-        self.averages = ParameterTuple([flat.vector(f"ema.{i}") for i, flat in enumerate(self.flats)])
+        self.averages = ParameterTuple([flat.part(f"ema.{i}") for i, flat in enumerate(self.flats)])
         for flat, average in zip(self.flats, self.averages):
             average.set_data(flat.read())
         self.updates = Parameter(Tensor(np.float32(0)), name="ema_updates", requires_grad=False)
@@ -61,7 +61,7 @@ class EMA(nn.Cell):
         return averages
 
     def state(self) -> dict[str, np.ndarray]:
-        """What a resumed run needs."""
+        """What a resumed run needs. Of ranks that share, all of it: each of them has to ask."""
         named = {self.updates.name: self.updates.asnumpy()}
         for flat, average in zip(self.flats, self.averages):
             named |= flat.named("ema", average)
@@ -84,7 +84,7 @@ class EMA(nn.Cell):
 
     @contextmanager
     def in_place(self):
-        """Within it the network has the averages; after it, what it had before."""
+        """Within it the network has the averages, on all ranks; after it, what it had before."""
         parameters = {f"ema.{p.name}": p for flat in self.flats for p in flat.parameters}
         values = {name: p.asnumpy().copy() for name, p in parameters.items()}
         averages = self.state()

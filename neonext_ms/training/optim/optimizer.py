@@ -4,6 +4,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import ParameterTuple, nn, ops
 
+from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.optim.flat import Flat
 
 DECAYED = ("weight", "left", "right")
@@ -40,16 +41,19 @@ class Optimizer(nn.Cell):
         parameters: to update; their names decide which of them decay, see `weight_decay_mask`.
         weight_decay: of those.
         lr_scales: what the learning rate of each parameter is multiplied with; None is 1 for all.
+        ranks: of a job that shares weights and state, each rank with a part of every group, which it alone updates
+            (https://arxiv.org/abs/1910.02054, stage 1); None shares nothing.
 
     Attributes:
         parameters: group by group, in the order of the gradients.
         groups: a `Flat` each.
         lr_scales, decays: of each group.
-        weights: (N,) of each group: the parameters' values, which an update changes here and then puts there. A graph
-            that read the parameters again after the forward pass would copy every one of them first.
+        shared: whether ranks share.
+        weights: (N,) of each group, or this rank's part (P,): the parameters' values, which an update changes here and
+            then puts there. A graph that read the parameters again after the forward pass would copy every one first.
     """
 
-    def __init__(self, parameters, weight_decay: float, lr_scales=None):
+    def __init__(self, parameters, weight_decay: float, lr_scales=None, ranks: Ranks | None = None):
         super().__init__(auto_prefix=False)
         parameters = list(parameters)
         members = {}
@@ -57,9 +61,10 @@ class Optimizer(nn.Cell):
             members.setdefault(tuple(kind), []).append(parameter)
         self.weight_decay = weight_decay
         self.lr_scales, self.decays = zip(*members)
-        self.groups = nn.CellList([Flat(group) for group in members.values()], auto_prefix=False)
+        self.shared = ranks is not None
+        self.groups = nn.CellList([Flat(group, ranks) for group in members.values()], auto_prefix=False)
         self.parameters = ParameterTuple([p for group in members.values() for p in group])
-        self.weights = self.vectors("weights")
+        self.weights = self.parts("weights")
         self.read_parameters()
         self._states = {}
 
@@ -78,7 +83,7 @@ class Optimizer(nn.Cell):
         return vectors
 
     def put(self, i: int, done):
-        """Set a group's parameters to its weights once `done` is; returns these. Part of a graph."""
+        """Set a group's parameters to its weights once `done` is; returns those held here. Part of a graph."""
         weights = ops.depend(self.weights[i], done)
         return ops.depend(weights, self.groups[i].put(weights))
 
@@ -86,13 +91,17 @@ class Optimizer(nn.Cell):
         """A vector of zeros for each group."""
         return ParameterTuple([group.vector(f"{prefix}.{i}") for i, group in enumerate(self.groups)])
 
+    def parts(self, prefix: str) -> ParameterTuple:
+        """Such vectors, or this rank's parts of them."""
+        return ParameterTuple([group.part(f"{prefix}.{i}") for i, group in enumerate(self.groups)])
+
     def keep(self, prefix: str) -> ParameterTuple:
-        """Such vectors as part of the state, saved as <prefix>.<parameter's name>."""
-        self._states[prefix] = self.vectors(prefix)
+        """These as part of the state, saved as <prefix>.<parameter's name>."""
+        self._states[prefix] = self.parts(prefix)
         return self._states[prefix]
 
     def state(self) -> dict[str, np.ndarray]:
-        """What a resumed run needs besides the parameters."""
+        """What a resumed run needs besides the parameters. Of ranks that share, all of it: each of them has to ask."""
         named = {}
         for prefix, vectors in self._states.items():
             for group, vector in zip(self.groups, vectors):

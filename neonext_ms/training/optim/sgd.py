@@ -11,8 +11,8 @@ class SGD(Optimizer):
     Args, inputs and outputs as for `AdamW`.
     """
 
-    def __init__(self, parameters, weight_decay: float, momentum: float = 0.9, lr_scales=None):
-        super().__init__(parameters, weight_decay, lr_scales)
+    def __init__(self, parameters, weight_decay: float, momentum: float = 0.9, **grouping):
+        super().__init__(parameters, weight_decay, **grouping)
         self.momentum = momentum
         self.velocity = self.keep("velocity")
         self.apply = ops.ApplyMomentum()

@@ -53,6 +53,8 @@ class Saver:
         """
         self._last = time.monotonic()
         if self.folder is None:
+            if self.train_step.shared:
+                self.train_step.state()  # of which rank 0 needs this rank's part
             return
         self._writer.wait()  # it reads the copies
         if failure := self._writer.failure():

@@ -24,7 +24,7 @@ def test_updates_go_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
     moments = Parameter(np.zeros((1200, 1200), np.float32), name="moments")
     folder = RunFolder(tmp_path / "run", "pico", keep=3)
     reporter = Reporter(TinyConfig(), folder, 1, Progress(3, 0, 1))
-    step = SimpleNamespace(state=lambda: {"moments": moments.asnumpy()})
+    step = SimpleNamespace(shared=False, state=lambda: {"moments": moments.asnumpy()})
     saver = Saver(network, step, folder, Ranks(0, 1, "CPU"), reporter)
     for value in (1, 2, 3):
         for parameter in (*network.get_parameters(), moments):

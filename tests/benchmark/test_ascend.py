@@ -9,6 +9,7 @@ from ascend_kernels.performance_mlp import predict_pointwise
 from neonext_ms.benchmark.ascend import DryCase, ascend_table
 from neonext_ms.benchmark.ascend_chips import chips_table, milliseconds
 from neonext_ms.benchmark.ascend_emulator import OperatorTimes
+from neonext_ms.benchmark.ascend_memory import memory_cases, memory_table
 from neonext_ms.benchmark.ascend_model import CHIPS, cost, device_seconds, floor_seconds, moved, multiplied
 
 
@@ -102,6 +103,30 @@ def test_the_projects_operators_take_what_the_emulator_says(emulator, emulator_l
         assert times(one, chip) == pytest.approx(report["cycles"]["total"] / 1.5e9)
         assert milliseconds([one], times)["910B4"] == pytest.approx(1e3 * times(one, chip) + 2e-3), "and a launch"
     assert times(kernel("MatMul", [(7, 5), (3, 5)], [(7, 3)]), chip) is None
+
+
+def test_a_sum_in_two_halves_moves_as_much_as_in_one():
+    """100 million numbers on eight ranks: 2 x 400 MB over the links, once or half by half."""
+    whole, part = (100_000_000,), (12_500_000,)
+    sizes = {"AllReduce": (whole, whole), "ReduceScatter": (whole, part), "AllGather": (part, whole)}
+    seconds = {
+        name: device_seconds(kernel(name, [one], [other], kind="hccl", dtype="Float32")) - 2e-6
+        for name, (one, other) in sizes.items()
+    }
+    assert seconds["AllReduce"] == pytest.approx(8e-3)
+    assert seconds["ReduceScatter"] == seconds["AllGather"] == pytest.approx(4.5e-3), "each rank's own part stays"
+
+
+def test_memory():
+    cases = memory_cases(["neonext_b"], 64, 384)
+    found = [(case.ranks, case.training["recompute"], case.training["parallel_optimizer"]) for case in cases]
+    eight = [(8, False, False), (8, False, True), (8, True, False), (8, True, True)]
+    assert found == [(1, False, False), (1, True, False), *eight]
+    assert all(case.training["ema_decay"] and case.training["clip_grad"] for case in cases)
+    row = {"case": cases[3], "collectives": {"AllGather": 2, "AllReduce": 1}, "peak_memory": 12_345_000_000}
+    *_, line = memory_table([{"case": cases[0], "collectives": {}, "peak_memory": 0}, row]).splitlines()
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells == ["neonext_b", "384", "64", "8", "no", "yes", "2 AllGather, 1 AllReduce", "12.35"]
 
 
 def test_chips():

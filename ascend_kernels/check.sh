@@ -32,7 +32,7 @@ options=("$@")
 run_cases() {
     echo "== $1: cases"
     (cd "$here/.." && NEO_CELL_LIBRARY=$2 "$python" -m pytest -q -p no:cacheprovider \
-        tests/ascend_kernels/test_{kernels,performance,aot,pointwise,gelu}.py "${options[@]}")
+        tests/ascend_kernels/test_{kernels,terms,performance,aot,pointwise,gelu}.py "${options[@]}")
 }
 
 # check_tier LABEL FLAGS: compiles the kernels and intrinsics with the flags, links them with the model, runs the cases.

@@ -28,6 +28,8 @@ struct Tiling {
   uint32_t tileImages;     // images of such a tile, side by side
   uint32_t splits;         // gradient: parts of N with their own dA and dB, summed by the graph
   uint32_t resultBuffers;  // gradient: L0C buffers for products that are not accumulated (2 = ping-pong)
+  uint32_t rank;           // terms for every input channel of an output channel
+  uint32_t groupWidth;     // input channels of every output channel
 };
 
 constexpr uint32_t FRACTAL = 16;        // rows and columns of the cube's unit, 512 B in fp16 and bf16
@@ -111,6 +113,7 @@ inline void CopyShape(const Shape& s, Tiling* t) {
   t->outWidth = s.outWidth;
   t->splits = 1;
   t->resultBuffers = 2;
+  t->rank = t->groupWidth = 1;
 }
 
 // Channels first, because a core then reads its weights once; images only when there are more cores than channels.
@@ -141,6 +144,52 @@ inline const char* PlanForward(const Shape& s, uint32_t cores, Tiling* t) {
     }
     uint32_t channels = EvenTile(share, Min(share, most));
     // instructions per plane, as a fraction of 2^20, so that no floating point is needed
+    uint64_t cost = (static_cast<uint64_t>(ForwardInstructions(s, channels, images)) << 20) / (channels * images);
+    if (images == 1 || cost < best) {
+      best = cost;
+      t->tileChannels = channels;
+      t->tileImages = images;
+    }
+  }
+  return nullptr;
+}
+
+// L1 fractals of a tile of terms: all their matrices, the streamed X, and two products.
+inline uint32_t TermsL1Fractals(const Shape& s, uint32_t terms, uint32_t channels, uint32_t images) {
+  uint32_t h = Blocks(s.height), w = Blocks(s.width), ho = Blocks(s.outHeight), wo = Blocks(s.outWidth);
+  return channels * (terms * (ho * h + w * wo) + images * (3 * h * w + 2 * ho * w));
+}
+
+// The most groups of `width` channels that a tile of `images` images has room for.
+inline uint32_t MostGroups(const Shape& s, uint32_t terms, uint32_t width, uint32_t images) {
+  return Min(L0_FRACTALS / ForwardFractals(s, width, images), L1_FRACTALS / TermsL1Fractals(s, terms, width, images));
+}
+
+// The sum of rank * width terms, whose input channels lie in groups of `width`: tiles as K1's, of whole groups.
+inline const char* PlanTerms(const Shape& s, uint32_t rank, uint32_t width, uint32_t cores, Tiling* t) {
+  if (const char* reason = RefuseShape(s, cores)) {
+    return reason;
+  }
+  if (rank == 0 || width == 0 || s.channels % width != 0) {
+    return "the channels do not consist of whole groups";
+  }
+  if (rank > L1_FRACTALS || width > L1_FRACTALS || MostGroups(s, rank * width, width, 1) == 0) {
+    return "the matrices of a group of channels, all terms, do not fit L1, or its planes half of L0A, L0B or L0C";
+  }
+  CopyShape(s, t);
+  t->rank = rank;
+  t->groupWidth = width;
+  uint32_t groups = s.channels / width;
+  t->channelCores = Min(groups, cores);
+  t->imageCores = Min(s.images, cores / t->channelCores);
+  uint32_t share = CeilDiv(groups, t->channelCores), imageShare = CeilDiv(s.images, t->imageCores);
+  uint64_t best = 0;
+  for (uint32_t images = 1; images <= Min(imageShare, L0_FRACTALS); ++images) {
+    uint32_t most = MostGroups(s, rank * width, width, images);
+    if (most == 0) {
+      break;
+    }
+    uint32_t channels = width * EvenTile(share, Min(share, most));
     uint64_t cost = (static_cast<uint64_t>(ForwardInstructions(s, channels, images)) << 20) / (channels * images);
     if (images == 1 || cost < best) {
       best = cost;

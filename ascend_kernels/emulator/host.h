@@ -14,6 +14,7 @@ enum class Operator {
   NEO_CELL,
   NEO_CELL_KRON,
   NEO_CELL_GRAD,
+  NEO_CELL_TERMS,
   POINTWISE,
   POINTWISE_GELU,
   POINTWISE_GELU_KEPT,
@@ -26,6 +27,7 @@ enum class Operator {
 const char* const OPERATOR_NAME[] = {"neo_cell",
                                      "neo_cell_kron",
                                      "neo_cell_grad",
+                                     "neo_cell_terms",
                                      "pointwise",
                                      "pointwise_gelu",
                                      "pointwise_gelu_kept",
@@ -64,7 +66,7 @@ struct Report {
   Times times{};                     // of core 0
 };
 
-// The shape is {N, C, H, W, H', W'} for NeoCell and {N, channels in, channels out, pixels} for pointwise operators,
+// The shape is {N, C, H, W, H', W'} for NeoCell, for its terms with rank and width of the groups, and {N, channels in, channels out, pixels} for pointwise operators,
 // where the hidden channels are those out of an MLP.
 Plan MakePlan(Operator op, const uint32_t* shape, uint32_t cores);
 

@@ -4,6 +4,7 @@
 #define neo_cell EMULATED(neo_cell)
 #define neo_cell_kron EMULATED(neo_cell_kron)
 #define neo_cell_grad EMULATED(neo_cell_grad)
+#define neo_cell_terms EMULATED(neo_cell_terms)
 #define pointwise EMULATED(pointwise)
 #define pointwise_gelu EMULATED(pointwise_gelu)
 #define pointwise_gelu_kept EMULATED(pointwise_gelu_kept)
@@ -16,6 +17,7 @@
 #include "../op_kernel/neo_cell.cpp"
 #include "../op_kernel/neo_cell_grad.cpp"
 #include "../op_kernel/neo_cell_kron.cpp"
+#include "../op_kernel/neo_cell_terms.cpp"
 #include "../op_kernel/pointwise.cpp"
 #include "../op_kernel/pointwise_gelu.cpp"
 #include "../op_kernel/pointwise_gelu_grad.cpp"
@@ -35,6 +37,8 @@ void EMULATED(Call)(Operator op, uint8_t* const* t, uint8_t* workspace, uint8_t*
       return neo_cell_kron(t[0], t[1], t[2], workspace, plan);
     case Operator::NEO_CELL_GRAD:
       return neo_cell_grad(t[0], t[1], t[2], t[3], t[4], t[5], t[6], workspace, plan);
+    case Operator::NEO_CELL_TERMS:
+      return neo_cell_terms(t[0], t[1], t[2], t[3], workspace, plan);
     case Operator::POINTWISE:
       return pointwise(t[0], t[1], t[2], t[3], workspace, plan);
     case Operator::POINTWISE_GELU:
@@ -61,6 +65,7 @@ void EMULATED(Call)(Operator op, uint8_t* const* t, uint8_t* workspace, uint8_t*
 #undef neo_cell
 #undef neo_cell_kron
 #undef neo_cell_grad
+#undef neo_cell_terms
 #undef pointwise
 #undef pointwise_gelu
 #undef pointwise_gelu_kept

@@ -20,13 +20,24 @@ void SetTiling(const T& tiling, Plan* plan) {
 Argument Input(const char* name, uint64_t bytes, uint32_t sharers = 1) { return {name, bytes, Use::INPUT, sharers}; }
 Argument Output(const char* name, uint64_t bytes) { return {name, bytes, Use::OUTPUT, 1}; }
 
-Plan PlanNeoCell(Operator op, const neocell::Shape& s, uint32_t cores) {
+const char* PlanTiling(Operator op, const neocell::Shape& s, const uint32_t* terms, uint32_t cores, Tiling* t) {
+  switch (op) {
+    case Operator::NEO_CELL_KRON:
+      return neocell::PlanKron(s, cores, t);
+    case Operator::NEO_CELL_GRAD:
+      return neocell::PlanGrad(s, cores, t);
+    case Operator::NEO_CELL_TERMS:
+      return neocell::PlanTerms(s, terms[0], terms[1], cores, t);
+    default:
+      return neocell::PlanForward(s, cores, t);
+  }
+}
+
+// `terms`: rank and width of the groups, read for NEO_CELL_TERMS alone.
+Plan PlanNeoCell(Operator op, const neocell::Shape& s, const uint32_t* terms, uint32_t cores) {
   Plan plan;
   Tiling t{};
-  auto planner = op == Operator::NEO_CELL        ? neocell::PlanForward
-                 : op == Operator::NEO_CELL_KRON ? neocell::PlanKron
-                                                 : neocell::PlanGrad;
-  if (const char* reason = planner(s, cores, &t)) {
+  if (const char* reason = PlanTiling(op, s, terms, cores, &t)) {
     plan.refusal = reason;
     return plan;
   }
@@ -36,8 +47,9 @@ Plan PlanNeoCell(Operator op, const neocell::Shape& s, uint32_t cores) {
                 {"tile_images", t.tileImages},     {"splits", t.splits},          {"result_buffers", t.resultBuffers}};
   uint64_t planes = static_cast<uint64_t>(s.images) * s.channels, channels = s.channels;
   uint64_t x = planes * s.height * s.width * 2, y = planes * s.outHeight * s.outWidth * 2;
-  uint64_t a = channels * s.outHeight * s.height, b = channels * s.width * s.outWidth;
-  if (op == Operator::NEO_CELL) {
+  uint64_t matrices = channels * t.rank * t.groupWidth;
+  uint64_t a = matrices * s.outHeight * s.height, b = matrices * s.width * s.outWidth;
+  if (op == Operator::NEO_CELL || op == Operator::NEO_CELL_TERMS) {
     plan.arguments = {Input("x", x), Input("a", 2 * a), Input("b", 2 * b), Output("y", y)};
   } else if (op == Operator::NEO_CELL_KRON) {
     plan.arguments = {Input("x", x), Input("k", 2 * b), Output("y", y)};
@@ -194,7 +206,7 @@ Plan PlanPointwise(Operator op, const neocell::PointwiseShape& s, uint32_t cores
 }  // namespace
 
 Plan MakePlan(Operator op, const uint32_t* s, uint32_t cores) {
-  return op < Operator::POINTWISE ? PlanNeoCell(op, {s[0], s[1], s[2], s[3], s[4], s[5]}, cores)
+  return op < Operator::POINTWISE ? PlanNeoCell(op, {s[0], s[1], s[2], s[3], s[4], s[5]}, s + 6, cores)
                                   : PlanPointwise(op, {s[0], s[1], s[2], s[3]}, cores);
 }
 

@@ -1,4 +1,4 @@
-// What the three operators share on the host: shapes out of a context, the tiling into it.
+// What NeoCell's operators share on the host: shapes out of a context, the tiling into it.
 #ifndef NEO_CELL_HOST_H
 #define NEO_CELL_HOST_H
 #include <cstdio>
@@ -15,8 +15,9 @@ inline uint32_t Dim(const gert::TilingContext* context, size_t input, size_t axi
   return static_cast<uint32_t>(context->GetInputShape(input)->GetStorageShape().GetDim(axis));
 }
 
-// Plans the shape for the chip at hand; a refusal is a failed tiling with its reason on the error stream.
-inline ge::graphStatus Launch(gert::TilingContext* context, const char* name, const Shape& shape, Planner plan,
+// Plans the shape for the chip at hand by a Planner; a refusal is a failed tiling with its reason on the error stream.
+template <typename PlannerLike>
+inline ge::graphStatus Launch(gert::TilingContext* context, const char* name, const Shape& shape, PlannerLike plan,
                               const char* reason = nullptr) {
   platform_ascendc::PlatformAscendC platform(context->GetPlatformInfo());
   Tiling* tiling = context->GetTilingData<Tiling>();

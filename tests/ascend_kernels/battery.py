@@ -10,13 +10,14 @@ import numpy as np
 from ascend_kernels.emulator.library import Emulator, launch_shape
 from ascend_kernels.performance import CHIPS
 from ascend_kernels.performance_mlp import predict_pointwise
-from tests.ascend_kernels import pointwise
-from tests.ascend_kernels.emulated import LIMITS, decode, draw, golden, solve, worst_error
+from tests.ascend_kernels import emulated, pointwise, terms
+from tests.ascend_kernels.emulated import LIMITS, decode, worst_error
 from tests.ascend_kernels.pointwise import gelu
 from tests.ascend_kernels.test_gelu import every_number, unit_in_the_last_place
 from tests.ascend_kernels.test_gelu import run as run_gelu
 
-# operator, shape (N, C, H, W, H', W'), cores: one fractal and several, rectangles, partial tiles, few channels
+# operator, shape (N, C, H, W, H', W'; of terms rank and width as well), cores: one fractal and several, rectangles,
+# partial tiles, few channels
 RUNS = [
     ("neo_cell", (5, 6, 28, 28, 28, 28), 2),
     ("neo_cell", (35, 11, 14, 14, 14, 14), 2),
@@ -30,6 +31,8 @@ RUNS = [
     ("neo_cell_grad", (5, 26, 7, 7, 7, 7), 24),
     ("neo_cell_grad", (6, 25, 28, 28, 14, 14), 2),
     ("neo_cell_grad", (7, 5, 20, 24, 24, 17), 24),
+    ("neo_cell_terms", (9, 6, 14, 14, 14, 14, 2, 3), 2),
+    ("neo_cell_terms", (3, 8, 28, 28, 17, 20, 3, 1), 3),
 ]
 # operator, shape: dry runs at full size, against the bounds on traffic and predicted time
 MODELS = [
@@ -79,13 +82,13 @@ def floor_bytes(operator: str, shape, cores: int = 24) -> float:
 
 def examine_run(emulator, operator, shape, cores) -> str:
     exact = "gelu" not in operator and "mlp" not in operator
-    kind = (pointwise.draw, pointwise.solve, pointwise.golden) if "pointwise" in operator else (draw, solve, golden)
+    kind = pointwise if "pointwise" in operator else terms if operator == "neo_cell_terms" else emulated
     for dtype, integers in (("float16", False), ("float16", exact), ("bfloat16", False)):
-        tensors = kind[0](shape, dtype, integers=integers)
-        values, report, _ = kind[1](emulator, operator, dtype, shape, cores, tensors)
+        tensors = kind.draw(shape, dtype, integers=integers)
+        values, report, _ = kind.solve(emulator, operator, dtype, shape, cores, tensors)
         if problem := report["refusal"] or "; ".join(report["violations"][:1]):
             return problem
-        error, limit = worst_error(values, kind[2](operator, tensors, dtype)), 0 if integers else LIMITS[dtype]
+        error, limit = worst_error(values, kind.golden(operator, tensors, dtype)), 0 if integers else LIMITS[dtype]
         if error > limit:
             return f"{operator} {shape} {dtype}: error {error:.3g} above {limit:.3g}"
     return ""

@@ -17,9 +17,12 @@ from tests.support.keys import ALL
 FREE = {"resume", "output_dir", "data_dir", "device", "backend", "num_workers", "eval_batch_size", "log_interval"}
 FREE |= {"keep_checkpoint_max", "save_steps", "save_minutes", "preempt_signal", "max_bad_share", "max_bad_updates"}
 FREE |= {"recompute", "profile_steps", "teacher", "tensorboard", "trackers", "batch_size", "global_batch", "jit_level"}
+FREE |= {"parallel_optimizer"}
 OTHER = {"shifts": (0, 0), "pretrained": "b.ckpt", "dataset": "cifar10", "save_steps": 7, "save_minutes": 7.0}
 OTHER |= {
+    "structure": {"depths": [1, 1]},
     "recompute": True,
+    "parallel_optimizer": True,
     "profile_steps": "3-4",
     "threshold": 0.7,
     "teacher": "b.ckpt",

@@ -63,13 +63,25 @@ int mlp_backward_bfloat16(NEONEXT_PARAMETERS);
 int pointwise_forward_bfloat16(NEONEXT_PARAMETERS);
 int pointwise_backward_bfloat16(NEONEXT_PARAMETERS);
 
+// Inputs: tensors, float32, N values in all. Output: (N), they end to end.
+int neonext_join(NEONEXT_PARAMETERS);
+
 // The sum of squares of x, float32: (N) to (1).
 int neonext_sum_of_squares(NEONEXT_PARAMETERS);
 
-// Inputs: (whether, factor); x (N); float32. Output: factor x, or zeros.
-int neonext_scaled(NEONEXT_PARAMETERS);
+// The next three change what they are given, all float32, in place: vectors (N), and parameters w, N values in all,
+// which lie end to end beside them. Output: (1), no more than a sign that it is done.
+//
+// One update by Adam with decoupled weight decay: g' = factor g; m += (1 - beta1) (g' - m); v += (1 - beta2) (g'^2 -
+// v); w = kept w - step m / (sqrt(v) + eps). Inputs: (whether, factor, kept, step, beta1, beta2, eps), where `whether`
+// of 0 changes nothing; g, m, v; parameters.
+int neonext_adamw(NEONEXT_PARAMETERS);
 
-// Inputs: (rate); averages a (N); parameters w, N values in all; float32. Output: a + rate (w - a), w end to end.
+// One update with momentum and L2 weight decay: v = momentum v + factor g + decay w; w -= step v.
+// Inputs: (whether, factor, decay, step, momentum); g, v; parameters.
+int neonext_sgd(NEONEXT_PARAMETERS);
+
+// a += rate (w - a). Inputs: (rate); a; parameters, which stay as they are.
 int neonext_average(NEONEXT_PARAMETERS);
 
 // y = x, float32, any shape.

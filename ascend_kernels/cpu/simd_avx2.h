@@ -22,6 +22,7 @@ struct Vec8 {
   static F Sub(F a, F b) { return _mm256_sub_ps(a, b); }
   static F Mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static F Div(F a, F b) { return _mm256_div_ps(a, b); }
+  static F Sqrt(F a) { return _mm256_sqrt_ps(a); }
   static F Min(F a, F b) { return _mm256_min_ps(a, b); }
   static F Fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   static F Abs(F a) { return _mm256_andnot_ps(Set1(-0.0f), a); }

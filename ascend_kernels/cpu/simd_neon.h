@@ -26,6 +26,7 @@ struct Vec8 {
   static F Sub(F a, F b) { return {vsubq_f32(a.lo, b.lo), vsubq_f32(a.hi, b.hi)}; }
   static F Mul(F a, F b) { return {vmulq_f32(a.lo, b.lo), vmulq_f32(a.hi, b.hi)}; }
   static F Div(F a, F b) { return {vdivq_f32(a.lo, b.lo), vdivq_f32(a.hi, b.hi)}; }
+  static F Sqrt(F a) { return {vsqrtq_f32(a.lo), vsqrtq_f32(a.hi)}; }
   static F Min(F a, F b) { return {vminq_f32(a.lo, b.lo), vminq_f32(a.hi, b.hi)}; }
   static F Fma(F a, F b, F c) { return {vfmaq_f32(c.lo, a.lo, b.lo), vfmaq_f32(c.hi, a.hi, b.hi)}; }
   static F Abs(F a) { return {vabsq_f32(a.lo), vabsq_f32(a.hi)}; }

@@ -1,6 +1,7 @@
 // Plain C++: one of the variants of simd.h, which describes their members.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -31,6 +32,9 @@ struct Vec8 {
   }
   static F Div(F a, F b) {
     return Each(a, b, [](float x, float y) { return x / y; });
+  }
+  static F Sqrt(F a) {
+    return Each(a, a, [](float x, float) { return std::sqrt(x); });
   }
   static F Min(F a, F b) {
     return Each(a, b, [](float x, float y) { return x < y ? x : y; });

@@ -127,7 +127,8 @@ class Step(nn.Cell):
 
     def construct(self, images, labels, lr):
         loss, gradients = self.gradient(images, labels)
-        return ops.depend(loss, self.optimizer(self.optimizer.join(gradients), lr, ops.isfinite(loss)))
+        vectors = self.optimizer.join(gradients)
+        return ops.depend(loss, self.optimizer(vectors, lr, ops.isfinite(loss), ops.ones_like(lr)))
 
 
 def mean_iou(predicted: np.ndarray, labels: np.ndarray, classes: int = CLASSES) -> float:

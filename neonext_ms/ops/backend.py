@@ -13,7 +13,7 @@ from neonext_ms.ops.cpu.library import cpu_library, cpu_vector_width
 from neonext_ms.ops.cpu.mlp import FusedMLP, FusedResidualMLP
 from neonext_ms.ops.cpu.neocell import FusedNeoCell
 from neonext_ms.ops.cpu.pointwise import FusedPointwise
-from neonext_ms.ops.cpu.update import Average, ScaledIf, SumOfSquares
+from neonext_ms.ops.cpu.update import AdamWUpdate, Average, Join, SGDUpdate, SumOfSquares
 from neonext_ms.ops.fallback import Unavailable, warn_fallback
 from neonext_ms.ops.precision import matmul_precision, using_matmul_precision
 
@@ -25,7 +25,9 @@ _COMPILED = {
         "pointwise": FusedPointwise,
         "average": Average,
         "sum_of_squares": SumOfSquares,
-        "scaled_if": ScaledIf,
+        "adamw": AdamWUpdate,
+        "sgd": SGDUpdate,
+        "join": Join,
     },
     "Ascend": {"neocell": AscendNeoCell, "branch": AscendBranch, "pointwise": AscendPointwise},
 }

@@ -36,7 +36,7 @@ class MeanOverRanks(nn.Cell):
 
 
 class Clip(nn.Cell):
-    """Makes gradients fit to be applied, and says whether they may be.
+    """Says whether gradients may be applied, and times what.
 
     Args:
         max_norm: greatest global norm of the gradients; 0 is no limit.
@@ -49,7 +49,7 @@ class Clip(nn.Cell):
         limit: float32 scalar.
 
     Outputs:
-        gradients: unscaled and clipped; zeros where they are not to be applied.
+        factor: that unscales and clips them.
         norm: their global norm before clipping.
         finite: bool scalar, False where loss or gradients are no numbers, or the loss is above the limit.
         scale: that they were multiplied by; one that is dynamic is another one now.
@@ -60,15 +60,14 @@ class Clip(nn.Cell):
         self.max_norm = max_norm
         self.loss_scale = loss_scale
         self.map = ops.HyperMap()
-        squares, scaled = compiled("sum_of_squares", "auto"), compiled("scaled_if", "auto")
+        squares = compiled("sum_of_squares", "auto")
         self.squares = squares() if squares else _squares
-        self.scaled_if = scaled() if scaled else _scaled_if
 
     def sum_of_squares(self, gradients):
         """float32 scalar; part of a graph."""
         return ops.addn(self.map(self.squares, gradients))
 
-    def construct(self, loss, gradients, squares, limit):
+    def construct(self, loss, squares, limit):
         # A copy by an operator that does nothing: a bare Parameter would show the scale of the next update (MindSpore
         # 2.10), and a product with 1 is left out of the graph.
         scale = ops.ones_like(squares) if self.loss_scale is None else ops.maximum(self.loss_scale.scale, LEAST)
@@ -78,10 +77,9 @@ class Clip(nn.Cell):
         factor = 1 / scale
         if self.max_norm > 0:
             factor = factor * self.max_norm / ops.maximum(norm, self.max_norm)
-        gradients = self.map(ops.partial(self.scaled_if, finite, factor), gradients)
         if self.loss_scale is not None:
             norm = ops.depend(norm, self.loss_scale(numbers))  # a spike says nothing about the scale
-        return gradients, norm, finite, scale
+        return factor, norm, finite, scale
 
 
 class Update(nn.Cell):
@@ -96,7 +94,7 @@ class Update(nn.Cell):
 
     Args:
         network: with BatchNorm, whose running statistics the forward passes have changed already.
-        optimizer: a Cell of (gradients, lr, finite).
+        optimizer: a Cell of (gradients, lr, finite, factor).
         ranks: of the job.
         clip: a Clip.
         ema: an EMA of the network, or None.
@@ -140,8 +138,8 @@ class Update(nn.Cell):
             if self.shared:
                 squares = mint.select(total, 0, 2)
             flags = mint.narrow(total, 0, len(told), flags.shape[0])
-        gradients, norm, finite, scale = self.clip(loss, gradients, squares, limit)
-        weights = self.optimizer(gradients, lr, finite)
+        factor, norm, finite, scale = self.clip(loss, squares, limit)
+        weights = self.optimizer(gradients, lr, finite, factor)
         statistics = self.statistics(finite)
         if self.ema is not None:
             weights = self.ema(weights, statistics, finite)
@@ -151,7 +149,3 @@ class Update(nn.Cell):
 
 def _squares(gradient):
     return ops.sum(ops.square(gradient))
-
-
-def _scaled_if(finite, factor, gradient):
-    return ops.select(finite, gradient * factor, ops.zeros_like(gradient))

@@ -45,7 +45,7 @@ def trained(ranks, folder: Path, options: dict, begin: dict | None = None):
     with job.statistics.averaged():
         job.check_ranks(5, "in the test")
     optimizer = job.train_step.update.optimizer
-    held = sum(p.size for vectors in (optimizer.weights, *optimizer._states.values()) for p in vectors)
+    held = sum(p.size for vectors in optimizer._states.values() for p in vectors)
     return after, metrics, held
 
 

@@ -57,8 +57,9 @@ def test_ema(updates):
         for p in network.get_parameters():
             p.set_data(Tensor(rng.standard_normal(p.shape).astype(np.float32)))
         finite = i != 2
-        *weights, statistics = [flat.read() for flat in ema.flats]
-        ema(tuple(weights), statistics, Tensor(finite))
+        *groups, statistics = ema.flats
+        weights = tuple(tuple(Tensor(p.asnumpy()) for p in group.parameters) for group in groups)
+        ema(weights, statistics.read(), Tensor(finite))
         if finite:
             d, t = min(0.3, (1 + t) / (10 + t)), t + 1
             for p in network.get_parameters():
@@ -113,7 +114,8 @@ def test_learning_rates_of_parameters(make, steps):
     optimizer = make(parameters, 0.05, lr_scales=scales)
     gradients = [[rng.standard_normal(v.shape).astype(np.float32) for v in values.values()] for _ in range(steps)]
     for gradient in gradients:
-        optimizer(vectors(optimizer, dict(zip(values, gradient))), Tensor(np.float32(lr)), Tensor(True))
+        numbers = Tensor(np.float32(lr)), Tensor(True), Tensor(np.float32(1))
+        optimizer(vectors(optimizer, dict(zip(values, gradient))), *numbers)
     for i, (name, w) in enumerate(values.items()):
         decay, rate = (0.0 if name == "a.bias" else 0.05), lr * scales[i]
         m = v = 0.0

@@ -56,9 +56,9 @@ def test_with_clipping_the_norms_rounding_is_all_that_differs(found):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer, vectors", [("adamw", 3), ("sgd", 2)])
+@pytest.mark.parametrize("optimizer, vectors", [("adamw", 2), ("sgd", 1)])
 def test_each_rank_holds_half(found, optimizer, vectors):
-    """Of weights and state; groups of an odd size are one longer."""
+    """Of the state; groups of an odd size are one longer. (Without sharing, weights are held by the network alone.)"""
     whole, shared = found[1][optimizer]["held"]
     assert whole / 2 <= shared <= whole / 2 + 10 * vectors
 

@@ -140,6 +140,7 @@ int Check() {
   CheckNeocell();
   CheckRefusals();
   CheckMlp();
+  CheckUpdate();
   return g_failures;
 }
 

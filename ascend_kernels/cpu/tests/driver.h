@@ -16,6 +16,7 @@ namespace neonext {
 int Check();
 int CheckThreads();
 void CheckMlp();
+void CheckUpdate();
 
 inline int g_failures = 0;
 

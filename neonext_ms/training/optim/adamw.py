@@ -1,5 +1,6 @@
 """Adam with decoupled weight decay."""
 
+import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
@@ -19,11 +20,14 @@ class AdamW(Optimizer):
     Inputs:
         gradients: of `join`: a vector a group, or this rank's parts of them.
         lr: float32 scalar tensor.
-        finite: bool scalar tensor; False changes nothing, and takes gradients of zero.
+        finite: bool scalar tensor; False changes nothing.
+        factor: float32 scalar tensor that the gradients are multiplied by.
 
     Outputs:
-        the new weights, likewise.
+        the new weights, for each group tensors that hold them end to end, or this rank's part.
     """
+
+    rule = "adamw"
 
     def __init__(self, parameters, weight_decay: float, betas=(0.9, 0.999), eps: float = 1e-8, **grouping):
         super().__init__(parameters, weight_decay, **grouping)
@@ -34,20 +38,29 @@ class AdamW(Optimizer):
         self.beta2_power = Parameter(Tensor(np.float32(1.0)), name="beta2_power", requires_grad=False)
         self.adam = ops.Adam()
 
-    def construct(self, gradients, lr, finite):
+    def construct(self, gradients, lr, finite, factor):
         lr = value_or(finite, lr, 0.0)
         beta1, beta2 = value_or(finite, self.beta1, 1.0), value_or(finite, self.beta2, 1.0)
         powers = self.beta1_power * self.beta1, self.beta2_power * self.beta2
         # The fused operator adds eps to the uncorrected root: scaled like this it is the textbook's.
-        eps = self.eps * ops.sqrt(1 - powers[1])
+        root = ops.sqrt(1 - powers[1])
+        eps = self.eps * root
+        if self.in_place is None:
+            gradients = self.scaled(gradients, finite, factor)
         weights = ()
         for i in range(len(self.groups)):
             rate = lr * self.lr_scales[i]
+            state = self.moment1[i], self.moment2[i]
+            if self.in_place is not None:
+                kept = 1 - rate * (self.weight_decay * self.decays[i])
+                step = rate * root / (1 - powers[0])
+                numbers = finite.astype(ms.float32), factor, kept, step, beta1, beta2, eps
+                weights = (*weights, self.change(i, numbers, (gradients[i], *state)))
+                continue
             if self.decays[i]:
                 ops.assign(self.weights[i], self.weights[i] * (1 - rate * self.weight_decay))
-            state = self.moment1[i], self.moment2[i]
             done = self.adam(self.weights[i], *state, *powers, rate, beta1, beta2, eps, gradients[i])
-            weights = (*weights, self.put(i, done))
+            weights = (*weights, (self.put(i, done),))
         ops.assign(self.beta1_power, self.beta1_power * beta1)
         ops.assign(self.beta2_power, self.beta2_power * beta2)
         return weights

@@ -28,7 +28,7 @@ class EMA(nn.Cell):
         finite: bool scalar; False changes nothing.
 
     Outputs:
-        the new averages, vectors.
+        the new averages, vectors; or what they are changed with in place.
     """
 
     def __init__(self, network, optimizer, decay: float):
@@ -42,21 +42,23 @@ class EMA(nn.Cell):
             average.set_data(flat.read())
         self.updates = Parameter(Tensor(np.float32(0)), name="ema_updates", requires_grad=False)
         average = compiled("average", "auto")
-        self.average = average() if average else None
+        self.average = None
+        if average:
+            self.average = nn.CellList([*map(average, optimizer.held), average(1)])
 
     def construct(self, weights, statistics, finite):
         count = finite.astype(self.updates.dtype)
         decay = ops.minimum((1 + self.updates) / (10 + self.updates), self.decay)
         rate = (1 - decay) * count
-        values = weights if self.of_statistics is None else (*weights, statistics)
+        values = weights if self.of_statistics is None else (*weights, (statistics,))
         averages = ()
         for i in range(len(self.averages)):
             old = self.averages[i]
             if self.average is not None:
-                new = self.average(rate, old, (values[i],))
+                new = self.average[i]((rate,), (old,), values[i])
             else:
-                new = old + rate * (values[i] - old)
-            averages = (*averages, ops.assign(old, new))
+                new = ops.assign(old, old + rate * (values[i][0] - old))
+            averages = (*averages, new)
         ops.assign(self.updates, self.updates + count)
         return averages
 

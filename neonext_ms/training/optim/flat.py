@@ -6,6 +6,7 @@ A network has hundreds of small parameters, and an NPU waits for its host at eve
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, mint, nn, ops
 
+from neonext_ms.ops.backend import compiled
 from neonext_ms.runtime.collectives import Gather
 from neonext_ms.runtime.ranks import Ranks
 
@@ -31,11 +32,13 @@ class Flat(nn.Cell):
         self.gather = Gather(ranks) if ranks else None
         # Not a loop: a graph nests a loop's turns, and a large network has more parameters than it nests.
         self.map = ops.HyperMap()
+        joined = compiled("join", "auto")
+        self.joined = joined() if joined else None
 
     def join(self, tensors):
         """Tensors of the parameters' shapes as one vector; part of a graph, as `put` is."""
-        vectors = self.map(_ravel, tensors)
-        return ops.concat(vectors if self.zeros is None else (*vectors, self.zeros))
+        tensors = tensors if self.zeros is None else (*tensors, self.zeros)
+        return ops.concat(self.map(_ravel, tensors)) if self.joined is None else self.joined(tensors)
 
     def values(self):
         """The parameters' values as one vector; part of a graph."""

@@ -4,6 +4,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import ParameterTuple, nn, ops
 
+from neonext_ms.ops.backend import compiled
 from neonext_ms.runtime.ranks import Ranks
 from neonext_ms.training.optim.flat import Flat
 
@@ -34,8 +35,8 @@ def value_or(finite, value, otherwise: float):
 class Optimizer(nn.Cell):
     """What optimisers share: parameters in groups that are treated alike, each group a vector, and state beside them.
 
-    Whoever calls with finite = False gives gradients of zero, and gets everything back as it was: with a learning rate
-    of 0 and moments that forget nothing, the arithmetic of a step changes no bit.
+    On a CPU a compiled rule changes parameters and state in place, in one pass. Elsewhere MindSpore's operators get, of
+    finite = False, gradients of zero, a learning rate of 0 and moments that forget nothing, which changes no bit.
 
     Args:
         parameters: to update; their names decide which of them decay, see `weight_decay_mask`.
@@ -49,9 +50,13 @@ class Optimizer(nn.Cell):
         groups: a `Flat` each.
         lr_scales, decays: of each group.
         shared: whether ranks share.
+        in_place: the compiled rule for each group, or None; held: how many tensors hold the group's weights for it.
         weights: (N,) of each group, or this rank's part (P,): the parameters' values, which an update changes here and
             then puts there. A graph that read the parameters again after the forward pass would copy every one first.
+            There are none where the compiled rule changes the parameters themselves.
     """
+
+    rule: str  # its name among the compiled operators
 
     def __init__(self, parameters, weight_decay: float, lr_scales=None, ranks: Ranks | None = None):
         super().__init__(auto_prefix=False)
@@ -64,7 +69,11 @@ class Optimizer(nn.Cell):
         self.shared = ranks is not None
         self.groups = nn.CellList([Flat(group, ranks) for group in members.values()], auto_prefix=False)
         self.parameters = ParameterTuple([p for group in members.values() for p in group])
-        self.weights = self.parts("weights")
+        in_place = compiled(self.rule, "auto")
+        self.held = [1 if self.shared else len(group.sizes) for group in self.groups]
+        self.in_place = nn.CellList([*map(in_place, self.held)]) if in_place else None
+        self.weights = () if in_place and not self.shared else self.parts("weights")
+        self.map = ops.HyperMap()
         self.read_parameters()
         self._states = {}
 
@@ -81,6 +90,18 @@ class Optimizer(nn.Cell):
             vectors = (*vectors, group.join(gradients[first:last]))
             first = last
         return vectors
+
+    def scaled(self, gradients, finite, factor):
+        """Gradients for MindSpore's operators; part of a graph."""
+        return self.map(ops.partial(_scaled_if, finite, factor), gradients)
+
+    def change(self, i: int, numbers, vectors):
+        """Apply the compiled rule to a group; returns its weights as far as they are held here. Part of a graph."""
+        if self.shared:
+            return (self.put(i, self.in_place[i](numbers, vectors, (self.weights[i],))),)
+        parameters = self.groups[i].parameters
+        self.in_place[i](numbers, vectors, parameters)
+        return parameters
 
     def put(self, i: int, done):
         """Set a group's parameters to its weights once `done` is; returns those held here. Part of a graph."""
@@ -114,3 +135,7 @@ class Optimizer(nn.Cell):
         for prefix, vectors in self._states.items():
             for group, vector in zip(self.groups, vectors):
                 group.load(prefix, vector, state)
+
+
+def _scaled_if(finite, factor, gradient):
+    return ops.select(finite, gradient * factor, ops.zeros_like(gradient))

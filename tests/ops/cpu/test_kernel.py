@@ -2,7 +2,7 @@
 
 The driver checks forward and all gradients of 388 cells (planes of 1 x 1 to 56 x 56 and 9 x 301, k 1 to 33, shifts,
 rectangles, float32 and float16), of MLPs, pointwise layers (products in float32, and in bfloat16 with at most twice the
-error of rounding alone), and GELU, and that 1, 2 and 3 threads give the same bits.
+error of rounding alone), GELU, and updates of weights, and that 1, 2 and 3 threads give the same bits.
 """
 
 import os
@@ -64,7 +64,12 @@ def test_driver_agrees_with_double_precision(variant, tmp_path):
 
 
 def assert_complete(output):
-    assert "388 cells" in output and "40 mlps" in output and "28 pointwise layers" in output
+    assert (
+        "388 cells" in output
+        and "40 mlps" in output
+        and "28 pointwise layers" in output
+        and "updates, largest error" in output
+    )
 
 
 @pytest.mark.slow

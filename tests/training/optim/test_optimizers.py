@@ -37,7 +37,7 @@ def run(make, values, gradients, rates):
         vectors = tuple(
             Tensor(np.concatenate([gradient[p.name].ravel() for p in g.parameters])) for g in optimizer.groups
         )
-        optimizer(vectors, Tensor(np.float32(rate)), Tensor(True))
+        optimizer(vectors, Tensor(np.float32(rate)), Tensor(True), Tensor(np.float32(1)))
     return {p.name: p.asnumpy() for p in parameters}
 
 

@@ -23,7 +23,7 @@ def updated(**options):
 
     note()
     for gradient in (GRADIENTS[0], np.nan, GRADIENTS[1]):
-        vectors = tuple(Tensor(np.full(vector.shape, gradient, np.float32)) for vector in update.optimizer.weights)
+        vectors = tuple(Tensor(np.full(sum(g.sizes), gradient, np.float32)) for g in update.optimizer.groups)
         one, lr, limit = (Tensor(np.float32(value)) for value in (1.0, job.rate(0), np.inf))
         update(one, one, vectors, lr, limit, Tensor(np.zeros(2, np.float32)))
         if np.isfinite(gradient):

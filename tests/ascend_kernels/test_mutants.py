@@ -1,9 +1,8 @@
 """Every mutant of the kernels is rejected, and for the reason that its mistake should give."""
 
+import multiprocessing
 import re
 import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, zip_longest
 
@@ -11,11 +10,14 @@ import pytest
 import yaml
 
 from ascend_kernels.emulator.library import KERNELS, compile_command, link, run
+from tests.ascend_kernels import battery
 
-ROOT = KERNELS.parent
-MUTANTS = yaml.safe_load((ROOT / "tests" / "ascend_kernels" / "mutants.yaml").read_text())
+HERE = KERNELS.parent / "tests" / "ascend_kernels"
+MUTANTS = yaml.safe_load((HERE / "mutants.yaml").read_text())
 NAMES = [mutant["name"] for mutant in MUTANTS]
 PARTS = ["neo_cell", "pointwise"]
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([battery.__name__])  # imported once for all
 
 
 def pattern(find: str) -> re.Pattern:
@@ -57,27 +59,30 @@ def build(folder, objects, header, mutants):
     """The library of the kernels with these mutants; `header` is the compiled kernel_operator.h, which none changes."""
     copy_sources(folder, mutants)
     (folder / "emulator" / header.name).hardlink_to(header)
-    # the tiling also decides in plans.cpp, which a mutant of common/ must therefore rebuild
-    rebuilt = ["kernels"] + ["plans"] * any(mutant["file"].startswith("common") for mutant in mutants)
-    for name in rebuilt:
-        compile_unoptimised(folder, folder / "emulator" / f"{name}.cpp", folder / f"{name}.o")
-    kept = [o for o in objects if o.stem not in rebuilt]
-    return link([*kept, *(folder / f"{name}.o" for name in rebuilt)], folder / "mutant.so")
+    sources = [HERE / "kernels_f16.cpp"]
+    if any(mutant["file"].startswith("common") for mutant in mutants):  # the tiling also decides in plans.cpp
+        sources.append(folder / "emulator" / "plans.cpp")
+    rebuilt = [folder / f"{source.stem}.o" for source in sources]
+    for source, output in zip(sources, rebuilt, strict=True):
+        compile_unoptimised(folder, source, output)
+    kept = [o for o in objects if o.name not in {output.name for output in rebuilt}]
+    return link([*kept, *rebuilt], folder / "mutant.so")
 
 
 def verdict(library, parts) -> str:
     """What the battery says about a library, or how its process ended."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.ascend_kernels.battery", str(library), *parts],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-    except subprocess.TimeoutExpired:
+    question, answer = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=battery.examine, args=(str(library), parts, answer))
+    process.start()
+    answer.close()
+    if not question.poll(600):
+        process.kill()
         return "hangs"
-    return done.stdout.strip() or f"the process ended with {done.returncode}: {done.stderr[-300:]}"
+    try:
+        return question.recv()
+    except EOFError:
+        process.join()
+        return f"the process ended with {process.exitcode}"
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,20 @@ namespace neonext {
 
 inline int FloorDiv(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
-// Element (i, j) of the infinite block-diagonal matrix of r x q blocks with one block corner at (s, s): its position in
-// the block, or -1 off the diagonal.
-inline int BlockPosition(int i, int j, int r, int q, int s) {
-  const int row = FloorDiv(i - s, r), col = FloorDiv(j - s, q);
-  return row == col ? (i - s - row * r) * q + (j - s - col * q) : -1;
+// An element of a matrix that lies in a diagonal block, and its place in the block.
+struct Element {
+  int row, col, at;
+};
+
+// Those of a matrix of so many rows and columns with r x q blocks on its diagonal and one block's corner at (s, s).
+inline std::vector<Element> Elements(int rows, int cols, int r, int q, int s) {
+  std::vector<Element> found;
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < cols; ++j) {
+      const int block = FloorDiv(i - s, r);
+      if (block == FloorDiv(j - s, q)) found.push_back({i, j, (i - s - block * r) * q + (j - s - block * q)});
+    }
+  return found;
 }
 
 struct GoldenCell {
@@ -59,6 +68,8 @@ struct GoldenCell {
       const double* b = right[g].data() + size_t(in_group) * o.w_in * o.w_out;
       double* da = dleft[g].data() + size_t(in_group) * o.h_out * o.h_in;
       double* db = dright[g].data() + size_t(in_group) * o.w_in * o.w_out;
+      const std::vector<Element> lefts = Elements(h_out, h, o.h_out, o.h_in, s);
+      const std::vector<Element> rights = Elements(w, w_out, o.w_in, o.w_out, t);
       for (int image = 0; image < n; ++image) {
         const size_t plane = size_t(image) * c + number;
         const double* xp = x.data() + plane * h * w;
@@ -67,32 +78,20 @@ struct GoldenCell {
         double* dxp = dx.data() + plane * h * w;
         t_rows.assign(t_rows.size(), 0.0);
         dt.assign(dt.size(), 0.0);
+        for (const Element& e : lefts)
+          for (int j = 0; j < w; ++j) t_rows[e.row * w + j] += a[e.at] * xp[e.col * w + j];
+        for (int i = 0; i < h_out * w_out; ++i) yp[i] = bias[channel], dbias[channel] += dyp[i];
         for (int i = 0; i < h_out; ++i)
-          for (int p = 0; p < h; ++p) {
-            const int at = BlockPosition(i, p, o.h_out, o.h_in, s);
-            for (int j = 0; at >= 0 && j < w; ++j) t_rows[i * w + j] += a[at] * xp[p * w + j];
+          for (const Element& e : rights) {
+            const double dy_value = dyp[i * w_out + e.col];
+            yp[i * w_out + e.col] += t_rows[i * w + e.row] * b[e.at];
+            dt[i * w + e.row] += dy_value * b[e.at];
+            db[e.at] += t_rows[i * w + e.row] * dy_value;
           }
-        for (int i = 0; i < h_out; ++i)
-          for (int k = 0; k < w_out; ++k) {
-            const double dy_value = dyp[i * w_out + k];
-            double sum = bias[channel];
-            for (int j = 0; j < w; ++j) {
-              const int at = BlockPosition(j, k, o.w_in, o.w_out, t);
-              if (at < 0) continue;
-              sum += t_rows[i * w + j] * b[at];
-              dt[i * w + j] += dy_value * b[at];
-              db[at] += t_rows[i * w + j] * dy_value;
-            }
-            yp[i * w_out + k] = sum;
-            dbias[channel] += dy_value;
-          }
-        for (int i = 0; i < h_out; ++i)
-          for (int p = 0; p < h; ++p) {
-            const int at = BlockPosition(i, p, o.h_out, o.h_in, s);
-            for (int j = 0; at >= 0 && j < w; ++j) {
-              dxp[p * w + j] += a[at] * dt[i * w + j];
-              da[at] += dt[i * w + j] * xp[p * w + j];
-            }
+        for (const Element& e : lefts)
+          for (int j = 0; j < w; ++j) {
+            dxp[e.col * w + j] += a[e.at] * dt[e.row * w + j];
+            da[e.at] += dt[e.row * w + j] * xp[e.col * w + j];
           }
       }
     }

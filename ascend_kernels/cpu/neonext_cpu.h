@@ -63,6 +63,15 @@ int mlp_backward_bfloat16(NEONEXT_PARAMETERS);
 int pointwise_forward_bfloat16(NEONEXT_PARAMETERS);
 int pointwise_backward_bfloat16(NEONEXT_PARAMETERS);
 
+// BatchNorm in training: y = (x - mean) factor + beta, where factor = gamma scale and scale = 1 / sqrt(variance + eps),
+// with mean and variance of every channel over images and pixels. Inputs: (eps, kept); x (N, C, ...); all others
+// float32 (C): gamma; beta; moving mean and variance, which are changed in place to kept moving + (1 - kept) now.
+// Of the variance that is n / (n - 1) times the batch's, n values. Outputs: y; mean; scale; factor.
+int batch_norm_forward(NEONEXT_PARAMETERS);
+
+// Inputs: x; dy; mean; scale; factor. Outputs: dx; dgamma; dbeta.
+int batch_norm_backward(NEONEXT_PARAMETERS);
+
 // Inputs: tensors, float32, N values in all. Output: (N), they end to end.
 int neonext_join(NEONEXT_PARAMETERS);
 

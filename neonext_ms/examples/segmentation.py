@@ -73,7 +73,7 @@ class Up(nn.Cell):
         super().__init__()
         self.proj = Pointwise(in_dim, dim, False, rng)
         self.neocell = NeoCell([Group.resample(2, 4, dim)], backend=backend, seed=rng)
-        self.norm = BatchNorm(dim)
+        self.norm = BatchNorm(dim, backend)
         self.act = nn.GELU()
 
     def construct(self, x, skip=None):

@@ -18,11 +18,14 @@ class BatchNorm(nn.BatchNorm2d):
 
     `in_float32` says whether float16 inputs are normalised in float32; the output has the type of the input. An NPU's
     operators sum float16 in float32 by themselves, and need no copy of it; none takes bfloat16. (MindSpore's newer
-    BatchNormExt does, but changes the running statistics behind a graph's back.)
+    BatchNormExt does, but changes the running statistics behind a graph's back.) On a CPU a compiled operator, which is
+    always in float32, computes it in training. The backend is that of NeoCell.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, backend="auto"):
         super().__init__(channels, eps=1e-5, momentum=0.9)
+        fused = compiled("batch_norm", backend)
+        self.fused = fused(1e-5, 0.9) if fused else None
         self.in_float32 = True
         self.sums_in_float32 = on_ascend()
 
@@ -30,6 +33,9 @@ class BatchNorm(nn.BatchNorm2d):
         return f"BatchNorm({self.num_features})"
 
     def construct(self, x):
+        of_batch = self.training if self.use_batch_statistics is None else self.use_batch_statistics
+        if of_batch and self.fused is not None and self.fused.serves(x):
+            return self.fused(x, self.gamma, self.beta, self.moving_mean, self.moving_variance)[0]
         if x.dtype == ms.bfloat16 or (self.in_float32 and not self.sums_in_float32):
             return super().construct(x.astype(ms.float32)).astype(x.dtype)
         return super().construct(x)
@@ -43,7 +49,7 @@ class Stem(nn.Cell):
     def __init__(self, in_chans: int, dim: int, backend, rng: np.random.Generator):
         super().__init__()
         self.proj = Pointwise(in_chans * self.patch**2, dim, False, rng, backend)
-        self.norm = BatchNorm(dim)
+        self.norm = BatchNorm(dim, backend)
 
     def construct(self, x):
         return self.norm(self.proj(space_to_depth(x)))
@@ -88,7 +94,7 @@ class Block(nn.Cell):
         dim = sum(group.channels for group in groups) // form.channels(1)
         self.gated = form.gate
         self.neocell = form.make_mixer(groups, backend, init, rng)
-        self.norm = BatchNorm(dim)
+        self.norm = BatchNorm(dim, backend)
         if form.gate:
             mlp = GatedMLP(dim, self.neocell, linear_bias, rng, backend, form.grn)
         else:
@@ -121,7 +127,7 @@ class Downsample(nn.Cell):
         super().__init__()
         self.proj = Pointwise(in_dim, dim, False, rng, backend)
         self.neocell = NeoCell([Group.resample(2, 1, dim)], backend=backend, init=init, seed=rng)
-        self.norm = BatchNorm(dim)
+        self.norm = BatchNorm(dim, backend)
 
     def construct(self, x):
         return self.norm(self.neocell(self.proj(x)))

@@ -9,6 +9,7 @@ from neonext_ms.errors import UserError
 from neonext_ms.ops.ascend.neocell import AscendNeoCell
 from neonext_ms.ops.ascend.package import ascend_package, missing_for_operators
 from neonext_ms.ops.ascend.pointwise import AscendBranch, AscendPointwise
+from neonext_ms.ops.cpu.batch_norm import FusedBatchNorm
 from neonext_ms.ops.cpu.library import cpu_library, cpu_vector_width
 from neonext_ms.ops.cpu.mlp import FusedMLP, FusedResidualMLP
 from neonext_ms.ops.cpu.neocell import FusedNeoCell
@@ -23,6 +24,7 @@ _COMPILED = {
         "mlp": FusedMLP,
         "residual_mlp": FusedResidualMLP,
         "pointwise": FusedPointwise,
+        "batch_norm": FusedBatchNorm,
         "average": Average,
         "sum_of_squares": SumOfSquares,
         "adamw": AdamWUpdate,

@@ -141,6 +141,7 @@ int Check() {
   CheckRefusals();
   CheckMlp();
   CheckUpdate();
+  CheckBatchNorm();
   return g_failures;
 }
 

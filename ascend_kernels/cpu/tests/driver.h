@@ -17,6 +17,7 @@ int Check();
 int CheckThreads();
 void CheckMlp();
 void CheckUpdate();
+void CheckBatchNorm();
 
 inline int g_failures = 0;
 

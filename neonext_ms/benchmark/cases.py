@@ -40,7 +40,7 @@ class Case:
     """Contenders for the same work.
 
     Args:
-        what: "operator", "block" or "network".
+        what: "operator", "block", "network" or "update".
         backward: forward and backward, or forward only.
         shape: of the input, (N, C, H, W).
         rounds: to measure.

@@ -13,10 +13,11 @@ from neonext_ms.benchmark.machine import describe_machine
 from neonext_ms.benchmark.neocell import operator_case
 from neonext_ms.benchmark.network import network_case
 from neonext_ms.benchmark.timing import Progress, check_rounds
+from neonext_ms.benchmark.update import update_case
 from neonext_ms.benchmark.worker import Worker, check_installed
 from neonext_ms.deploy.convert.authors import check_clone
 
-PARTS = ("operator", "block", "network", "step")
+PARTS = ("operator", "block", "network", "step", "update")
 
 
 def benchmark_compute(parts: Sequence[str], settings: Settings) -> dict:
@@ -82,6 +83,8 @@ def _cases(parts: Sequence[str], settings: Settings, workers: dict[str, Worker])
     for part, backward in (("network", False), ("step", True)):
         if part in parts:
             yield network_case(backward, settings, workers)
+    if "update" in parts:
+        yield update_case(settings)
 
 
 def _with_ratios(case: dict) -> dict:

@@ -85,6 +85,18 @@ class Peak:
         return statistics.median(self._gflops)
 
 
+class Copy:
+    """`count` float32 from one place in memory to another, by all threads.
+
+    Raises:
+        Unavailable: there is no compiled library here.
+    """
+
+    def __init__(self, count: int):
+        library = ctypes.CDLL(str(cpu_library()))
+        self.run = _Call(library.neonext_copy, [np.ones(count, np.float32), np.ones(count, np.float32)])
+
+
 def _function(name: str):
     library, name = cpu_function(name).rsplit(":", 1)
     return getattr(ctypes.CDLL(library), name)

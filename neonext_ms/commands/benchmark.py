@@ -103,6 +103,18 @@ def step(
     return _compute("step", ("step",), **locals())
 
 
+def update(rounds: int = 15, model: str = "neonext_t", output: str | None = None, readme: str | None = None):
+    """Time an update of a network's weights from their gradients, beside a copy of the bytes that it must move.
+
+    Args:
+        rounds: measurements of each contender, in turns; medians are reported.
+        model: its name.
+        output: PNG file to draw.
+        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+    """
+    return _compute("update", ("update",), **locals())
+
+
 def compute(
     against: tuple[Literal["dense", "patchwise", "depthwise", "wbmm", "bfloat16", "openvino", Torch], ...] = (),
     rounds: int = 15,
@@ -114,7 +126,7 @@ def compute(
     output: str | None = None,
     readme: str | None = None,
 ):
-    """Time operator, block, network and step, all in one table.
+    """Time operator, block, network, step and update, all in one table.
 
     Args:
         against: other contenders, each where it applies.
@@ -127,7 +139,7 @@ def compute(
         output: PNG file to draw.
         readme: Markdown file whose text between the marks named after the subject is replaced by the table.
     """
-    return _compute("compute", ("operator", "block", "network", "step"), **locals())
+    return _compute("compute", ("operator", "block", "network", "step", "update"), **locals())
 
 
 def layers(
@@ -313,6 +325,7 @@ SUBJECTS = {
         block,
         network,
         step,
+        update,
         compute,
         layers,
         data,

@@ -66,7 +66,11 @@ def test_rounds_are_interleaved_and_first_calls_apart():
 
 def test_every_part_is_measured():
     settings = Settings(("depthwise", "bfloat16"), 2, 2, "neonext_pico", 2, 32, SMALL)
-    result = benchmark_compute(("operator", "block", "network", "step"), settings)
+    result = benchmark_compute(("operator", "block", "network", "step", "update"), settings)
+    update = result["cases"].pop()
+    assert update["what"] == "update" and update["shape"] == "1.2 M weights"
+    assert [r["name"] for r in update["results"]] == ["neonext_pico", "copy"]
+    assert all(r["ms"] > 0 for r in update["results"])
     found = {
         (case["what"], case["pass"], case["shape"]): [r["name"] for r in case["results"]] for case in result["cases"]
     }

@@ -37,12 +37,18 @@ class Flat(nn.Cell):
 
     def join(self, tensors):
         """Tensors of the parameters' shapes as one vector; part of a graph, as `put` is."""
-        tensors = tensors if self.zeros is None else (*tensors, self.zeros)
-        return ops.concat(self.map(_ravel, tensors)) if self.joined is None else self.joined(tensors)
+        if self.joined is None:
+            return self._concatenated(tensors)
+        return self.joined(tensors if self.zeros is None else (*tensors, self.zeros))
 
     def values(self):
         """The parameters' values as one vector; part of a graph."""
-        return self.join(self.parameters)
+        # Not by a compiled operator, which might read a Parameter before it is assigned (MindSpore 2.10).
+        return self._concatenated(self.parameters)
+
+    def _concatenated(self, tensors):
+        vectors = self.map(_ravel, tensors)
+        return ops.concat(vectors if self.zeros is None else (*vectors, self.zeros))
 
     def read(self) -> Tensor:
         """The same, outside of graphs; of ranks that share, this one's part."""

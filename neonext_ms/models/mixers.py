@@ -35,9 +35,9 @@ class DepthwiseConv(nn.Cell):
 
     def construct(self, x):
         k = self.weight.shape[1]
-        n, c, height, width = x.shape
-        edge = ops.zeros((n, c, k // 2, width), x.dtype)
-        padded = ops.concat((edge, x, edge), 2)
+        height, width = x.shape[2:]
+        edge = [ops.zeros_like(x[:, :, :1])] * (k // 2)  # without the batch's size, which may be left open
+        padded = ops.concat([*edge, x, *edge], 2)
         rows = ops.concat([padded[:, :, i : i + height] for i in range(k)], 3)
         return matmul(rows, ops.expand_dims(self.bands(width).astype(x.dtype), 0))
 

@@ -1,5 +1,6 @@
 """Blocks of other forms than the paper's: against float64, as parts of a network, and where they are refused."""
 
+import contextlib
 import math
 import re
 from functools import partial
@@ -11,6 +12,10 @@ from mindspore import Tensor
 from neonext_ms import create_model
 from neonext_ms.analysis.learned import blocks_of
 from neonext_ms.analysis.profile import Cost, layer_costs
+from neonext_ms.checkpoint.store import save_weights
+from neonext_ms.data import Preprocess
+from neonext_ms.deploy import export_model
+from neonext_ms.deploy.convert.convert import convert
 from neonext_ms.deploy.fold.graph import fold
 from neonext_ms.errors import UserError
 from neonext_ms.models.layers import Block
@@ -194,6 +199,27 @@ def test_what_knows_the_papers_block_alone_refuses_the_others(form):
     for refused in (partial(fold, image_size=32), partial(resample_network, kernels=["14"]), blocks_of):
         with pytest.raises(UserError, match=r"^there is no [a-z ]+ for networks with [a-z_]+=\w+.*: only for blocks"):
             refused(network)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["all", "depthwise", "wbmm"])
+def test_export_as_it_was_trained(form, tmp_path):
+    overrides = {**TINY, **FORMS[form]}
+    card = {"model": {"name": "neonext_pico", "num_classes": 10, "overrides": overrides}}
+    card |= {"class_names": [str(i) for i in range(10)], "dataset": {"name": "digits", "data_dir": None}}
+    card |= {"preprocess": Preprocess(32, (0.5,) * 3, (0.5,) * 3).to_dict(), "epoch": 1, "step": 1, "metrics": {}}
+    save_weights(tmp_path / "x.ckpt", create_model("neonext_pico", 10, seed=0, **overrides), card)
+    with pytest.raises(UserError, match="there is no folding for networks with"):
+        export_model(tmp_path / "x.ckpt", tmp_path / "y.mindir")
+    with pytest.raises(UserError, match="there is no conversion for networks with"):
+        convert(tmp_path / "x.ckpt", tmp_path / "y.pt")
+    assert not list(tmp_path.glob("y*"))
+    export_model(tmp_path / "x.ckpt", tmp_path / "two.mindir", batch_size=2, folded=False)
+    # Whose products MindSpore 2.10 gives fewer images than there are where their number is left open.
+    refused = pytest.raises(UserError, match="the exported file gives outputs of shape")
+    with refused if "mixer" in overrides else contextlib.nullcontext():
+        export_model(tmp_path / "x.ckpt", tmp_path / "any.mindir", batch_size=None, folded=False)
+    assert (tmp_path / "any.mindir").exists() == ("mixer" not in overrides)
 
 
 @pytest.mark.parametrize(

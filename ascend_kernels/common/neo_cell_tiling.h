@@ -1,5 +1,6 @@
 // Tiling of the NeoCell operators: which shapes the kernels serve, and how a shape is cut over cores and buffers.
 // Plain C++11 without CANN: op_host, the kernels, the emulator and the unit tests include this one file.
+// One file, because the plans of all kernels share its split over cores and its limits.
 //
 // Letters: N images, C channels, H x W plane, H' x W' output plane.  Sizes with "Blocks" count 16 x 16 fractals.
 #ifndef NEO_CELL_TILING_H

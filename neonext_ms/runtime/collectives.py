@@ -2,8 +2,6 @@
 
 from mindspore import mint, nn, ops
 
-from neonext_ms.runtime.ranks import Ranks
-
 # MindSpore's AllReduce for CPUs has failed now and then with 10 million values and more.
 MOST_ON_CPU = 2**22
 
@@ -12,7 +10,7 @@ class SumOverRanks(nn.Cell):
     """Sums a vector over all ranks.
 
     Args:
-        ranks: of the job.
+        ranks: the job's `Ranks`.
 
     Inputs:
         vector: float32 (N,).
@@ -21,7 +19,7 @@ class SumOverRanks(nn.Cell):
         (N,), the same on every rank.
     """
 
-    def __init__(self, ranks: Ranks):
+    def __init__(self, ranks):
         super().__init__(auto_prefix=False)
         self.most = MOST_ON_CPU if ranks.device == "CPU" else 0
         self.all_reduce = ops.AllReduce()
@@ -39,7 +37,7 @@ class PartOfSum(nn.Cell):
     """Sums a vector over all ranks, of which each gets the part that is its own: rank 0 the first one.
 
     Args:
-        ranks: of the job.
+        ranks: the job's `Ranks`.
 
     Inputs:
         vector: float32 (N,), N a multiple of their number.
@@ -48,7 +46,7 @@ class PartOfSum(nn.Cell):
         (N / ranks,).
     """
 
-    def __init__(self, ranks: Ranks):
+    def __init__(self, ranks):
         super().__init__(auto_prefix=False)
         self.ranks = ranks
         # CPUs have no kernel for it (MindSpore 2.10).
@@ -66,7 +64,7 @@ class Gather(nn.Cell):
     """Lays the vectors of all ranks end to end.
 
     Args:
-        ranks: of the job.
+        ranks: the job's `Ranks`.
 
     Inputs:
         part: float32 (n,), as long on every rank.
@@ -75,7 +73,7 @@ class Gather(nn.Cell):
         (ranks n,), the same on every rank.
     """
 
-    def __init__(self, ranks: Ranks):
+    def __init__(self, ranks):
         super().__init__(auto_prefix=False)
         self.world = ranks.world
         self.most = MOST_ON_CPU // ranks.world if ranks.device == "CPU" else 0

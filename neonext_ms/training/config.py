@@ -57,8 +57,9 @@ class TrainConfig:
     """of the channels (0..1), a number for each, for normalisation; the data set's usual one if null."""
     std: tuple[float, ...] | None = None
     """likewise."""
-    crop_pct: float = 1.0
-    """share of the resized short side that the evaluation's centre crop keeps."""
+    crop_pct: float | None = None
+    """share of the resized short side that the evaluation's centre crop keeps; null is 0.875 for random_crop=resized,
+    which enlarges what is trained on, and otherwise 1."""
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
     """of every resize."""
     random_crop: Literal["none", "pad", "resized"] = "none"
@@ -212,6 +213,8 @@ class TrainConfig:
         keys.steps(self.profile_steps, "profile_steps")
         if self.matmul_precision is None:  # a run that goes on must not depend on the environment
             object.__setattr__(self, "matmul_precision", matmul_precision())
+        if self.crop_pct is None:
+            object.__setattr__(self, "crop_pct", 0.875 if self.random_crop == "resized" else 1.0)
         if self.min_lr > self.lr:
             raise UserError(f"lr must not be below min_lr (={self.min_lr}), got {self.lr}")
         if self.warmup_epochs > self.epochs:

@@ -99,7 +99,11 @@ TABLE = {
         lambda b: (b.transform.preprocess.interpolation, b.val_plan.transform.interpolation),
         ("lanczos", "lanczos"),
     ),
-    "random_crop": ("resized", lambda b: b.transform.random_crop, "resized"),
+    "random_crop": (
+        "resized",
+        lambda b: (b.transform.random_crop, b.val_plan.transform.crop_pct),
+        ("resized", 0.875),
+    ),
     "crop_padding": (3, lambda b: b.transform.crop_padding, 3),
     "scale": ((0.2, 0.9), lambda b: b.transform.scale, (0.2, 0.9)),
     "ratio": ((0.5, 0.7), lambda b: b.transform.ratio, (0.5, 0.7)),

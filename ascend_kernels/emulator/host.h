@@ -66,8 +66,8 @@ struct Report {
   Times times{};                     // of core 0
 };
 
-// The shape is {N, C, H, W, H', W'} for NeoCell, for its terms with rank and width of the groups, and {N, channels in, channels out, pixels} for pointwise operators,
-// where the hidden channels are those out of an MLP.
+// The shape is {N, C, H, W, H', W'} for NeoCell, for its terms with rank and width of the groups, and {N, channels in,
+// channels out, pixels} for pointwise operators, where the hidden channels are those out of an MLP.
 Plan MakePlan(Operator op, const uint32_t* shape, uint32_t cores);
 
 // Runs an operator on `cores` emulated cores.  Without tensors it is a dry run of core 0: checked and counted, no data.

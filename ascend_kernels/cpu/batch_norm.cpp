@@ -61,17 +61,24 @@ void SumTerms(const Channels& own, Term term, Sums* sums) {
     own.EachPlane(image, std::min(images, image + step), [&](int c, int64_t start) {
       Vec::F even = Vec::Load(lanes[c][0]), odd = Vec::Zero();  // two chains: each addition waits for the one before it
       Vec::F even2 = Vec::Load(lanes[c][1]), odd2 = Vec::Zero();
-      int64_t i = 0;
-      for (; i + 2 * Vec::kLanes <= length; i += 2 * Vec::kLanes) {
-        const auto all = Vec::MakeMask<1>(Vec::kLanes, 1);
-        const Terms a = term(c, start + i, all), b = term(c, start + i + Vec::kLanes, all);
-        even = Vec::Add(even, a.first), even2 = Vec::Add(even2, a.second);
-        odd = Vec::Add(odd, b.first), odd2 = Vec::Add(odd2, b.second);
-      }
-      for (; i < length; i += Vec::kLanes) {
-        const Terms a =
-            term(c, start + i, Vec::MakeMask<1>(static_cast<int>(std::min<int64_t>(Vec::kLanes, length - i)), 1));
-        even = Vec::Add(even, a.first), even2 = Vec::Add(even2, a.second);
+      for (int64_t i = 0; i < length;) {
+        const int64_t end = std::min(length, i + kInFloat);
+        for (; i + 2 * Vec::kLanes <= end; i += 2 * Vec::kLanes) {
+          const auto all = Vec::MakeMask<1>(Vec::kLanes, 1);
+          const Terms a = term(c, start + i, all), b = term(c, start + i + Vec::kLanes, all);
+          even = Vec::Add(even, a.first), even2 = Vec::Add(even2, a.second);
+          odd = Vec::Add(odd, b.first), odd2 = Vec::Add(odd2, b.second);
+        }
+        if (end < length) {  // of a long plane
+          sums[c].first += Vec::Sum(Vec::Add(even, odd)), sums[c].second += Vec::Sum(Vec::Add(even2, odd2));
+          even = odd = even2 = odd2 = Vec::Zero();
+          continue;
+        }
+        for (; i < length; i += Vec::kLanes) {
+          const int left = static_cast<int>(std::min<int64_t>(Vec::kLanes, length - i));
+          const Terms a = term(c, start + i, Vec::MakeMask<1>(left, 1));
+          even = Vec::Add(even, a.first), even2 = Vec::Add(even2, a.second);
+        }
       }
       Vec::Store(lanes[c][0], Vec::Add(even, odd));
       Vec::Store(lanes[c][1], Vec::Add(even2, odd2));

@@ -85,15 +85,19 @@ void CheckOne(const Norm& start, bool half, const std::string& name) {
       ExpectCode("batch norm: bits that are the same for all threads", first[i].bytes == norm.own[i].bytes, 1);
     }
   }
-  // Results of a handful of float32 operations, or of one rounding to float16. What depends on x - mean loses what the
-  // mean, rounded to float32, is larger than the differences.
-  double largest = 1;
-  for (double value : norm.mean) largest = std::max(largest, std::fabs(value));
+  // Results of a handful of float32 operations, or of one rounding to float16. What depends on (x - mean) scale loses
+  // what the mean, rounded to float32, is larger than the differences.
+  double largest = 1, largest_mean = 1e-30;
+  for (int k = 0; k < norm.c; ++k) {
+    largest = std::max(largest, std::fabs(norm.mean[k]) * norm.scale[k]);
+    largest_mean = std::max(largest_mean, std::fabs(norm.mean[k]));
+  }
   const double limit = half ? 2 : 16 + 8 * largest;
   Compare(name + " y", norm.own[6], norm.y, limit);
-  Compare(name + " mean", norm.own[7], norm.mean, 4);
+  // Values are up to 1 from their offset: a mean may be a small difference of these.
+  Compare(name + " mean", norm.own[7], norm.mean, 4 * std::max(1.0, 1 / largest_mean));
   Compare(name + " scale", norm.own[8], norm.scale, 16 + 8 * largest);
-  Compare(name + " moving mean", norm.own[4], norm.moving_mean, 4);
+  Compare(name + " moving mean", norm.own[4], norm.moving_mean, 4 * std::max(1.0, 1 / largest_mean));
   Compare(name + " moving variance", norm.own[5], norm.moving_variance, 16 + 8 * largest);
   double terms = 1e-30, results = 1e-30;  // dx may be a small difference of these
   for (size_t i = 0; i < norm.dx.size(); ++i) {

@@ -24,7 +24,7 @@ def test_the_updates_asked_for_are_in_the_trace_and_no_others(tmp_path):
     assert all(begin <= event["ts"] and event["ts"] + event["dur"] <= end for event in kernels)
     inside = [sum(u["ts"] <= event["ts"] < u["ts"] + u["dur"] for event in kernels) for u in updates]
     assert inside[0] == inside[1] > 50, "as many kernels in each"
-    assert any("Adam" in event["name"] for event in kernels)
+    assert any("LogSoftmaxGrad" in event["name"] for event in kernels), "MindSpore's names; ours are Custom to it"
     assert len(events(run, "eval")) == 1
 
 

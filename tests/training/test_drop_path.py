@@ -1,8 +1,12 @@
 """Drop path: rates by depth, and masks that are a function of seed, step and position."""
 
 import numpy as np
+import pytest
+from mindspore import Tensor
 
+from neonext_ms import create_model
 from neonext_ms.training.drop_path import drop_path_masks, drop_path_rates
+from tests.support.tiny import TINY
 
 
 def test_drop_path_masks_are_a_function_of_seed_step_and_position():
@@ -18,3 +22,20 @@ def test_drop_path_masks_are_a_function_of_seed_step_and_position():
     np.testing.assert_allclose((many == 0).mean(1), rates, atol=0.01)
     np.testing.assert_allclose(many.mean(1), 1, atol=0.02)
     assert drop_path_rates(0.3, 1) == (0.0,)
+
+
+@pytest.mark.parametrize("block", [0, 1])
+def test_each_block_has_a_mask_of_its_own(block):
+    """A block that is dropped is one whose branch adds nothing."""
+
+    def outputs(kept, silent=()):
+        network = create_model("neonext_pico", 10, seed=0, drop_path_rate=0.5, **TINY).set_train(True)
+        for name in silent:
+            weight = next(p for p in network.get_parameters() if p.name == name)
+            weight.set_data(Tensor(np.zeros(weight.shape, np.float32)))
+        images = np.random.default_rng(0).standard_normal((3, 3, 32, 32)).astype(np.float32)
+        return network(Tensor(images), Tensor(np.repeat(np.float32(kept)[:, None], 3, 1))).asnumpy()
+
+    dropped = outputs([float(i != block) for i in range(2)])
+    np.testing.assert_array_equal(dropped, outputs([1, 1], [f"stages.{block}.0.fc2.weight"]))
+    assert not np.allclose(dropped, outputs([1, 1]))

@@ -1,6 +1,5 @@
 // Tiling of the NeoCell operators: which shapes the kernels serve, and how a shape is cut over cores and buffers.
 // Plain C++11 without CANN: op_host, the kernels, the emulator and the unit tests include this one file.
-// One file, because the plans of all kernels share its split over cores and its limits.
 //
 // Letters: N images, C channels, H x W plane, H' x W' output plane.  Sizes with "Blocks" count 16 x 16 fractals.
 #ifndef NEO_CELL_TILING_H
@@ -117,14 +116,37 @@ inline void CopyShape(const Shape& s, Tiling* t) {
   t->rank = t->groupWidth = 1;
 }
 
-// Channels first, because a core then reads its weights once; images only when there are more cores than channels.
+// Channels first, in whole groups, because a core then reads its weights once; images only when there are more cores
+// than groups.
 inline void SplitOverCores(uint32_t cores, Tiling* t) {
-  t->channelCores = Min(t->channels, cores);
+  t->channelCores = Min(t->channels / t->groupWidth, cores);
   t->imageCores = Min(t->images, cores / t->channelCores);
 }
 
 // As many channels as `most`, evenly over the passes that a core needs for its share.
 inline uint32_t EvenTile(uint32_t share, uint32_t most) { return CeilDiv(share, CeilDiv(share, most)); }
+
+// The tile of whole groups that takes the fewest instructions a plane; fits(images) groups of that many images are the
+// most that there is room for.
+template <typename Fits>
+inline void ChooseTile(const Shape& s, Fits fits, Tiling* t) {
+  uint32_t share = CeilDiv(s.channels / t->groupWidth, t->channelCores), imageShare = CeilDiv(s.images, t->imageCores);
+  uint64_t best = 0;
+  for (uint32_t images = 1; images <= Min(imageShare, L0_FRACTALS); ++images) {
+    uint32_t most = fits(images);
+    if (most == 0) {
+      break;
+    }
+    uint32_t channels = t->groupWidth * EvenTile(share, Min(share, most));
+    // instructions per plane, as a fraction of 2^20, so that no floating point is needed
+    uint64_t cost = (static_cast<uint64_t>(ForwardInstructions(s, channels, images)) << 20) / (channels * images);
+    if (images == 1 || cost < best) {
+      best = cost;
+      t->tileChannels = channels;
+      t->tileImages = images;
+    }
+  }
+}
 
 // K1 and K1n: Y = A X B in two stages.  Returns the reason of a refusal, or nullptr.
 inline const char* PlanForward(const Shape& s, uint32_t cores, Tiling* t) {
@@ -136,22 +158,7 @@ inline const char* PlanForward(const Shape& s, uint32_t cores, Tiling* t) {
   }
   CopyShape(s, t);
   SplitOverCores(cores, t);
-  uint32_t share = CeilDiv(s.channels, t->channelCores), imageShare = CeilDiv(s.images, t->imageCores);
-  uint64_t best = 0;
-  for (uint32_t images = 1; images <= Min(imageShare, L0_FRACTALS); ++images) {
-    uint32_t most = L0_FRACTALS / ForwardFractals(s, 1, images);
-    if (most == 0) {
-      break;
-    }
-    uint32_t channels = EvenTile(share, Min(share, most));
-    // instructions per plane, as a fraction of 2^20, so that no floating point is needed
-    uint64_t cost = (static_cast<uint64_t>(ForwardInstructions(s, channels, images)) << 20) / (channels * images);
-    if (images == 1 || cost < best) {
-      best = cost;
-      t->tileChannels = channels;
-      t->tileImages = images;
-    }
-  }
+  ChooseTile(s, [&s](uint32_t images) { return L0_FRACTALS / ForwardFractals(s, 1, images); }, t);
   return nullptr;
 }
 
@@ -180,24 +187,8 @@ inline const char* PlanTerms(const Shape& s, uint32_t rank, uint32_t width, uint
   CopyShape(s, t);
   t->rank = rank;
   t->groupWidth = width;
-  uint32_t groups = s.channels / width;
-  t->channelCores = Min(groups, cores);
-  t->imageCores = Min(s.images, cores / t->channelCores);
-  uint32_t share = CeilDiv(groups, t->channelCores), imageShare = CeilDiv(s.images, t->imageCores);
-  uint64_t best = 0;
-  for (uint32_t images = 1; images <= Min(imageShare, L0_FRACTALS); ++images) {
-    uint32_t most = MostGroups(s, rank * width, width, images);
-    if (most == 0) {
-      break;
-    }
-    uint32_t channels = width * EvenTile(share, Min(share, most));
-    uint64_t cost = (static_cast<uint64_t>(ForwardInstructions(s, channels, images)) << 20) / (channels * images);
-    if (images == 1 || cost < best) {
-      best = cost;
-      t->tileChannels = channels;
-      t->tileImages = images;
-    }
-  }
+  SplitOverCores(cores, t);
+  ChooseTile(s, [&](uint32_t images) { return MostGroups(s, rank * width, width, images); }, t);
   return nullptr;
 }
 

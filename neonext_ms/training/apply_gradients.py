@@ -44,8 +44,8 @@ class Clip(nn.Cell):
 
     Inputs:
         loss: float32 scalar.
-        gradients: tuple of vectors, one a group of parameters, or this rank's parts of them.
-        squares: what `sum_of_squares` gives for all of them.
+        squares: what `sum_of_squares` gives of all gradients, vectors of groups of parameters; of ranks that share,
+            the sum of theirs.
         limit: float32 scalar.
 
     Outputs:

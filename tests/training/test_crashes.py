@@ -46,11 +46,9 @@ def test_200_kills_at_random_moments(folder):
     """One run after the other goes on in the same folder, where the one before was killed."""
     path, rng = folder.path, random.Random(0)
     reader, writer = os.pipe()
-    interrupted = 0
-    begin = time.perf_counter()
-    for written in range(1, 4):  # the first kill may come before the child has saved anything
-        save(folder, written)
-    seconds = (time.perf_counter() - begin) / 3
+    written, interrupted = 1, 0
+    save(folder, written)  # the first kill may come before the child has saved anything
+    seconds = 0.05  # that a save took, as last seen: a disk may be ten times as slow a minute later
     folder.close()
 
     def write_for_ever():
@@ -67,7 +65,11 @@ def test_200_kills_at_random_moments(folder):
     for _ in range(KILLS):
         pid = in_child(write_for_ever)
         said = os.read(reader, 1)  # it has begun
-        time.sleep(rng.uniform(0, 3 * seconds))
+        for _ in range(rng.randrange(3)):
+            begin = time.perf_counter()
+            said += os.read(reader, 100)
+            seconds = time.perf_counter() - begin
+        time.sleep(rng.uniform(0, seconds))
         os.kill(pid, signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
         os.set_blocking(reader, False)

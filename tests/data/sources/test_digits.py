@@ -64,7 +64,7 @@ def test_statistics_are_those_of_the_training_split(splits):
 
 
 def test_without_scikit_learn(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(UserError, match="^dataset 'digits' needs scikit-learn.*pip install scikit-learn$"):
         open_source("digits", None, "train")
 

@@ -16,6 +16,7 @@ from neonext_ms.commands.parser import parse
 from neonext_ms.errors import Incomplete, Stopped, UnsavedError, UserError, WorkerDied
 from neonext_ms.files import folder_for_leftovers
 from neonext_ms.runtime import exit_codes, heartbeat
+from neonext_ms.runtime.graph_cache import ignore_graph_cache
 from neonext_ms.runtime.signals import STOPS, keep_ctrl_c
 from neonext_ms.terminal import TerminalHandler, printable
 from neonext_ms.texts import to_json
@@ -81,6 +82,7 @@ def _run(arguments: list[str]) -> int:
     handler = TerminalHandler(messages, followed=heartbeat.VARIABLE in os.environ)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[handler])
     logging.getLogger("neonext_ms").setLevel(logging.INFO)
+    ignore_graph_cache()
     code = 0
     try:
         result = function(**options)

@@ -10,6 +10,7 @@ import numpy as np
 
 from neonext_ms.errors import UserError
 from neonext_ms.runtime.cann import missing_packages
+from neonext_ms.runtime.graph_cache import ignore_graph_cache
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ def join_ranks(device: str, jit_level: str = "O1") -> Ranks:
     """
     import mindspore as ms
 
+    ignore_graph_cache()
     if device == "auto":
         device = "Ascend" if ascend_available() else "CPU"
     elif device == "Ascend" and not ascend_available():

@@ -1,7 +1,7 @@
 """Pictures of a training run."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from neonext_ms.analysis.pictures import to_png
@@ -32,7 +32,7 @@ class Curves:
     Args:
         metrics_jsonl: one JSON object a line: event ("train", "eval", "resume"; others are passed over), step, and any
             of epoch, loss, accuracy (0..1), lr, images_per_second.
-        training: what the training's curve is called; see `training_label`.
+        training: what the training's curve is called.
 
     Raises:
         UserError: the file cannot be read or has nothing to draw.
@@ -62,10 +62,11 @@ class Curves:
         return step / self.steps_an_epoch if self.steps_an_epoch else step
 
 
-def training_label(label_smoothing: float, mixed: bool) -> str:
-    """What the training's curve is called: against its own targets a loss is another one than the validation's."""
-    of = ["smoothed labels"] * bool(label_smoothing) + ["mixed images"] * mixed
-    return f"training ({', '.join(of)})" if of else "training"
+def curves_of(run: Path, config: Mapping) -> Curves:
+    """Of a run's folder and configuration: against its own targets a loss is another one than the validation's."""
+    mixed = bool(config.get("mixup") or config.get("cutmix"))
+    of = ["smoothed labels"] * bool(config.get("label_smoothing")) + ["mixed images"] * mixed
+    return Curves(run / "metrics.jsonl", f"training ({', '.join(of)})" if of else "training")
 
 
 def plot_curves(curves: Curves, output: Path):

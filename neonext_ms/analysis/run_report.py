@@ -8,7 +8,7 @@ import numpy as np
 
 from neonext_ms.analysis import page
 from neonext_ms.analysis.pictures import to_png
-from neonext_ms.analysis.plots import Curves, draw_panels, training_label
+from neonext_ms.analysis.plots import curves_of, draw_panels
 from neonext_ms.data.channels import to_show
 from neonext_ms.deploy.opening import open_model
 from neonext_ms.errors import UserError
@@ -56,8 +56,7 @@ def write_report(run: Path, output: Path, data_dir: str | None, num_workers: int
     Raises: UserError when the folder holds no run, or the output exists.
     """
     config = _check(run, output)
-    training = training_label(config.get("label_smoothing", 0), bool(config.get("mixup") or config.get("cutmix")))
-    curves = Curves(run / "metrics.jsonl", training)
+    curves = curves_of(run, config)
     summary_file = run / "summary.json"
     summary = read_summary(summary_file) if summary_file.exists() else None
     pictures = "".join(page.picture(png, "panel", title) for title, png in draw_panels(curves))

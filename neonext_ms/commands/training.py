@@ -9,14 +9,13 @@ from neonext_ms.terminal import say
 
 def train_command(config):
     """Train a model, evaluate it and write a run folder: configuration, metrics, curves, checkpoints, summary."""
-    from neonext_ms.analysis.plots import Curves, plot_curves, training_label
+    from neonext_ms.analysis.plots import curves_of, plot_curves
     from neonext_ms.training.trainer import train
 
     summary = train(config)
     if summary["run"]:
         run = Path(summary["run"])
-        label = training_label(config.label_smoothing, bool(config.mixup or config.cutmix))
-        plot_curves(Curves(run / "metrics.jsonl", label), run / "curves.png")
+        plot_curves(curves_of(run, vars(config)), run / "curves.png")
     return summary
 
 

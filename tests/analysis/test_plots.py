@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from neonext_ms.analysis.plots import Curves, draw_panels, plot_curves, read_series, training_label
+from neonext_ms.analysis.plots import Curves, curves_of, draw_panels, plot_curves, read_series
 from neonext_ms.errors import UserError
 
 TRAIN = [
@@ -80,10 +80,18 @@ def test_a_mark_stands_where_a_run_was_resumed(tmp_path, drawn):
     np.testing.assert_allclose(drawn["Loss"]["resumed"][0], [0, 0])
 
 
-def test_the_training_is_called_what_it_is():
-    assert training_label(0, False) == "training"
-    assert training_label(0.1, False) == "training (smoothed labels)"
-    assert training_label(0.1, True) == "training (smoothed labels, mixed images)"
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({}, "training"),
+        ({"label_smoothing": 0.1, "mixup": 0, "cutmix": 0.0}, "training (smoothed labels)"),
+        ({"label_smoothing": 0.1, "mixup": 0.2}, "training (smoothed labels, mixed images)"),
+        ({"cutmix": 1.0}, "training (mixed images)"),
+    ],
+)
+def test_the_training_is_called_what_it_is(tmp_path, config, name):
+    write(tmp_path / "metrics.jsonl", TRAIN)
+    assert curves_of(tmp_path, config).labels == {"train": name, "eval": "validation"}
 
 
 def test_the_picture_replaces_an_older_one_and_leaves_nothing_else(tmp_path):

@@ -29,6 +29,7 @@ from neonext_ms.errors import UserError
 from neonext_ms.evaluation.predictions import Predictions
 from neonext_ms.training.run.summary import read_summary
 from neonext_ms.training.trainer import train
+from tests.support.cli import run as command
 from tests.support.fuzz import read_or_refused, wrong_values
 from tests.support.tiny import TinyConfig
 
@@ -126,6 +127,13 @@ def test_without_the_data_the_rest_is_there(run, tmp_path):
     assert result["mistakes"] is None and "there is no checkpoint" in result["missing"]
     assert result["missing"] in page.text and "The run has not ended" in page.text
     assert page.headings[1:] == ["Curves", "Mistakes", "Summary", "Configuration"]
+
+
+def test_the_command_is_told_where_the_data_are(run, tmp_path, capsys):
+    """Digits are nowhere: that is what the page says then."""
+    options = ["--output", tmp_path / "x.html", "--data_dir", tmp_path, "--num_workers", 0]
+    code, out, _ = command(capsys, "report", run, *options)
+    assert code == 0 and out.endswith(f"takes no data_dir, but '{tmp_path}' was given\n")
 
 
 def test_summaries_of_others_are_shown_or_refused(run, tmp_path):

@@ -10,6 +10,7 @@ from PIL import Image
 from neonext_ms.checkpoint.network import load_network
 from neonext_ms.data import open_source
 from neonext_ms.deploy import Classifier, export_model
+from neonext_ms.deploy.opening import open_model
 from neonext_ms.errors import UserError
 
 
@@ -54,6 +55,12 @@ def test_products_in_bfloat16_are_near_and_not_the_same(by_checkpoint, checkpoin
     for precision, expected in ((None, brief), ("highest", exact)):
         classifier = Classifier.open(checkpoint, matmul_precision=precision)
         assert [p.probability for p in sorted(classifier.predict(images[:1], 10)[0])] == expected
+
+
+def test_an_exported_file_takes_the_batch_that_it_was_exported_for(exported):
+    assert [open_model(exported[size][0]).batch_size for size in (2, None)] == [2, None]
+    with pytest.raises(UserError, match="exported for a batch_size of 2, got 3"):
+        Classifier.open(exported[2][0], batch_size=3)
 
 
 def test_an_exported_file_has_its_own_precision(exported):

@@ -172,7 +172,8 @@ def test_an_unreadable_validation_image_ends_neither_infer_nor_validate(capsys, 
     assert code == 3 and err == "neonext: 1 of 20 images could not be classified\n"
     assert [row["image"] for row in rows if row["error"]] == [str(bad)] and all(row["label"] for row in rows)
     code, out, _ = run(capsys, "validate", *options, "--num_workers", 0, "--json")
-    assert code == 0 and json.loads(out)["images"] == 19
+    result = json.loads(out)
+    assert code == 0 and (result["images"], result["unreadable"]) == (19, 1)
     code, _, err = run(capsys, "validate", *options, "--num_workers", 0, "--max_bad_share", 0.04)
     assert code == 2 and "1 of the 20 samples of folder/val cannot be read, more than max_bad_share=0.04" in err
     opened = open_source("folder", tmp_path, "val")

@@ -10,6 +10,7 @@ from mindspore import Tensor, nn, ops
 from neonext_ms import create_model, list_models
 from neonext_ms.errors import UserError
 from neonext_ms.models.neonext import NeoNeXt, NeoNeXtSpec
+from neonext_ms.ops.init import averaging_identity
 from tests.support.gradients import assert_as_near
 from tests.support.paths import FIXTURES
 from tests.support.tiny import TINY
@@ -257,3 +258,14 @@ def test_half_precision_network_runs_in_float16():
     )
     assert logits.dtype == np.float16
     assert_as_near(logits, naive, expected.astype(np.float64))
+
+
+def test_every_neocell_begins_as_init_says():
+    networks = {init: create_model("neonext_pico", 10, init=init, seed=0, **TINY) for init in ("neo", "normal")}
+    neo, normal = (
+        {p.name: p.asnumpy() for p in network.get_parameters() if "neocell" in p.name} for network in networks.values()
+    )
+    assert any("downsamples" in name for name in neo)
+    for name, value in neo.items():
+        near_identity = averaging_identity(*value.shape[1:])
+        assert np.abs(value - near_identity).mean() < np.abs(normal[name] - near_identity).mean(), name

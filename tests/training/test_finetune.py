@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from neonext_ms import create_model
+from neonext_ms.checkpoint.network import assign_weights
 from neonext_ms.checkpoint.store import save_weights
 from neonext_ms.data import Preprocess
 from neonext_ms.errors import UserError
@@ -66,6 +67,14 @@ def test_another_model_is_refused(checkpoint):
         load_pretrained(small_network(dims=(8, 24)), checkpoint[0], list("abcd"))
     with pytest.raises(UserError, match="there is no checkpoint"):
         load_pretrained(small_network(), checkpoint[0].with_name("none.ckpt"), list("abcd"))
+
+
+def test_weights_of_another_type_are_refused():
+    network = small_network()
+    weights = values_of(network)
+    weights["stem.proj.weight"] = weights["stem.proj.weight"].astype(np.float16)
+    with pytest.raises(UserError, match="1 differences, .*: stem.proj.weight is .* float16, expected .* float32"):
+        assign_weights(network, weights, "x.ckpt")
 
 
 def test_frozen_stages_stay_as_they_are():

@@ -1,6 +1,7 @@
 """Exported ONNX files: the logits of the checkpoint, in every opset, and what ONNX does not have."""
 
 import hashlib
+import json
 import os
 
 import mindspore as ms
@@ -15,6 +16,7 @@ from neonext_ms.deploy import export_model
 from neonext_ms.deploy.export.limits import OPSETS
 from neonext_ms.deploy.export.onnx_graph import at_opset
 from neonext_ms.errors import UserError
+from tests.support.cli import run
 
 
 def test_onnx_gives_the_logits_of_the_checkpoint_in_onnxruntime(exported_onnx, checkpoint):
@@ -72,10 +74,14 @@ def test_the_head_of_an_onnx_file_stands_float16_throughout(exported_onnx, check
     assert np.abs(logits - expected).max() <= 1e-2 * np.abs(expected).max()
 
 
-def test_onnx_in_float16_of_another_opset_batch_and_image_size_and_the_tanh_form(checkpoint, preprocess, tmp_path):
+def test_float16_of_another_opset_batch_and_image_size_in_the_tanh_form(capsys, checkpoint, preprocess, tmp_path):
+    """By the command: every option of it reaches the file."""
     path = tmp_path / "large.onnx"
     options = {"gelu": "tanh", "weights": "float16", "opset": 17}
-    card = export_model(checkpoint, path, batch_size=4, image_size=40, **options)
+    given = [f"--{name}={value}" for name, value in (options | {"batch_size": 4, "image_size": 40}).items()]
+    code, out, _ = run(capsys, "export", "--checkpoint", checkpoint, "--output", path, *given, "--json")
+    card = json.loads(out)
+    assert code == 0
     assert card["graph"] == {"folded": True, **options}
     (imported,) = onnx.load(path).opset_import
     assert imported.version == 17

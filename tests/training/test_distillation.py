@@ -132,6 +132,16 @@ def test_a_teacher_that_does_not_fit(teacher, tmp_path):
         assert message in str(error.value) and "\n" not in str(error.value), error.value
 
 
+def test_the_keys_reach_the_criterion(teacher):
+    def criterion(form):
+        keys = {"distill": form, "distill_alpha": 0.7, "distill_temperature": 3.0, "teacher": str(teacher)}
+        return assembled(replace(CONFIG, **keys)).train_step._cells[0].gradient.criterion
+
+    soft, hard = criterion("soft"), criterion("hard")
+    assert (soft.alpha, soft.temperature, soft.hard) == (0.7, 3.0, False)
+    assert (hard.alpha, hard.hard) == (0.7, True)
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_with_the_same_teacher_wherever_it_lies(teacher, tmp_path):
     options = {**SHORT, "teacher": str(teacher), "distill_temperature": 2.0}

@@ -3,6 +3,7 @@
 import errno
 import functools
 import json
+import logging
 import os
 import signal
 import threading
@@ -47,6 +48,7 @@ def steps(run):
 
 
 def test_the_result_is_there_and_the_run_goes_on_from_the_checkpoint_before(tmp_path, disk, caplog):
+    caplog.set_level(logging.INFO)
     run = tmp_path / "run"
     disk(EPOCH, times=4)
     with pytest.raises(UnsavedError) as error:
@@ -61,7 +63,8 @@ def test_the_result_is_there_and_the_run_goes_on_from_the_checkpoint_before(tmp_
     disk(EPOCH, times=2)
     again = train(TinyConfig(**RUN, resume=str(run)))
     assert again["final"] == summary["final"] and again["best"] == summary["best"]
-    assert steps(run) == [5, 10, EPOCH] and events(run, "train", "eval") == made
+    assert steps(run) == [5, 10, EPOCH] and "best checkpoint" in caplog.text
+    assert events(run, "train", "eval") == made
     assert len(events(run, "save_failed")) == 3 + 2
 
 

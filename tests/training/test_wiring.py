@@ -39,7 +39,7 @@ BY_RUNS = {
     "data_dir": "test_pretrained_weights_and_data_of_a_folder",
     "device": "test_a_device_that_is_not_there",
     "jit_level": "test_main_job.py",
-    "save_steps": "test_bookkeeping.py",
+    "save_steps": "test_last_checkpoint.py",
     "save_minutes": "test_bookkeeping.py",
     "log_interval": "test_bookkeeping.py",
     "max_bad_updates": "test_numbers.py",
@@ -105,6 +105,8 @@ def test_drop_path_follows_the_seed_and_spares_frozen_stages():
     assert np.array_equal(masks(), masks()) and not np.array_equal(masks(), masks(seed=1))
     assert set(masks()[0]) == {1.0} and set(masks()[1]) == {0.0, 2.0}, "two blocks, with rates of 0 and 0.5"
     assert set(masks(freeze_stages=2).ravel()) == {1.0}
+    pico = assembled(TrainConfig(drop_path_rate=0.5, freeze_stages=3)).masks(np.arange(64), step=3)
+    assert [set(row) == {1.0} for row in pico] == [True] * 4 + [False], "its stages have 1, 1, 2 and 1 blocks"
 
 
 def test_an_update_is_given_the_masks_of_its_step_and_places():

@@ -2,11 +2,13 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from neonext_ms.deploy import export_model
 from neonext_ms.deploy.export import output as module
+from neonext_ms.deploy.export.folder import write_folder
 from neonext_ms.deploy.export.output import check_output, publish, workplace
 from neonext_ms.errors import UserError
 from neonext_ms.files import rename
@@ -124,3 +126,24 @@ def test_a_file_system_without_permissions_takes_exports(checkpoint, tmp_path, m
     monkeypatch.setattr(os, "chmod", refused_there)
     export_model(checkpoint, tmp_path / "x.mindir")
     assert sorted(os.listdir(tmp_path)) == ["x.mindir", "x.mindir.json"]
+
+
+@pytest.mark.parametrize("write, name", [(export_model, "x.mindir"), (write_folder, "x")])
+def test_all_of_it_is_on_the_disk_before_it_gets_its_name(checkpoint, tmp_path, monkeypatch, write, name):
+    fsync, replace, on_disk, early = os.fsync, os.replace, set(), []
+
+    def sync(file):
+        on_disk.add(os.readlink(f"/proc/self/fd/{file}"))
+        fsync(file)
+
+    def renamed(source, target):
+        files = list(map(str, Path(source).iterdir())) if Path(source).is_dir() else [str(source)]
+        early.extend(file for file in files if file not in on_disk)
+        on_disk.add(str(target))
+        on_disk.discard(str(tmp_path))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", renamed)
+    write(checkpoint, tmp_path / name)
+    assert early == [] and str(tmp_path) in on_disk, "and the name after it"

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from neonext_ms.checkpoint.store import load_checkpoint
 from neonext_ms.errors import DivergedError, UserError
 from neonext_ms.training.config import TrainConfig
+from neonext_ms.training.run import progress as module_of_progress
 from neonext_ms.training.run.folder import RunFolder
 from neonext_ms.training.run.progress import Progress, duration
 from neonext_ms.training.trainer import train
@@ -147,3 +149,20 @@ def test_progress_counts_steps_and_evaluations():
     progress.evaluation()
     assert re.fullmatch(r"\d+:\d\d", progress.left)
     assert (duration(59.6), duration(125), duration(3723)) == ("1:00", "2:05", "1:02:03")
+
+
+def test_the_time_left_is_by_the_average_step_and_evaluation(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module_of_progress, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    progress = Progress(steps=10, evaluations=3, images_per_step=32)
+    progress.begin()
+    now[0] += 20
+    assert progress.steps(4, 0.0) == (6.4, 0.0) and progress.left == "0:30", "6 steps of 5 s"
+    now[0] += 100  # which are nobody's
+    progress.begin()
+    now[0] += 7
+    assert progress.evaluation() == 7 and progress.left == "0:44", "and two evaluations"
+    progress.begin()
+    now[0] += 28
+    assert progress.steps(1, 0.0)[0] == pytest.approx(32 / 28) and progress.left == "1:02", "5 steps of 9.6 s"
+    assert progress.milliseconds_per_step == 9600 and progress.images_per_second == pytest.approx(32 / 9.6)

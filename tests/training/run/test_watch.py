@@ -67,6 +67,18 @@ def test_a_restored_watch_goes_on():
     assert two.see(3.0, 1.0, True) == one.see(3.0, 1.0, True) and two.usual == one.usual
 
 
+@pytest.mark.parametrize("skip_spikes, limit", [(True, 10.0), (False, INF)])
+def test_the_limit_of_an_update_is_by_all_before_it_where_spikes_are_skipped(skip_spikes, limit):
+    """Between two reports, and without a checkpoint, which reads them too."""
+    config = TinyConfig(**SHORT, skip_spikes=skip_spikes, spike_factor=5.0, max_bad_updates=1000)
+    updates = Updates(config, train_loader(config, open_sources(config)[0], Ranks(0, 1, "CPU")))
+    reporter = Reporter(config, None, 11, Progress(22, 2, 128))
+    for step in range(1, ENOUGH + 1):
+        assert updates.limit == INF
+        updates.add(step, Tensor(np.float32([2.0, 64, 1.0, 1, 1])), reporter)
+    assert updates.limit == limit
+
+
 @pytest.mark.parametrize("kind", ["dynamic", "fixed"])
 def test_an_overflow_for_which_the_loss_scale_gets_smaller_is_in_order(kind):
     config = TinyConfig(**SHORT, amp_level="O2", loss_scale_type=kind, max_bad_updates=2)

@@ -58,6 +58,17 @@ def test_a_run_goes_on_with_the_same_value_of_every_key_but_the_free_ones(key):
         assert ("begins with these weights (pretrained=run/checkpoints" in str(error.value)) == (key == "epochs")
 
 
+@pytest.mark.parametrize(
+    "images, world, given, size",
+    [(64, 1, 64, 64), (64, 2, 64, 32), (60, 2, 20, 15), (62, 2, 20, 1), (7, 7, 64, 1)],
+)
+def test_a_device_takes_the_largest_batch_that_fits_into_its_share(images, world, given, size):
+    checkpoint = begun(TrainConfig())
+    checkpoint.manifest["training"]["global_batch"] = images
+    found = same_run(TrainConfig(batch_size=given), world, checkpoint, DATA)
+    assert (found.batch_size, found.global_batch) == (size, images)
+
+
 @pytest.mark.parametrize("split", DATA)
 @pytest.mark.parametrize("what, other", [("samples", 8), ("classes", 3), ("listing", "c")])
 def test_changed_data_are_noticed_in_both_splits(split, what, other):

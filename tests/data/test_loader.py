@@ -46,6 +46,14 @@ def test_stream_does_not_depend_on_ranks(world):
     assert stream_hash(ranks) == stream_hash([training(4 * world)])
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_every_rank_names_the_samples_of_all(rank):
+    ranks = [training(4, rank=number, world=2) for number in range(2)]
+    for step, parts in enumerate(zip(*(loader.epoch(1) for loader in ranks), strict=True)):
+        shown = np.concatenate([part.indices for part in parts])
+        assert ranks[rank].samples(1, step) == [f"{SOURCE.name}[{index}]" for index in shown]
+
+
 def ranks_of(world, num_workers):
     return [training(12 // world, rank=rank, world=world, num_workers=num_workers) for rank in range(world)]
 

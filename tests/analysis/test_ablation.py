@@ -71,10 +71,12 @@ def test_a_run_that_diverges_is_counted_and_one_that_was_interrupted_goes_on(tmp
     finished(tmp_path, "neo", 0, [0.5], [1.0])
     (tmp_path / "normal-0").mkdir()
     (tmp_path / "normal-0" / "config.yaml").write_text(config.to_yaml())  # killed before its first checkpoint
+    (tmp_path / "normal-0" / "metrics.jsonl").write_text('{"event": "compile", "time": 1.0, "seconds": 1.0}\n')
     result = ablate(config, seeds=1)
     run = json.loads((tmp_path / "normal-0.json").read_text())
     assert run == result["runs"][1] and (run["init"], run["seed"], run["run"]) == ("normal", 0, "normal-0")
     assert "loss is" in run["diverged"] and run["curve"] == [] and run["seconds"] > 0
+    assert run["cpu_seconds"] is None, "nobody knows what it took before"
     assert [row["diverged"] for row in result["table"]] == [0, 1]
     written = TinyConfig.from_yaml(tmp_path / "normal-0" / "config.yaml")
     assert written == replace(config, neocell_init="normal", output_dir=None), "the same folder"

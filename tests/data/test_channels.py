@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from neonext_ms.data import Loader, Mixing, Preprocess, RandomErasing, TrainTransform
-from neonext_ms.data.channels import to_show
+from neonext_ms.data.channels import for_channels, to_show
 from neonext_ms.data.sources import ArraySource
 from neonext_ms.errors import UserError
 
@@ -29,6 +29,12 @@ def test_every_channel_is_what_it_is_alone():
         np.testing.assert_array_equal(whole[c : c + 1], GREY(alone))
         for seed, image in enumerate(augmented):
             np.testing.assert_array_equal(image[c : c + 1], transform(GREY)(alone, np.random.default_rng(seed)))
+
+
+def test_means_of_some_channels_for_another_number_of_them():
+    assert for_channels((1.0, 2.0, 6.0), 1) == (3.0,)
+    assert for_channels((1.0, 2.0, 6.0), 5) == (1.0, 2.0, 6.0, 1.0, 2.0)
+    assert for_channels((4.0,), 3) == (4.0,) * 3
 
 
 def test_colour_is_taken_in_grey_and_grey_in_colour():

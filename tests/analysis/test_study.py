@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import product
 
 import pytest
 from matplotlib.figure import Figure
@@ -210,6 +211,22 @@ def test_a_result_that_is_none_is_named(tmp_path, damage):
     path.write_text(json.dumps({**RESULT, damage: [] if damage == "runs" else None}))
     with pytest.raises(UserError, match="x.json is not the result of a study"):
         read_result(path)
+
+
+@pytest.mark.parametrize(
+    "option, words",
+    [
+        (("--only", "wide", "nope"), "the study has no variant 'nope': it has paper, wide, no_shift"),
+        (("--seeds", "0"), "seeds must be at least 1, got 0"),
+    ],
+)
+def test_options_of_a_study_reach_it(file, capsys, option, words):
+    study = begun(file)
+    for name, seed in product(study.variants, range(5)):  # there is nothing left to train
+        finish(study, name, seed, 0.5)
+    with pytest.raises(SystemExit) as ended:
+        main(["ablate", "--study", str(file), "--output_dir", str(study.folder), *option])
+    assert ended.value.code == 2 and words in capsys.readouterr().err
 
 
 def test_options_of_a_study_without_one(capsys):

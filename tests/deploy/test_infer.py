@@ -167,10 +167,11 @@ def test_an_unreadable_validation_image_ends_neither_infer_nor_validate(capsys, 
     bad = next((tmp_path / "val" / "0").iterdir())
     bad.write_text("no picture")
     options = ["--model", exported[None][0], "--dataset", "folder", "--data_dir", tmp_path]
-    code, out, err = run(capsys, "infer", *options, "--count", 20, "--format", "jsonl")
+    code, out, err = run(capsys, "infer", *options, "--count", 20, "--top_k", 2, "--format", "jsonl")
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 3 and err == "neonext: 1 of 20 images could not be classified\n"
     assert [row["image"] for row in rows if row["error"]] == [str(bad)] and all(row["label"] for row in rows)
+    assert all(len(row["classes"]) == (0 if row["error"] else 2) for row in rows)
     code, out, _ = run(capsys, "validate", *options, "--num_workers", 0, "--json")
     result = json.loads(out)
     assert code == 0 and (result["images"], result["unreadable"]) == (19, 1)

@@ -15,6 +15,7 @@ import pytest
 from tests.support.paths import ROOT
 
 KERNEL = ROOT / "ascend_kernels" / "cpu"
+VECTORS = KERNEL / "tests" / "check_mlp.cpp"  # looks into the kernels, at GELU of vectors
 DEBUG = ["-Og", "-g1", "-march=native"]  # lines for a sanitizer's report; more takes the compiler twice as long
 SANITIZERS = [*DEBUG, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
@@ -37,15 +38,33 @@ def variants():
     return found
 
 
-def build_driver(folder, flags):
-    driver = folder / "driver"
-    sources = sorted(str(path) for path in [*KERNEL.glob("*.cpp"), *(KERNEL / "tests").glob("*.cpp")])
+def compiler(*arguments):
     warnings = ["-Wall", "-Wextra", "-Wno-maybe-uninitialized", "-Wno-uninitialized"]
-    command = ["g++", "-std=c++17", f"-I{KERNEL}", f"-I{KERNEL / 'tests'}", *warnings, "-pthread"]
-    built = subprocess.run([*command, *flags, *sources, "-o", str(driver)], capture_output=True, text=True)
+    command = ["g++", "-std=c++17", f"-I{KERNEL}", f"-I{KERNEL / 'tests'}", *warnings, "-pthread", *arguments]
+    built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     assert "warning" not in built.stderr
-    return driver
+
+
+@pytest.fixture(scope="module")
+def checks(tmp_path_factory):
+    """The driver's own objects, which have no variants."""
+    folder = tmp_path_factory.mktemp("checks")
+    sources = [source for source in (KERNEL / "tests").glob("*.cpp") if source != VECTORS]
+    for source in sources:
+        compiler("-O1", "-c", source, "-o", folder / f"{source.stem}.o")
+    return [folder / f"{source.stem}.o" for source in sources]
+
+
+@pytest.fixture
+def build_driver(checks, tmp_path):
+    """Of kernels with some flags; they stand first, so that of inline functions their copies are taken."""
+
+    def build(flags):
+        compiler(*flags, *sorted(KERNEL.glob("*.cpp")), VECTORS, *checks, "-o", tmp_path / "driver")
+        return tmp_path / "driver"
+
+    return build
 
 
 def run(driver, command, **variables):
@@ -56,8 +75,8 @@ def run(driver, command, **variables):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", variants())
-def test_driver_agrees_with_double_precision(variant, tmp_path):
-    output = run(build_driver(tmp_path, variants()[variant]), "check")
+def test_driver_agrees_with_double_precision(variant, build_driver):
+    output = run(build_driver(variants()[variant]), "check")
     assert_complete(output)
     if variant != "sanitizers":
         assert output.startswith(f"{variant}, bfloat16: rounded\n")
@@ -75,8 +94,8 @@ def assert_complete(output):
 
 @pytest.mark.slow
 @pytest.mark.skipif("avx512_bf16" not in machine_flags(), reason="a machine with AMX has these instructions, too")
-def test_tiles_of_an_emulated_amx_and_a_system_that_refuses_them(tmp_path):
-    driver = build_driver(tmp_path, [*DEBUG, "-DNEONEXT_EMULATED_AMX"])
+def test_tiles_of_an_emulated_amx_and_a_system_that_refuses_them(build_driver):
+    driver = build_driver([*DEBUG, "-DNEONEXT_EMULATED_AMX"])
     for output, name in (
         (run(driver, "check"), "amx"),
         (run(driver, "check", EMULATED_AMX_REFUSED="1"), "avx512_bf16"),
@@ -87,5 +106,5 @@ def test_tiles_of_an_emulated_amx_and_a_system_that_refuses_them(tmp_path):
 
 
 @pytest.mark.slow
-def test_threads_do_not_race(tmp_path):
-    run(build_driver(tmp_path, [*DEBUG, "-fsanitize=thread"]), "threads")
+def test_threads_do_not_race(build_driver):
+    run(build_driver([*DEBUG, "-fsanitize=thread"]), "threads")

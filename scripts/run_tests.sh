@@ -7,7 +7,8 @@ if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
   cat <<'HELP'
 usage: bash scripts/run_tests.sh [--mindspore VERSION] [pytest arguments]
 
-Runs ruff (lint and format), clang-format, shellcheck and hadolint where they are installed, and pytest in two processes.
+Runs ruff (lint and format), clang-format, shellcheck and hadolint where they are installed, and pytest in three
+processes: tests that wait leave one of two cores idle.
   bash scripts/run_tests.sh                    everything, as CI does
   bash scripts/run_tests.sh -m 'not slow'      without the tests that take more than about 20 seconds
   bash scripts/run_tests.sh tests/ops -k shift
@@ -52,4 +53,4 @@ fi
 MS_OM_PATH="$(mktemp -d)" # MindSpore leaves files of failed compilations here instead of in the checkout
 export MS_OM_PATH
 trap 'rm -rf "$MS_OM_PATH"' EXIT
-python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=10 "$@"
+python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations=10 "$@"

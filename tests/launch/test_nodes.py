@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.tiny import TINY
 
 NODES = ROOT / "tests" / "support" / "nodes.py"
 WORKER = ROOT / "tests" / "support" / "job_worker.py"
@@ -139,8 +140,8 @@ def test_two_machines_train_for_real(start, tmp_path):
     """A worker is killed: both machines go on from the checkpoint, update for update. Then a machine is killed."""
     run = tmp_path / "run"
     script = ROOT / "scripts" / "run_distribute_train.sh"
-    options = ("workers=1", f"output_dir={run}", "epochs=100", "log_interval=1", "max_restarts=1", "restart_delay=1")
-    nodes = start("bash", script, *options)
+    options = (f"structure={json.dumps(TINY)}", "epochs=100", "log_interval=1", "max_restarts=1", "restart_delay=1")
+    nodes = start("bash", script, "workers=1", f"output_dir={run}", *options)
     before = updates_from(nodes, run, EPOCH + 1, EPOCH + 8)
     os.kill(int((run / "logs" / "start-1-node-1" / "rank_1.pid").read_text().split()[0]), signal.SIGKILL)
     nodes.wait_for("run/logs/start-2-node-0/rank_0.beat", seconds=300)

@@ -5,6 +5,7 @@ import math
 from itertools import product
 
 import pytest
+import yaml
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -14,6 +15,9 @@ from neonext_ms.analysis.study_report import plot_study, read_result, study_tabl
 from neonext_ms.cli import main
 from neonext_ms.commands.parser import parse
 from neonext_ms.errors import UserError
+from neonext_ms.models.registry import model_spec
+from neonext_ms.training.config import TrainConfig
+from tests.support.paths import ROOT
 
 STUDY = """
 config:
@@ -227,6 +231,14 @@ def test_options_of_a_study_reach_it(file, capsys, option, words):
     with pytest.raises(SystemExit) as ended:
         main(["ablate", "--study", str(file), "--output_dir", str(study.folder), *option])
     assert ended.value.code == 2 and words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("study_*.yaml")), ids=lambda file: file.stem)
+def test_the_projects_own_studies(file):
+    study = make_study(file, TrainConfig.from_text(yaml.safe_dump(read_study(file)[0])))
+    assert len(set(study.labels.values())) == len(study.variants) > 1
+    for config in study.variants.values():
+        assert len(model_spec(config.model, **config.model_overrides).depths) == 4
 
 
 def test_options_of_a_study_without_one(capsys):

@@ -24,18 +24,19 @@ def test_drop_path_masks_are_a_function_of_seed_step_and_position():
     assert drop_path_rates(0.3, 1) == (0.0,)
 
 
-@pytest.mark.parametrize("block", [0, 1])
-def test_each_block_has_a_mask_of_its_own(block):
+@pytest.mark.parametrize("block, name", [(0, "stages.0.0"), (1, "stages.1.0"), (2, "stages.1.1")])
+def test_each_block_has_a_mask_of_its_own(block, name):
     """A block that is dropped is one whose branch adds nothing."""
 
     def outputs(kept, silent=()):
-        network = create_model("neonext_pico", 10, seed=0, drop_path_rate=0.5, **TINY).set_train(True)
+        network = create_model("neonext_pico", 10, seed=0, drop_path_rate=0.5, **TINY | {"depths": [1, 2]})
+        network.set_train(True)
         for name in silent:
             weight = next(p for p in network.get_parameters() if p.name == name)
             weight.set_data(Tensor(np.zeros(weight.shape, np.float32)))
         images = np.random.default_rng(0).standard_normal((3, 3, 32, 32)).astype(np.float32)
         return network(Tensor(images), Tensor(np.repeat(np.float32(kept)[:, None], 3, 1))).asnumpy()
 
-    dropped = outputs([float(i != block) for i in range(2)])
-    np.testing.assert_array_equal(dropped, outputs([1, 1], [f"stages.{block}.0.fc2.weight"]))
-    assert not np.allclose(dropped, outputs([1, 1]))
+    dropped = outputs([float(i != block) for i in range(3)])
+    np.testing.assert_array_equal(dropped, outputs([1, 1, 1], [f"{name}.fc2.weight"]))
+    assert not np.allclose(dropped, outputs([1, 1, 1]))

@@ -4,9 +4,11 @@ import shutil
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from neonext_ms.ops.cpu import library
 from tests.support.cpu_library import BUILD, ROOT, environment, run
 
 USE = """
@@ -51,6 +53,31 @@ def test_built_library_serves_without_a_compiler_and_another_source_gets_another
     source.write_text(source.read_text() + "// changed\n")
     changed = run(BUILD, {**environment(cache, PATH=str(tmp_path)), "PYTHONPATH": str(copy)}, copy)
     assert changed.returncode == 1 and "no C++ compiler" in changed.stderr
+
+
+CPUINFO = "processor\t: 0\nvendor_id\t: X\ncpu family\t: 6\nmodel\t\t: 85\nstepping\t: 7\nflags\t\t: avx\n"
+CPUINFO += "Features\t: fp\nCPU implementer\t: 0x48\nCPU part\t: 0xd01\n"
+CPUINFO += "model name\t: Y\ncpu MHz\t\t: 2500.0\nbogomips\t: 5000.0\n"
+
+
+@pytest.mark.parametrize("line", CPUINFO.splitlines())
+def test_the_name_tells_kinds_of_processors_apart(line, monkeypatch):
+    """As where machines share a home directory; not their numbers and clocks."""
+
+    def key(first):
+        monkeypatch.setattr(Path, "read_text", lambda path: f"{first}\nprocessor\t: 1\nflags\t\t: other\n")
+        return library._key([])
+
+    same = line.split("\t")[0] in ("processor", "model name", "cpu MHz", "bogomips")
+    assert (key(CPUINFO) == key(CPUINFO.replace(line, f"{line}1"))) == same
+
+
+def test_the_name_tells_compilers_and_their_options_apart(monkeypatch):
+    (compiler, *_), flags = library._compiler(), library._FLAGS
+    keys = [library._compiler_key(command) for command in ([compiler], [compiler], [compiler, "-O1"])]
+    monkeypatch.setattr(library, "_FLAGS", [*flags, "-O1"])
+    keys.append(library._compiler_key([compiler]))
+    assert keys[0] == keys[1] and len(set(keys)) == 3
 
 
 def test_cache_that_cannot_be_written(tmp_path, compiler):

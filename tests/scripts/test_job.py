@@ -81,6 +81,17 @@ def test_rank_that_leaves_early_without_an_error_ends_the_job(start):
     )
 
 
+def test_rank_that_ends_without_a_sign_of_life_ends_the_job_when_the_others_have_had_their_time(start):
+    job = start("absent", "--exit_timeout=2", "--stop_timeout=40")
+    job.wait_for("0.at")
+    begin = time.monotonic()
+    code, _, err = job.end()
+    assert code == 70 and time.monotonic() - begin < 20
+    assert err.splitlines()[-1] == (
+        f"error: rank 1 ended with exit code 0 before the job was done, see {job.logs}/worker_1.log"
+    )
+
+
 def test_rank_that_never_starts_its_work_ends_the_job(start):
     job = start("wait", "--start_timeout=1", "--hang_timeout=1", workers=1, table=False)
     code, _, err = job.end()

@@ -107,7 +107,7 @@ def test_equal_parts_of_the_usable_cores(monkeypatch):
         ("most", "'most' is neither a core nor a range of cores such as 0-3"),
         ("3-1/2", "the range '3-1' is empty"),
         ("1", "1 sets of cores are named for 2 ranks of this machine"),
-        ("1/99999", "core 99999 cannot be used here"),
+        ("99999/99999", "core 99999 cannot be used here"),
     ],
 )
 def test_mistake_in_the_cores_is_one_line(supervise, table, option, message):

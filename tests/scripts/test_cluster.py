@@ -73,6 +73,16 @@ def test_words_in_the_order_of_the_model_zoo(stand_in, project, tmp_path):
     assert calls[0]["arguments"][1::3] == [str(config), "--data_dir=/data/x"]
 
 
+@pytest.mark.parametrize("npus, workers", [("4,5,6", 3), ("7", 1)])
+def test_where_no_number_is_given_every_npu_has_a_worker(environment, npus, workers):
+    script = 'for part in env cluster; do source "$0/scripts/$part.sh"; done; check_workers; echo "${JOB_OPTIONS[@]}"'
+    command = ["bash", "-c", f'set -euo pipefail; WORKERS=default RANK_TABLE="" JOB_OPTIONS=(); {script}', ROOT]
+    result = subprocess.run(
+        command, env=environment | {"ASCEND_RT_VISIBLE_DEVICES": npus}, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"--workers={workers}\n", "")
+
+
 @pytest.mark.parametrize("code", [3, 1])
 def test_a_held_out_image_that_cannot_be_read_is_no_failure_of_the_job(stand_in, code):
     result, calls = stand_in("workers=1", "output_dir=run", INFER_CODE=str(code))

@@ -73,6 +73,13 @@ def test_words_in_the_order_of_the_model_zoo(stand_in, project, tmp_path):
     assert calls[0]["arguments"][1::3] == [str(config), "--data_dir=/data/x"]
 
 
+def test_options_are_taken_in_every_form_that_people_write(stand_in):
+    given = ("--tensorboard", "epochs=3", "--lr", "0.1", "--min_lr", "-1", "--skip_spikes", "--seed=4", "--sync_bn")
+    _, calls = stand_in("workers=1", "output_dir=run", *given)
+    taken = ["--tensorboard", "--epochs=3", "--lr=0.1", "--min_lr=-1", "--skip_spikes", "--seed=4", "--sync_bn"]
+    assert calls[0]["arguments"][4:] == taken
+
+
 @pytest.mark.parametrize("npus, workers", [("4,5,6", 3), ("7", 1)])
 def test_where_no_number_is_given_every_npu_has_a_worker(environment, npus, workers):
     script = 'for part in env cluster; do source "$0/scripts/$part.sh"; done; check_workers; echo "${JOB_OPTIONS[@]}"'

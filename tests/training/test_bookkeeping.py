@@ -46,8 +46,15 @@ def run(tmp_path_factory):
         patch.setattr(TrainStep, "__call__", watched)
         patch.setattr(heartbeat, "beat", pass_time)
         patch.setattr(saver, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        patch.setenv(heartbeat.VARIABLE, str(folder.with_suffix(".beat")))
+        heartbeat._file.cache_clear()
         train(TinyConfig(**RUN, output_dir=str(folder)))
+    heartbeat._file.cache_clear()
     return folder, made
+
+
+def test_a_launcher_is_told_that_the_work_is_done(run):
+    assert heartbeat.read(run[0].with_suffix(".beat")) == heartbeat.Beat(done=True)
 
 
 def test_every_update_gets_the_rate_of_its_step_and_the_log_says_so(run):

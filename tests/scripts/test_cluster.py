@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,31 @@ def test_options_are_taken_in_every_form_that_people_write(stand_in):
     _, calls = stand_in("workers=1", "output_dir=run", *given)
     taken = ["--tensorboard", "--epochs=3", "--lr=0.1", "--min_lr=-1", "--skip_spikes", "--seed=4", "--sync_bn"]
     assert calls[0]["arguments"][4:] == taken
+
+
+def test_of_several_nodes_the_first_alone_exports(stand_in, tmp_path):
+    table = tmp_path / "hccl.json"
+    devices = [{"device": [{"device_id": "0", "rank_id": str(rank)}]} for rank in range(2)]
+    table.write_text(json.dumps({"server_list": devices}))
+    cluster = {"NNODES": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(two_free_ports())}
+
+    def node(rank):
+        return stand_in(f"rank_table={table}", "output_dir=run", NODE_RANK=str(rank), **cluster)
+
+    with ThreadPoolExecutor() as nodes:
+        (first, calls), (second, others) = nodes.map(node, range(2))
+    assert (first.returncode, second.returncode) == (0, 0), (first.stderr, second.stderr)
+    assert sorted(call["command"] for call in max(calls, others, key=len)) == ["export", "infer", "train", "train"]
+    assert second.stdout.splitlines()[-1] == "== Done on node 1; node 0 exports"
+
+
+def two_free_ports():
+    """The first of two that follow each other."""
+    with socket.socket() as one, socket.socket() as next_one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        next_one.bind(("127.0.0.1", port + 1))
+    return port
 
 
 @pytest.mark.parametrize("npus, workers", [("4,5,6", 3), ("7", 1)])

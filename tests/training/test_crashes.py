@@ -13,7 +13,7 @@ import mindspore  # noqa: F401 - before the forks: every child needs its version
 import pytest
 
 from neonext_ms.checkpoint import store as module
-from neonext_ms.checkpoint.store import load_checkpoint, save_checkpoint
+from neonext_ms.checkpoint.store import delete_checkpoint, load_checkpoint, numbered, save_checkpoint, tidy
 from neonext_ms.training.run.folder import RunFolder
 from neonext_ms.training.run.resume import newest
 from tests.support.cards import CARD
@@ -213,6 +213,26 @@ def test_lines_of_the_metrics_wait_for_room(folder):
     run_in_child(work)
     lines = folder.metrics.read_text().splitlines()
     assert [line.split('"step": ')[1] for line in lines] == ["1}", "2}", "3}"]
+
+
+@pytest.mark.parametrize("removed", [1, 2, 3])
+def test_what_a_killed_deletion_has_left_is_no_checkpoint(folder, removed):
+    save(folder, 2)
+    path = numbered(folder.checkpoints)[0]
+
+    def work():
+        unlink, done = Path.unlink, []
+
+        def remove(file, **options):
+            if len(done) == removed:
+                os._exit(0)
+            done.append(unlink(file, **options))
+
+        Path.unlink = remove
+        delete_checkpoint(path)
+
+    run_in_child(work)
+    assert not tidy(path) and numbered(folder.checkpoints) == [path.with_name("pico-1_2.ckpt")]
 
 
 @pytest.mark.parametrize("renamed", [0, 1])

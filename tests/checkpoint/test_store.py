@@ -13,7 +13,7 @@ from mindspore import Tensor
 from neonext_ms import create_model
 from neonext_ms.checkpoint.manifest import manifest_path, write_manifest
 from neonext_ms.checkpoint.network import load_network
-from neonext_ms.checkpoint.store import load_checkpoint, save_weights
+from neonext_ms.checkpoint.store import load_checkpoint, save_checkpoint, save_weights, state_path
 from neonext_ms.data import Preprocess
 from neonext_ms.errors import UserError
 
@@ -77,6 +77,18 @@ def refuse(path, *words):
         load_network(path)
     message = str(error.value)
     assert "\n" not in message and all(word in message for word in words), message
+
+
+def test_weights_alone_need_no_state_of_the_training(tmp_path):
+    path = tmp_path / "a-1_7.ckpt"
+    weights, state = ({kind: np.full(3, 7, np.float32)} for kind in ("weight", "moment"))
+    save_checkpoint(path, weights, META, state)
+    assert load_checkpoint(path).state["moment"][0] == 7 and load_checkpoint(path, with_state=False).state is None
+    state_path(path).unlink()
+    alone = load_checkpoint(path, with_state=False)
+    assert alone.state is None and alone.weights["weight"][0] == 7
+    with pytest.raises(UserError, match="a-1_7.state.ckpt cannot be read"):
+        load_checkpoint(path)
 
 
 def test_missing_file(tmp_path):

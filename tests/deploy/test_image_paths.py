@@ -18,8 +18,9 @@ def test_image_paths_are_files_folders_patterns_and_lists(tmp_path):
 
     assert found("a.bin", "b") == ["a.bin", "b/1.jpg", "b/2.PNG", "b/c/3.png"]
     assert found("b/*.jpg", "b/**/*.png", "odd[1].png") == ["b/1.jpg", "b/c/3.png", "odd[1].png"]
-    assert list(image_paths(["-", tmp_path / "a.bin"], ["x y.png\n", "\n", "gone.png"])) == [
+    assert list(image_paths(["-", tmp_path / "a.bin"], ["x y.png\n", "\n", " a .png \r\n", "gone.png"])) == [
         "x y.png",
+        " a .png ",
         "gone.png",
         str(tmp_path / "a.bin"),
     ]

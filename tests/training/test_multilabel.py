@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neonext_ms.checkpoint.store import load_checkpoint
+from neonext_ms.checkpoint.store import load_checkpoint, save_checkpoint
 from neonext_ms.commands.deployment import infer_command
 from neonext_ms.data import Preprocess
 from neonext_ms.deploy import Classifier
@@ -76,6 +76,13 @@ def test_the_model_answers_with_all_classes_above_its_threshold(run, root, tmp_p
     header, *rows = csv.reader((tmp_path / "answers.csv").read_text().splitlines())
     assert header[4:] == [f"{what}_{rank}" for rank in (1, 2, 3) for what in ("name", "probability")]
     assert all(len(row) == len(header) for row in rows)
+
+
+def test_validation_goes_by_the_threshold_of_the_card(run, tmp_path):
+    trained = load_checkpoint(run[1] / "checkpoints" / "neonext_pico_best.ckpt", with_state=False)
+    sure = tmp_path / "sure.ckpt"
+    save_checkpoint(sure, trained.weights, {**trained.card.to_dict(), "threshold": 1 - 1e-12})
+    assert validate(sure, "CPU")["f1"] == 0 < validate(trained.path, "CPU")["f1"], "no class is said to be there"
 
 
 def test_an_answer_may_be_none_of_the_classes(tmp_path):

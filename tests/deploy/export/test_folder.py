@@ -71,7 +71,8 @@ def test_the_page_of_a_run_has_its_recipe_and_odd_names_forge_nothing(checkpoint
     path.parent.mkdir(parents=True)
     card = {**loaded.manifest, "class_names": odd, "dataset": {"name": "folder", "data_dir": "/home/me/photos"}}
     save_checkpoint(path, loaded.weights, card)
-    (path.parent.parent / "config.yaml").write_text("model: neonext_pico\nlr: 0.001\ndata_dir: /home/me/photos\n")
+    places = "".join(f"{key}: /home/me/x\n" for key in ("data_dir", "output_dir", "pretrained", "resume", "teacher"))
+    (path.parent.parent / "config.yaml").write_text(f"model: neonext_pico\nlr: 0.001\n{places}")
     write_folder(path, tmp_path / "x")
     page = (tmp_path / "x" / "README.md").read_text(encoding="utf-8")
     assert "```yaml\nmodel: neonext_pico\nlr: 0.001\n```" in page and "/home/me" not in page

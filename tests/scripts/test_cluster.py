@@ -75,6 +75,16 @@ def test_words_in_the_order_of_the_model_zoo(stand_in, project, tmp_path):
     assert calls[0]["arguments"][1::3] == [str(config), "--data_dir=/data/x"]
 
 
+def test_one_device_takes_the_same_words(stand_in, project):
+    words = ("/data/x", project / "configs" / "other.yaml", "workers=2", "epochs=3")
+    result, calls = stand_in(*words, script="scripts/run_standalone_train.sh")
+    assert result.returncode == 0 and result.stdout.startswith("== Training with 1 worker(s), "), result.stderr
+    assert calls[0]["arguments"][1] == str(words[1]) and calls[0]["arguments"][4:] == [
+        "--data_dir=/data/x",
+        "--epochs=3",
+    ]
+
+
 def test_options_are_taken_in_every_form_that_people_write(stand_in):
     given = ("--tensorboard", "epochs=3", "--lr", "0.1", "--min_lr", "-1", "--skip_spikes", "--seed=4", "--sync_bn")
     _, calls = stand_in("workers=1", "output_dir=run", *given)

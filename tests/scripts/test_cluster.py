@@ -85,6 +85,13 @@ def test_one_device_takes_the_same_words(stand_in, project):
     ]
 
 
+def test_options_of_the_launcher_stay_with_it(stand_in):
+    names = ("hang_timeout", "start_timeout", "exit_timeout", "stop_timeout", "node_timeout", "health_interval")
+    own = [*(f"{name}=9" for name in names), "max_restarts=0", "restart_delay=1", "bind_cores=true", "workers=1"]
+    result, calls = stand_in(*own, "output_dir=run", "epochs=3")
+    assert result.returncode == 0 and calls[0]["arguments"][4:] == ["--epochs=3"], result.stderr
+
+
 def test_options_are_taken_in_every_form_that_people_write(stand_in):
     given = ("--tensorboard", "epochs=3", "--lr", "0.1", "--min_lr", "-1", "--skip_spikes", "--seed=4", "--sync_bn")
     _, calls = stand_in("workers=1", "output_dir=run", *given)

@@ -9,6 +9,7 @@ from mindspore import Tensor
 from PIL import Image
 
 from neonext_ms.checkpoint.network import load_network
+from neonext_ms.deploy.validate import validate
 from neonext_ms.evaluation.evaluate import evaluate
 from neonext_ms.evaluation.loader import validation_loader
 from neonext_ms.evaluation.step import EvalStep
@@ -81,6 +82,7 @@ def test_the_accuracy_of_the_file_itself(capsys, checkpoint, exported, exported_
     assert result["top5_accuracy"] == pytest.approx(by_the_checkpoint["top5_accuracy"], abs=1e-6)
     assert result["accuracy"] == pytest.approx(by_the_checkpoint["accuracy"], abs=1e-6)
     assert result["loss"] == pytest.approx(by_the_checkpoint["loss"], rel=1e-4)
+    assert validate(path, "CPU", batch_size=77) == result, "nor do other defaults stand in the function"
 
 
 def test_accuracy_and_answers_in_bfloat16(capsys, checkpoint, by_the_checkpoint):

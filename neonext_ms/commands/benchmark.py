@@ -239,6 +239,31 @@ def fold(models: list[str] | None = None, image_sizes: tuple[int, ...] = (224, 3
     return _show("fold", result, fold_table(result), readme)
 
 
+def resample(
+    model: str,
+    kernels: list[str],
+    image_sizes: tuple[int, ...] = (),
+    data_dir: str | None = None,
+    num_workers: int = 1,
+    readme: str | None = None,
+):
+    """Show what a trained network keeps when its blocks are sampled anew at other sizes, on images of several sizes.
+
+    Args:
+        model: checkpoint or model folder.
+        kernels: block sizes to resample to, as for neonext convert, those of several stages with commas between them:
+            14 8+14,8+14,14,14.
+        image_sizes: sides of the images in pixels; the model's own if none.
+        data_dir: where the model's data set is, if it was moved.
+        num_workers: processes that prepare batches; 0 prepares them in the loop.
+        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+    """
+    from neonext_ms.benchmark.resample import benchmark_resample, resample_table
+
+    result = benchmark_resample(model, kernels, image_sizes, data_dir, num_workers)
+    return _show("resample", result, resample_table(result), readme)
+
+
 def ascend(
     work: tuple[Literal["train", "evaluate"], ...] = ("train", "evaluate"),
     against: tuple[Literal["mindcv"], ...] = (),
@@ -332,6 +357,7 @@ SUBJECTS = {
         checkpoint,
         artefact,
         fold,
+        resample,
         ascend,
         chips,
         memory,

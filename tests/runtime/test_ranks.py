@@ -156,7 +156,10 @@ def test_two_ranks_stopped_between_checkpoints_are_the_run_that_was_not_to_the_b
     stopped = begun.copied(tmp_path / "stopped")
     stopped.start(2, stop=7, save_minutes=1e-9, parallel_optimizer=True)
     stopped.start(2, stop=0, save_minutes=1e-9)
-    assert events(stopped.run, "train", "eval") == events(whole.run, "train", "eval")
+    both = [events(starts.run, "train", "eval") for starts in (stopped, whole)]
+    norms = [[event.pop("gradient_norm", 0) for event in run] for run in both]
+    assert both[0] == both[1]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-6), "of shared parts it is summed in another order"
     found, expected = (newest(starts.run / "checkpoints") for starts in (stopped, whole))
     assert expected.state["statistics_of_ranks"].shape == (2, 2 * 2 * (8 + 8 + 16 + 16)), "network's and averages"
     one, other = expected.state["statistics_of_ranks"]

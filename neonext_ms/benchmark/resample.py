@@ -48,7 +48,9 @@ def benchmark_resample(
             loader = validation_loader(
                 replace(own, preprocess=pictures), ranks, data_dir=data_dir, batch_size=100, num_workers=num_workers
             )
-            found = evaluate(lambda images, form=form: form(ms.Tensor(images)).asnumpy(), loader, ranks)
+            found = evaluate(
+                lambda images, form=form: form(ms.Tensor(images)).asnumpy(), loader, ranks, threshold=card.threshold
+            )
             trained = form is network and size == card.preprocess.image_size
             measures = {"accuracy": found["accuracy"], "loss": found["loss"]}
             rows.append({"image_size": size, "kernels": blocks, "trained": trained, **measures})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from neonext_ms.benchmark.resample import benchmark_resample
 from neonext_ms.checkpoint.store import load_checkpoint, save_checkpoint
 from neonext_ms.commands.deployment import infer_command
 from neonext_ms.data import Preprocess
@@ -82,7 +83,12 @@ def test_validation_goes_by_the_threshold_of_the_card(run, tmp_path):
     trained = load_checkpoint(run[1] / "checkpoints" / "neonext_pico_best.ckpt", with_state=False)
     sure = tmp_path / "sure.ckpt"
     save_checkpoint(sure, trained.weights, {**trained.card.to_dict(), "threshold": 1 - 1e-12})
-    assert validate(sure, "CPU")["f1"] == 0 < validate(trained.path, "CPU")["f1"], "no class is said to be there"
+    with_it, without = validate(sure, "CPU"), validate(trained.path, "CPU")
+    assert with_it["f1"] == 0 < without["f1"], "no class is said to be there"
+    resampled = benchmark_resample(str(sure), ["7"], (), num_workers=0)
+    assert [row["accuracy"] for row in resampled] == [with_it["accuracy"]] * 2 and with_it["accuracy"] != without[
+        "accuracy"
+    ]
 
 
 def test_an_answer_may_be_none_of_the_classes(tmp_path):

@@ -66,42 +66,54 @@ inline GeluAndSlope GeluWithSlopeAnywhere(Vec::F x) {  // the slope is Phi(x) + 
 #if defined(NEONEXT_AVX512)
 
 // Where tables of 16 fit into a register, values up to 4.5 take a third of the instructions.
+template <int terms>
 inline Vec::F GeluNear(Vec::F x, Vec::F u, const TablePlace& place) {
-  return Vec::Fma(Minus(u), place.LookUp(kGeluTable.phi), Vec::Max(x, Vec::Zero()));
+  return Vec::Fma(Minus(u), place.LookUp(kGeluTable<terms>.phi), Vec::Max(x, Vec::Zero()));
 }
 
+template <int terms>
 inline Vec::F SlopeNear(Vec::F x, const TablePlace& place) {
-  const Vec::F left = place.LookUp(kGeluTable.slope);
+  const Vec::F left = place.LookUp(kGeluTable<terms>.slope);
   return Vec::SelectNegative(x, left, Vec::Sub(Constant(1.0f), left));
 }
 
 // For vectors with any larger value. Each lane has the form of its own value: what becomes of a pixel must not depend
 // on its neighbours.
+template <int terms>
 [[gnu::noinline, gnu::cold]] inline GeluAndSlope GeluWithSlopeFar(Vec::F x) {
-  const Vec::F u = Vec::Abs(x), end = Constant(GeluTable::kEnd);
+  const Vec::F u = Vec::Abs(x), end = Constant(GeluIntervals::kEnd);
   const TablePlace place(u);
   const GeluAndSlope far = GeluWithSlopeAnywhere(x);
-  return {Vec::SelectBelow(u, end, GeluNear(x, u, place), far.gelu),
-          Vec::SelectBelow(u, end, SlopeNear(x, place), far.slope)};
+  return {Vec::SelectBelow(u, end, GeluNear<terms>(x, u, place), far.gelu),
+          Vec::SelectBelow(u, end, SlopeNear<terms>(x, place), far.slope)};
 }
 
+// terms: 7 for float32's precision, 4 for that of bfloat16.
+template <int terms>
 inline Vec::F Gelu(Vec::F x) {
   const Vec::F u = Vec::Abs(x);
-  if (!Vec::AllBelow(u, Constant(GeluTable::kEnd))) return GeluWithSlopeFar(x).gelu;
-  return GeluNear(x, u, TablePlace(u));
+  if (!Vec::AllBelow(u, Constant(GeluIntervals::kEnd))) return GeluWithSlopeFar<terms>(x).gelu;
+  return GeluNear<terms>(x, u, TablePlace(u));
 }
 
+template <int terms>
 inline GeluAndSlope GeluWithSlope(Vec::F x) {
   const Vec::F u = Vec::Abs(x);
-  if (!Vec::AllBelow(u, Constant(GeluTable::kEnd))) return GeluWithSlopeFar(x);
+  if (!Vec::AllBelow(u, Constant(GeluIntervals::kEnd))) return GeluWithSlopeFar<terms>(x);
   const TablePlace place(u);
-  return {GeluNear(x, u, place), SlopeNear(x, place)};
+  return {GeluNear<terms>(x, u, place), SlopeNear<terms>(x, place)};
 }
 
 #else
 
-inline Vec::F Gelu(Vec::F x) { return Gelu(x, NormalAt(x)); }
-inline GeluAndSlope GeluWithSlope(Vec::F x) { return GeluWithSlopeAnywhere(x); }
+template <int>
+inline Vec::F Gelu(Vec::F x) {
+  return Gelu(x, NormalAt(x));
+}
+template <int>
+inline GeluAndSlope GeluWithSlope(Vec::F x) {
+  return GeluWithSlopeAnywhere(x);
+}
 
 #endif
 

@@ -7,10 +7,13 @@
 
 namespace neonext {
 
-struct GeluTable {
-  static constexpr int kIntervals = 16, kTerms = 7;
+struct GeluIntervals {
+  static constexpr int kIntervals = 16;
   static constexpr float kEnd = 4.5f, kPerUnit = 3.4375f;  // intervals a unit of u; interval i is i - 1/2 to i + 1/2
+};
 
+template <int kTerms>
+struct GeluTable : GeluIntervals {
   // coefficients[t][i]: of f^t, f = u kPerUnit - i
   alignas(64) float phi[kTerms][kIntervals], slope[kTerms][kIntervals];
 
@@ -45,25 +48,29 @@ struct GeluTable {
   }
 };
 
-inline const GeluTable kGeluTable;
+template <int kTerms>
+inline const GeluTable<kTerms> kGeluTable;
 
 #if defined(NEONEXT_AVX512)
 
 // Interval and place in it, for every lane of u.
 struct TablePlace {
+  using Table = GeluIntervals;
+
   Vec::I interval;
   Vec::F f;
 
   explicit TablePlace(Vec::F u) {
     const Vec::F magic = Vec::Set1(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to whole numbers
-    const Vec::F rounded = Vec::Fma(u, Vec::Set1(GeluTable::kPerUnit), magic);
+    const Vec::F rounded = Vec::Fma(u, Vec::Set1(Table::kPerUnit), magic);
     interval = Vec::Bits(rounded);
-    f = Vec::Fma(u, Vec::Set1(GeluTable::kPerUnit), Vec::Sub(magic, rounded));
+    f = Vec::Fma(u, Vec::Set1(Table::kPerUnit), Vec::Sub(magic, rounded));
   }
-  Vec::F LookUp(const float (*coefficients)[GeluTable::kIntervals]) const {
-    Vec::F sum = Vec::Permute(Vec::Load(coefficients[GeluTable::kTerms - 1]), interval);
+  template <int terms>
+  Vec::F LookUp(const float (&coefficients)[terms][Table::kIntervals]) const {
+    Vec::F sum = Vec::Permute(Vec::Load(coefficients[terms - 1]), interval);
 #pragma GCC unroll 8
-    for (int t = GeluTable::kTerms - 2; t >= 0; --t) {
+    for (int t = terms - 2; t >= 0; --t) {
       sum = Vec::Fma(sum, f, Vec::Permute(Vec::Load(coefficients[t]), interval));
     }
     return sum;

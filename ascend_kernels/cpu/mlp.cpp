@@ -30,13 +30,13 @@ void RunForward(const Sizes& s, const ForwardTensors<T, F>& f) {
     LoadAcross<F>(s.pixels, f.x, s.channels, first, count, x);
     for (int t = 0; t < count; ++t) FillUp<F>(h + t * h_size, s.hidden);
     EachProduct(w1, x, count, [&](int t, const float* product, int row, int rows) {
+      const T* bias = f.b1 + row;
       typename F::Kept* kept =
-          f.hidden_out ? f.hidden_out + static_cast<int64_t>(first + t) * s.hidden * kTile : nullptr;
-      StoreAcross<F>(h + t * h_size, row, rows, [&](int r, int i) {
-        const Vec::F bias = Vec::Set1(ToFloat(f.b1[r]));
-        const Vec::F value = Vec::Add(Vec::Load(product + (r - row) * kTile + i), bias);
+          f.hidden_out ? f.hidden_out + (static_cast<int64_t>(first + t) * s.hidden + row) * kTile : nullptr;
+      StoreAcross<F>(h + t * h_size + row / F::kDepth * kTile, rows, [&](int r, int i) {
+        const Vec::F value = Vec::Add(Vec::Load(product + r * kTile + i), Vec::Set1(ToFloat(bias[r])));
         if (kept) F::Keep(kept + r * kTile + i, value);
-        return Gelu(value);
+        return Gelu<F::kGeluTerms>(value);
       });
     });
     EachProduct(w2, h, count,

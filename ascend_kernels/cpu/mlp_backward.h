@@ -72,21 +72,24 @@ class BackwardPass {
     EachTile(s.pixels, a.x, s.channels, first + at, count, [&](int t, const float* tile) { xt.Take(tile, at + t); });
     Word* dh_across;
     if constexpr (F::kDepth == 1) {
-      dh_across = dh.tile(at);
+      dh_across = dh.at(at, 0);
     } else {
       dh_across = ScratchFor<Word>(Scratch::hidden, count * AcrossSize<F>(s.hidden));
       for (int t = 0; t < count; ++t) FillUp<F>(dh_across + t * AcrossSize<F>(s.hidden), s.hidden);
     }
     EachProduct(w2, dy, count, [&](int t, const float* product, int row, int rows) {
-      const typename F::Kept* h = a.hidden + (first + at + t) * h_size();
-      StoreAcross<F>(dh_across + t * AcrossSize<F>(s.hidden), row, rows, [&](int r, int i) {
-        const GeluAndSlope value = GeluWithSlope(F::Recall(h + r * kTile + i));
-        const Vec::F result = Vec::Mul(value.slope, Vec::Load(product + (r - row) * kTile + i));
+      const typename F::Kept* h = a.hidden + (first + at + t) * h_size() + row * kTile;
+      if (t + 2 < count) Fetch(h + 2 * h_size(), rows * kTile);
+      Word* const to = dh_across + t * AcrossSize<F>(s.hidden) + row / F::kDepth * kTile;
+      [[maybe_unused]] Word *const g_along = g.at(at + t, row), *const dh_along = dh.at(at + t, row);
+      StoreAcross<F>(to, rows, [&](int r, int i) {
+        const GeluAndSlope value = GeluWithSlope<F::kGeluTerms>(F::Recall(h + r * kTile + i));
+        const Vec::F result = Vec::Mul(value.slope, Vec::Load(product + r * kTile + i));
         if constexpr (F::kDepth == 1) {
-          Vec::Store(g.tile(at + t) + r * kTile + i, F::Enter(value.gelu));
+          Vec::Store(g_along + r * kTile + i, F::Enter(value.gelu));
         } else {
-          g.Store(at + t, r, value.gelu);
-          dh.Store(at + t, r, result);
+          F::StoreHalfLine(g_along + r * kTile, value.gelu);
+          F::StoreHalfLine(dh_along + r * kTile, result);
         }
         return result;
       });

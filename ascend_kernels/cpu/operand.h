@@ -61,6 +61,7 @@ struct Exact {
   using Word = float;
   using Vector = Vec::F;
   static constexpr bool kExact = true;
+  static constexpr int kGeluTerms = 7;
   static constexpr int kDepth = 1;  // values in a word
   static constexpr Word kOne = 1;
   static constexpr int kStep = 1;  // the words of a depth are a multiple of this
@@ -99,6 +100,7 @@ struct Exact {
 
 struct Rounded : Exact {
   static constexpr bool kExact = false;
+  static constexpr int kGeluTerms = 4;
   static Vec::F Enter(Vec::F value) { return Vec::RoundToBfloat16(value); }
 
   using Kept = uint16_t;
@@ -127,6 +129,7 @@ struct Paired {
   using Word = uint32_t;
   using Vector = __m512bh;
   static constexpr bool kExact = false;
+  static constexpr int kGeluTerms = 4;
   static constexpr int kDepth = 2;
   static constexpr Word kOne = 0x3f803f80;
   static constexpr int kStep = kAmx ? kTile : 1;
@@ -189,19 +192,25 @@ int WordsOf(int depth) {
   return Parts(Parts(depth, F::kDepth), F::kStep) * F::kStep;
 }
 
-// Writes rows first..first + rows - 1 of a right operand, `first` even; value(row, i) gives lanes i.. of a row.
+// Writes rows of a right operand from an even one on, which `to` is; value(row, i) gives lanes i.. of a row.
 template <class F, class Value>
-inline void StoreAcross(typename F::Word* tile, int first, int rows, Value value) {
+inline void StoreAcross(typename F::Word* to, int rows, Value value) {
   if constexpr (F::kDepth == 1) {
-    for (int r = first; r < first + rows; ++r) {
-      for (int i = 0; i < kTile; i += Vec::kLanes) Vec::Store(tile + r * kTile + i, F::Enter(value(r, i)));
+    for (int r = 0; r < rows; ++r, to += kTile) {
+      for (int i = 0; i < kTile; i += Vec::kLanes) Vec::Store(to + i, F::Enter(value(r, i)));
     }
   } else {
-    for (int r = first; r < first + rows; r += 2) {
-      const Vec::F even = value(r, 0), odd = r + 1 < first + rows ? value(r + 1, 0) : Vec::Zero();
-      F::StoreRows(tile + r / 2 * kTile, even, odd);
-    }
+    int r = 0;
+    for (; r + 2 <= rows; r += 2, to += kTile) F::StoreRows(to, value(r, 0), value(r + 1, 0));
+    if (r < rows) F::StoreRows(to, value(r, 0), Vec::Zero());
   }
+}
+
+// Brings values that are read soon into the cache, where the processor does not foresee it.
+template <class T>
+inline void Fetch(const T* values, int64_t count) {
+  constexpr int kLine = 64 / sizeof(T);
+  for (int64_t i = 0; i < count; i += kLine) __builtin_prefetch(values + i);
 }
 
 // Zeroes the words of a right operand that fill up its depth.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "product.h"
 #include "tensor.h"
@@ -37,31 +38,43 @@ inline Pixels PixelsOf(const Tensor& x) {
   return {x.shape[0], x.size() / std::max<int64_t>(1, x.shape[0] * x.shape[1])};
 }
 
-// Some tiles of x (N, channels, L), one behind the other, as floats.
+// Some tiles of x (N, channels, L), one behind the other, as floats. Channel by channel: memory is walked through in
+// stretches that are as long as the tiles together.
 template <class T>
 inline void LoadTiles(const Pixels& pixels, const T* x, int channels, int first, int count, float* out) {
+  struct Part {
+    const T* from;
+    float* to;
+    Vec::Mask mask;
+  };
   const int64_t tile_size = static_cast<int64_t>(channels) * kTile;
   if ((first + count) * static_cast<int64_t>(kTile) > pixels.count()) {
     std::fill_n(out + (count - 1) * tile_size, tile_size, 0.0f);
   }
+  thread_local std::vector<Part> parts;
+  parts.clear();
   pixels.EachStretch(first, count, [&](int tile, int column, int64_t at, int size, int64_t image) {
     const T* from = x + image * channels * pixels.length + at;
     float* to = out + tile * tile_size + column;
-    EachVector(size, [&](int i, Vec::Mask m) {
-      for (int c = 0; c < channels; ++c) {
-        Vec::Store<1>(&to, static_cast<ptrdiff_t>(c) * kTile + i, m, Vec::Load<1>(&from, c * pixels.length + i, m));
-      }
-    });
+    EachVector(size, [&](int i, Vec::Mask m) { parts.push_back({from + i, to + i, m}); });
   });
+  for (int c = 0; c < channels; ++c) {
+    const int64_t from = c * pixels.length, to = static_cast<int64_t>(c) * kTile;
+    for (const Part& part : parts) Vec::Store<1>(&part.to, to, part.mask, Vec::Load<1>(&part.from, from, part.mask));
+  }
 }
 
 // Calls take(tile, its floats) for some tiles of x.
 template <class T, class Take>
 inline void EachTile(const Pixels& pixels, const T* x, int channels, int first, int count, Take take) {
-  float* tile = ScratchFor(Scratch::tile, static_cast<int64_t>(channels) * kTile);
-  for (int t = 0; t < count; ++t) {
-    LoadTiles(pixels, x, channels, first + t, 1, tile);
-    take(t, tile);
+  constexpr int kBytes = 128 << 10, kMost = 8;  // of tiles that are read together
+  const int64_t size = static_cast<int64_t>(channels) * kTile;
+  const int together = static_cast<int>(std::clamp<int64_t>(kBytes / (size * sizeof(float)), 1, kMost));
+  float* tiles = ScratchFor(Scratch::tile, together * size);
+  for (int t = 0; t < count; t += together) {
+    const int present = std::min(together, count - t);
+    LoadTiles(pixels, x, channels, first + t, present, tiles);
+    for (int i = 0; i < present; ++i) take(t + i, tiles + i * size);
   }
 }
 
@@ -81,7 +94,7 @@ inline void LoadAcross(const Pixels& pixels, const T* x, int channels, int first
   } else {
     EachTile(pixels, x, channels, first, count, [&](int t, const float* tile) {
       typename F::Word* to = out + t * AcrossSize<F>(channels);
-      StoreAcross<F>(to, 0, channels, [&](int r, int i) { return Vec::Load(tile + r * kTile + i); });
+      StoreAcross<F>(to, channels, [&](int r, int i) { return Vec::Load(tile + r * kTile + i); });
       FillUp<F>(to, channels);
       take(t, tile);
     });
@@ -121,7 +134,7 @@ struct Rows {
 };
 
 // Hidden or other values that one task keeps near while it goes through all panels.
-constexpr int64_t kNear = 2 << 20;  // bytes
+constexpr int64_t kNear = 512 << 10;  // bytes
 
 // Calls work(first, count) for groups of the tiles 0..count - 1, shared out evenly over the threads; tile_bytes: what a
 // tile occupies while it is worked on.

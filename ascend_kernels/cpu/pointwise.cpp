@@ -40,13 +40,13 @@ void Backward(const Pixels& pixels, int in, int out, const T* x, const T* dy, co
       EachTile(pixels, x, in, first + at, n, [&](int t, const float* tile) { xt.Take(tile, at + t); });
       Word* across;
       if constexpr (F::kDepth == 1) {
-        across = p.tile(at);
+        across = p.at(at, 0);
       } else {
         across = ScratchFor<Word>(Scratch::dy, n * AcrossSize<F>(out));
       }
       LoadAcross<F>(pixels, dy, out, first + at, n, across, [&]([[maybe_unused]] int t, const float* tile) {
         if constexpr (F::kDepth == 2) {
-          for (int r = 0; r < out; ++r) p.Store(at + t, r, Vec::Load(tile + r * kTile));
+          for (int r = 0; r < out; ++r) F::StoreHalfLine(p.at(at + t, r), Vec::Load(tile + r * kTile));
         }
       });
       EachProduct(weight, across, n, [&](int t, const float* product, int row, int count) {

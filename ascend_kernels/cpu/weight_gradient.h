@@ -11,7 +11,7 @@ namespace neonext {
 // Tiles that are summed into the gradients at a time, in chunks of equal size, at least one; tile_bytes: what one of
 // them occupies.
 inline int ChunkSize(int tiles, int64_t tile_bytes) {
-  constexpr int64_t kChunk = 3 << 20;  // bytes
+  constexpr int64_t kChunk = 3 << 19;  // bytes
   constexpr int kFewest = 32;          // tiles: every chunk goes through all sums
   const int chunks = Parts(tiles, static_cast<int>(std::max<int64_t>(kFewest, kChunk / tile_bytes)));
   return std::max(1, Parts(tiles, std::max(1, chunks)));
@@ -27,20 +27,15 @@ class Along {
   Along(Scratch where, int rows, int tiles)
       : rows_(rows), data_(ScratchFor<Word>(where, Parts(tiles, F::kDepth) * stride() + kBehind)) {}
 
-  // Where words are values, a tile is the right operand of a product over rows, too.
-  Word* tile(int t) const {
-    static_assert(F::kDepth == 1);
-    return data_ + t * stride();
-  }
-  void Store(int tile, int row, Vec::F values) const {
-    static_assert(F::kDepth == 2);
-    Word* to = data_ + tile / 2 * stride() + row * kTile + tile % 2 * (kTile / 2);
-    F::StoreHalfLine(to, values);
+  // Where a row of a tile is. Where words are values, a tile is the right operand of a product over rows, too; else a
+  // row is half a line.
+  Word* at(int tile, int row) const {
+    return data_ + tile / F::kDepth * stride() + row * kTile + tile % F::kDepth * (kTile / F::kDepth);
   }
   // After the last of an odd number of tiles: the words' other halves.
   void Finish(int tiles) const {
     if constexpr (F::kDepth == 2) {
-      for (int row = 0; tiles % 2 && row < rows_; ++row) Store(tiles, row, Vec::Zero());
+      for (int row = 0; tiles % 2 && row < rows_; ++row) F::StoreHalfLine(at(tiles, row), Vec::Zero());
     }
   }
   // The sum of a row of some tiles.

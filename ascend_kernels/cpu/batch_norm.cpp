@@ -95,18 +95,18 @@ struct ForwardTensors {
   const T* x;
   const float *gamma, *beta;
   float *moving_mean, *moving_variance;
-  T* y;
   float *mean, *scale, *factor;
   float eps, kept;
 };
 
 template <class T>
-void Forward(const Channels& own, const ForwardTensors<T>& a) {
+void Statistics(const Channels& own, const ForwardTensors<T>& a) {
   const double count = static_cast<double>(own.pixels.count());
-  const int64_t length = own.pixels.length;
   alignas(64) float near[kMost][Vec::kLanes];
   Sums sums[kMost];
-  for (int c = 0; c < own.count; ++c) std::fill_n(near[c], Vec::kLanes, ToFloat(a.x[(own.first + c) * length]));
+  for (int c = 0; c < own.count; ++c) {
+    std::fill_n(near[c], Vec::kLanes, ToFloat(a.x[(own.first + c) * own.pixels.length]));
+  }
   SumTerms(
       own,
       [&](int c, int64_t at, Vec::Mask m) {
@@ -115,25 +115,32 @@ void Forward(const Channels& own, const ForwardTensors<T>& a) {
         return Terms{d, Vec::Mul(d, d)};
       },
       sums);
-  Vec::F mean[kMost], factor[kMost], beta[kMost];
   for (int c = 0; c < own.count; ++c) {
     const int channel = own.first + c;
     const double shift = sums[c].first / count, variance = std::max(sums[c].second / count - shift * shift, 0.0);
-    const float exact_mean = static_cast<float>(near[c][0] + shift);
     const float scale = static_cast<float>(1 / std::sqrt(variance + a.eps));
-    a.mean[channel] = exact_mean, a.scale[channel] = scale;
+    a.mean[channel] = static_cast<float>(near[c][0] + shift), a.scale[channel] = scale;
     const auto move = [&](float& moving, double now) {
       moving = static_cast<float>(a.kept * moving + (1 - a.kept) * now);
     };
     move(a.moving_mean[channel], near[c][0] + shift);
     move(a.moving_variance[channel], variance * count / std::max(1.0, count - 1));  // as MindSpore's does
     a.factor[channel] = scale * a.gamma[channel];
-    mean[c] = Vec::Set1(exact_mean), factor[c] = Vec::Set1(a.factor[channel]), beta[c] = Vec::Set1(a.beta[channel]);
+  }
+}
+
+template <class T>
+void Normalise(const Channels& own, const ForwardTensors<T>& a, T* out) {
+  Vec::F mean[kMost], factor[kMost], beta[kMost];
+  for (int c = 0; c < own.count; ++c) {
+    const int channel = own.first + c;
+    mean[c] = Vec::Set1(a.mean[channel]), factor[c] = Vec::Set1(a.factor[channel]);
+    beta[c] = Vec::Set1(a.beta[channel]);
   }
   own.EachPlane(0, own.pixels.images, [&](int c, int64_t start) {
-    T* y = a.y + start;
+    T* y = out + start;
     const T* x = a.x + start;
-    EachVector(static_cast<int>(length), [&](int i, Vec::Mask m) {
+    EachVector(static_cast<int>(own.pixels.length), [&](int i, Vec::Mask m) {
       Vec::Store<1>(&y, i, m, Vec::Fma(Vec::Sub(Vec::Load<1>(&x, i, m), mean[c]), factor[c], beta[c]));
     });
   });
@@ -188,6 +195,36 @@ bool AreOfChannels(const Arguments& in, int first, int last, int64_t channels) {
   return true;
 }
 
+// Tensors: numbers, x, gamma, beta, both moving ones; y where it is asked for; mean, scale, factor.
+int Forward(const Arguments& in, bool normalise) {
+  const Tensor numbers = in[0], x = in[1];
+  const int mean = normalise ? 7 : 6;
+  if (!x.IsFloat() || numbers.type != Type::f32 || (normalise && in[6].type != x.type)) return NEONEXT_BAD_TYPE;
+  if (x.ndim < 2 || x.size() == 0 || !numbers.HasShape({2})) return NEONEXT_BAD_SHAPE;
+  if (normalise && !in[6].SameShape(x)) return NEONEXT_BAD_SHAPE;
+  const int channels = static_cast<int>(x.shape[1]);
+  if (!AreOfChannels(in, 2, 6, channels) || !AreOfChannels(in, mean, mean + 3, channels)) return NEONEXT_BAD_SHAPE;
+  return WithType(x.type, [&](auto type) {
+    using T = decltype(type);
+    const float* number = numbers.As<float>();
+    const ForwardTensors<T> tensors{x.As<T>(),
+                                    in[2].As<float>(),
+                                    in[3].As<float>(),
+                                    in[4].As<float>(),
+                                    in[5].As<float>(),
+                                    in[mean].As<float>(),
+                                    in[mean + 1].As<float>(),
+                                    in[mean + 2].As<float>(),
+                                    number[0],
+                                    number[1]};
+    const Pixels pixels = PixelsOf(x);
+    EachChannels<T>(pixels, channels, [&](const Channels& own) {
+      Statistics(own, tensors);
+      if (normalise) Normalise(own, tensors, in[6].As<T>());
+    });
+  });
+}
+
 }  // namespace
 }  // namespace neonext
 
@@ -195,23 +232,10 @@ using namespace neonext;
 
 extern "C" {
 
-int batch_norm_forward(NEONEXT_PARAMETERS) {
-  if (nparam != 10) return NEONEXT_BAD_COUNT;
-  const Arguments in = NEONEXT_TENSORS;
-  const Tensor numbers = in[0], x = in[1], y = in[6];
-  if (!x.IsFloat() || y.type != x.type || numbers.type != Type::f32) return NEONEXT_BAD_TYPE;
-  if (x.ndim < 2 || x.size() == 0 || !y.SameShape(x) || !numbers.HasShape({2})) return NEONEXT_BAD_SHAPE;
-  const int channels = static_cast<int>(x.shape[1]);
-  if (!AreOfChannels(in, 2, 6, channels) || !AreOfChannels(in, 7, 10, channels)) return NEONEXT_BAD_SHAPE;
-  return WithType(x.type, [&](auto type) {
-    using T = decltype(type);
-    const float* number = numbers.As<float>();
-    const ForwardTensors<T> tensors{x.As<T>(),         in[2].As<float>(), in[3].As<float>(), in[4].As<float>(),
-                                    in[5].As<float>(), y.As<T>(),         in[7].As<float>(), in[8].As<float>(),
-                                    in[9].As<float>(), number[0],         number[1]};
-    const Pixels pixels = PixelsOf(x);
-    EachChannels<T>(pixels, channels, [&](const Channels& own) { Forward(own, tensors); });
-  });
+int batch_norm_forward(NEONEXT_PARAMETERS) { return nparam == 10 ? Forward(NEONEXT_TENSORS, true) : NEONEXT_BAD_COUNT; }
+
+int batch_norm_statistics(NEONEXT_PARAMETERS) {
+  return nparam == 9 ? Forward(NEONEXT_TENSORS, false) : NEONEXT_BAD_COUNT;
 }
 
 int batch_norm_backward(NEONEXT_PARAMETERS) {

@@ -1,4 +1,5 @@
-// The MLP of a block, y = W2 gelu(W1 x + b1) + b2 at every pixel, forward and backward.
+// The MLP of a block, y = W2 gelu(W1 x + b1) + b2 at every pixel, and its branch, y = trunk + keep MLP(scale x +
+// shift), forward and backward.
 //
 // The hidden values never make a trip of their own through memory: a tile of them leaves the first product, meets GELU,
 // and enters the second while it is in the cache. Training keeps them, before GELU, in tiles, for the backward pass.
@@ -13,8 +14,9 @@ namespace {
 
 template <class T, class F>
 struct ForwardTensors {
-  const T *x, *w1, *b1, *w2, *b2, *added;
-  T* y;
+  Planes<T> x;
+  const T *w1, *b1, *w2;
+  Rows<T> y;
   typename F::Kept* hidden_out;  // (tiles, hidden, 16), or null
 };
 
@@ -22,12 +24,11 @@ template <class T, class F>
 void RunForward(const Sizes& s, const ForwardTensors<T, F>& f) {
   using Word = typename F::Word;
   const Panels<F> w1(Scratch::panels1, f.w1, s.hidden, s.channels), w2(Scratch::panels2, f.w2, s.channels, s.hidden);
-  const Rows<T> y{s.pixels, s.channels, f.y, f.b2, f.added};
   const int64_t x_size = AcrossSize<F>(s.channels), h_size = AcrossSize<F>(s.hidden);
   ParallelTiles(s.pixels.tiles(), h_size * sizeof(Word), [&](int first, int count) {
     Word* x = ScratchFor<Word>(Scratch::x, count * x_size);
     Word* h = ScratchFor<Word>(Scratch::hidden, count * h_size);
-    LoadAcross<F>(s.pixels, f.x, s.channels, first, count, x);
+    LoadAcross<F>(s.pixels, f.x, first, count, x);
     for (int t = 0; t < count; ++t) FillUp<F>(h + t * h_size, s.hidden);
     EachProduct(w1, x, count, [&](int t, const float* product, int row, int rows) {
       const T* bias = f.b1 + row;
@@ -40,7 +41,7 @@ void RunForward(const Sizes& s, const ForwardTensors<T, F>& f) {
       });
     });
     EachProduct(w2, h, count,
-                [&](int t, const float* product, int row, int rows) { y.Store(product, row, rows, first + t); });
+                [&](int t, const float* product, int row, int rows) { f.y.Store(product, row, rows, first + t); });
   });
 }
 
@@ -52,47 +53,77 @@ bool HasShapes(const Sizes& s, const Tensor& w1, const Tensor& b1, const Tensor&
          w2.HasShape({s.channels, s.hidden}) && b2.HasShape({s.channels});
 }
 
-// count: 6 tensors, or with `added` 7.
+// The tensors that make a branch of an MLP: keep (N), centre, scale and shift (C), float32.
+struct Branch {
+  const float *keep = nullptr, *centre = nullptr, *scale = nullptr, *shift = nullptr;
+};
+
+// From tensor `first` on; gives the code of an error.
+int TakeBranch(const Arguments& in, int first, const Sizes& s, Branch* out) {
+  for (int i = 0; i < 4; ++i) {
+    if (in[first + i].type != Type::f32) return NEONEXT_BAD_TYPE;
+    if (!in[first + i].HasShape({i ? s.channels : s.pixels.images})) return NEONEXT_BAD_SHAPE;
+  }
+  *out = {in[first].As<float>(), in[first + 1].As<float>(), in[first + 2].As<float>(), in[first + 3].As<float>()};
+  return NEONEXT_OK;
+}
+
+// Tensors: x, w1, b1, w2, b2; of a branch trunk and those of Branch; y; in training the hidden values.
 template <class F>
-int Forward(const Arguments& in, int count, bool training) {
+int Forward(const Arguments& in, bool branch, bool training) {
   const Tensor x = in[0], w1 = in[1], b1 = in[2], w2 = in[3], b2 = in[4];
-  const Tensor added = in[5], y = in[training ? 5 : count - 1];
-  if (!in.AreFloatsLike(x, training ? 6 : count)) return NEONEXT_BAD_TYPE;
+  const int at = branch ? 10 : 5;
+  const Tensor y = in[at], trunk = branch ? in[5] : y;
+  if (!in.AreFloatsLike(x, 5) || y.type != x.type || trunk.type != x.type) return NEONEXT_BAD_TYPE;
   if (x.ndim < 2 || w1.ndim != 2) return NEONEXT_BAD_SHAPE;
   const Sizes s{PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(w1.shape[0])};
-  if (!HasShapes(s, w1, b1, w2, b2) || !added.SameShape(x) || !y.SameShape(x)) return NEONEXT_BAD_SHAPE;
+  if (!HasShapes(s, w1, b1, w2, b2) || !trunk.SameShape(x) || !y.SameShape(x)) return NEONEXT_BAD_SHAPE;
+  Branch of;
+  if (const int code = branch ? TakeBranch(in, 6, s, &of) : NEONEXT_OK) return code;
   typename F::Kept* hidden = nullptr;
   if (training) {
-    if (in[6].type != kHiddenType<F>) return NEONEXT_BAD_TYPE;
-    if (!in[6].HasShape({s.pixels.tiles(), s.hidden, kTile})) return NEONEXT_BAD_SHAPE;
-    hidden = in[6].As<typename F::Kept>();
+    if (in[at + 1].type != kHiddenType<F>) return NEONEXT_BAD_TYPE;
+    if (!in[at + 1].HasShape({s.pixels.tiles(), s.hidden, kTile})) return NEONEXT_BAD_SHAPE;
+    hidden = in[at + 1].As<typename F::Kept>();
   }
   return WithType(x.type, [&](auto type) {
     using T = decltype(type);
-    RunForward<T, F>(s, {x.As<T>(), w1.As<T>(), b1.As<T>(), w2.As<T>(), b2.As<T>(),
-                         count == 7 && !training ? added.As<T>() : nullptr, y.As<T>(), hidden});
+    const Rows<T> rows{s.pixels, s.channels, y.As<T>(), b2.As<T>(), of.keep, branch ? trunk.As<T>() : nullptr};
+    const Planes<T> planes{x.As<T>(), s.channels, of.centre, of.scale, of.shift};
+    RunForward<T, F>(s, {planes, w1.As<T>(), b1.As<T>(), w2.As<T>(), rows, hidden});
   });
 }
 
+// Tensors: x, hidden values, dy, w1, w2; those of Branch, if it is one; dx, dw1, db1, dw2, db2.
 template <class F>
-int Backward(const Arguments& in) {
+int Backward(const Arguments& in, bool branch) {
   const Tensor x = in[0], hidden = in[1], dy = in[2], w1 = in[3], w2 = in[4];
-  for (int i = 0; i < 10; ++i) {
-    if (i == 1 ? in[i].type != kHiddenType<F> : !in[i].IsFloat() || in[i].type != x.type) return NEONEXT_BAD_TYPE;
+  const int at = branch ? 9 : 5;
+  const Tensor dx = in[at], dw1 = in[at + 1], db1 = in[at + 2], dw2 = in[at + 3], db2 = in[at + 4];
+  if (hidden.type != kHiddenType<F> || !x.IsFloat()) return NEONEXT_BAD_TYPE;
+  for (const Tensor& each : {dy, w1, w2, dx, dw1, db1, dw2, db2}) {
+    if (each.type != x.type) return NEONEXT_BAD_TYPE;
   }
   if (x.ndim < 2 || w1.ndim != 2) return NEONEXT_BAD_SHAPE;
   const Sizes s{PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(w1.shape[0])};
-  if (!HasShapes(s, w1, in[7], w2, in[9]) || !dy.SameShape(x) || !in[5].SameShape(x) || !in[6].SameShape(w1) ||
-      !in[8].SameShape(w2) || !hidden.HasShape({s.pixels.tiles(), s.hidden, kTile})) {
+  if (!HasShapes(s, w1, db1, w2, db2) || !dy.SameShape(x) || !dx.SameShape(x) || !dw1.SameShape(w1) ||
+      !dw2.SameShape(w2) || !hidden.HasShape({s.pixels.tiles(), s.hidden, kTile})) {
     return NEONEXT_BAD_SHAPE;
   }
+  Branch of;
+  if (const int code = branch ? TakeBranch(in, 5, s, &of) : NEONEXT_OK) return code;
   return WithType(x.type, [&](auto type) {
     using T = decltype(type);
-    const BackwardTensors<T, F> arguments{x.As<T>(),     hidden.As<typename F::Kept>(),
-                                          dy.As<T>(),    w1.As<T>(),
-                                          w2.As<T>(),    in[5].As<T>(),
-                                          in[6].As<T>(), in[7].As<T>(),
-                                          in[8].As<T>(), in[9].As<T>()};
+    const BackwardTensors<T, F> arguments{{x.As<T>(), s.channels, of.centre, of.scale, of.shift},
+                                          hidden.As<typename F::Kept>(),
+                                          {dy.As<T>(), s.channels, nullptr, nullptr, nullptr, of.keep},
+                                          w1.As<T>(),
+                                          w2.As<T>(),
+                                          dx.As<T>(),
+                                          dw1.As<T>(),
+                                          db1.As<T>(),
+                                          dw2.As<T>(),
+                                          db2.As<T>()};
     BackwardPass<T, F>(s, arguments).Run();
   });
 }
@@ -105,27 +136,33 @@ using namespace neonext;
 extern "C" {
 
 int mlp_forward(NEONEXT_PARAMETERS) {
-  if (nparam != 6 && nparam != 7) return NEONEXT_BAD_COUNT;
-  return Forward<Exact>(NEONEXT_TENSORS, nparam, false);
+  if (nparam != 6 && nparam != 11) return NEONEXT_BAD_COUNT;
+  return Forward<Exact>(NEONEXT_TENSORS, nparam == 11, false);
 }
 
 int mlp_forward_bfloat16(NEONEXT_PARAMETERS) {
-  if (nparam != 6 && nparam != 7) return NEONEXT_BAD_COUNT;
-  return Forward<Bfloat16>(NEONEXT_TENSORS, nparam, false);
+  if (nparam != 6 && nparam != 11) return NEONEXT_BAD_COUNT;
+  return Forward<Bfloat16>(NEONEXT_TENSORS, nparam == 11, false);
 }
 
 int mlp_forward_training(NEONEXT_PARAMETERS) {
-  return nparam == 7 ? Forward<Exact>(NEONEXT_TENSORS, nparam, true) : NEONEXT_BAD_COUNT;
+  if (nparam != 7 && nparam != 12) return NEONEXT_BAD_COUNT;
+  return Forward<Exact>(NEONEXT_TENSORS, nparam == 12, true);
 }
 
 int mlp_forward_training_bfloat16(NEONEXT_PARAMETERS) {
-  return nparam == 7 ? Forward<Bfloat16>(NEONEXT_TENSORS, nparam, true) : NEONEXT_BAD_COUNT;
+  if (nparam != 7 && nparam != 12) return NEONEXT_BAD_COUNT;
+  return Forward<Bfloat16>(NEONEXT_TENSORS, nparam == 12, true);
 }
 
-int mlp_backward(NEONEXT_PARAMETERS) { return nparam == 10 ? Backward<Exact>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT; }
+int mlp_backward(NEONEXT_PARAMETERS) {
+  if (nparam != 10 && nparam != 14) return NEONEXT_BAD_COUNT;
+  return Backward<Exact>(NEONEXT_TENSORS, nparam == 14);
+}
 
 int mlp_backward_bfloat16(NEONEXT_PARAMETERS) {
-  return nparam == 10 ? Backward<Bfloat16>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT;
+  if (nparam != 10 && nparam != 14) return NEONEXT_BAD_COUNT;
+  return Backward<Bfloat16>(NEONEXT_TENSORS, nparam == 14);
 }
 
 }  // extern "C"

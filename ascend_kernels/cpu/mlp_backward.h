@@ -12,9 +12,10 @@ namespace neonext {
 
 template <class T, class F>
 struct BackwardTensors {
-  const T* x;
+  Planes<T> x;
   const typename F::Kept* hidden;
-  const T *dy, *w1, *w2;
+  Planes<T> dy;
+  const T *w1, *w2;
   T *dx, *dw1, *db1, *dw2, *db2;
 };
 
@@ -55,7 +56,7 @@ class BackwardPass {
     ParallelFor(dw1.panels(), [&](int panel) { dw1.WriteRows(panel, a.dw1); });
     ParallelFor(dw2.blocks(), [&](int block) { dw2.WriteTransposed(block, a.dw2); });
     for (int i = 0; i < s.hidden; ++i) FromFloat(db1[i], a.db1 + i);
-    SumOverPixels(s.pixels, a.dy, s.channels, a.db2);
+    SumOverPixels(s.pixels, a.dy, a.db2);
   }
 
  private:
@@ -67,9 +68,8 @@ class BackwardPass {
   // dH = (W2^T dY) slope(H), G = gelu(H) and dX = W1^T dH of tiles at.. of the chunk, and X and dY turned.
   void PerPixel(int first, int at, int count) {
     Word* dy = ScratchFor<Word>(Scratch::dy, count * AcrossSize<F>(s.channels));
-    LoadAcross<F>(s.pixels, a.dy, s.channels, first + at, count, dy,
-                  [&](int t, const float* tile) { dyt.Take(tile, at + t); });
-    EachTile(s.pixels, a.x, s.channels, first + at, count, [&](int t, const float* tile) { xt.Take(tile, at + t); });
+    LoadAcross<F>(s.pixels, a.dy, first + at, count, dy, [&](int t, const float* tile) { dyt.Take(tile, at + t); });
+    EachTile(s.pixels, a.x, first + at, count, [&](int t, const float* tile) { xt.Take(tile, at + t); });
     Word* dh_across;
     if constexpr (F::kDepth == 1) {
       dh_across = dh.at(at, 0);
@@ -94,7 +94,7 @@ class BackwardPass {
         return result;
       });
     });
-    const Rows<T> dx{s.pixels, s.channels, a.dx, nullptr, nullptr};
+    const Rows<T> dx{s.pixels, s.channels, a.dx};
     EachProduct(w1, dh_across, count,
                 [&](int t, const float* product, int row, int rows) { dx.Store(product, row, rows, first + at + t); });
   }

@@ -36,15 +36,17 @@ int neocell_forward(NEONEXT_PARAMETERS);
 int neocell_backward(NEONEXT_PARAMETERS);
 
 // y = w2 gelu(w1 x + b1) + b2 at every pixel, gelu(v) = v (1 + erf(v / sqrt(2))) / 2.
-// Inputs, all of one type: x (N, C, ...); w1 (hidden, C); b1 (hidden); w2 (C, hidden); b2 (C); a sixth,
-// if there is one, is like x and added to y. Output: y, like x.
+// Inputs, all of one type: x (N, C, ...); w1 (hidden, C); b1 (hidden); w2 (C, hidden); b2 (C). Output: y, like x.
+// A branch, y = trunk + keep (w2 gelu(w1 z + b1) + b2) with z = (x - centre) scale + shift, has five more inputs:
+// trunk, like x; keep (N), centre, scale and shift (C), float32.
 int mlp_forward(NEONEXT_PARAMETERS);
 
-// The same. Outputs: y, and w1 x + b1 for the backward pass, float32 (tiles, hidden, 16): the pixels of all images one
-// after another in tiles of 16, b1 after the last.
+// The same. Outputs: y, and what GELU is taken of for the backward pass, float32 (tiles, hidden, 16): the pixels of all
+// images one after another in tiles of 16, b1 after the last.
 int mlp_forward_training(NEONEXT_PARAMETERS);
 
-// Inputs: x, the hidden values, dy, w1, w2. Outputs: dx, dw1, db1, dw2, db2.
+// Inputs: x, the hidden values, dy, w1, w2; of a branch keep, centre, scale and shift. Outputs: the gradient of what w1
+// is multiplied with, x or z; dw1, db1, dw2, db2. That of trunk is dy.
 int mlp_backward(NEONEXT_PARAMETERS);
 
 // y = w x + b at every pixel.
@@ -68,6 +70,9 @@ int pointwise_backward_bfloat16(NEONEXT_PARAMETERS);
 // float32 (C): gamma; beta; moving mean and variance, which are changed in place to kept moving + (1 - kept) now.
 // Of the variance that is n / (n - 1) times the batch's, n values. Outputs: y; mean; scale; factor.
 int batch_norm_forward(NEONEXT_PARAMETERS);
+
+// The same without y. Outputs: mean; scale; factor.
+int batch_norm_statistics(NEONEXT_PARAMETERS);
 
 // Inputs: x; dy; mean; scale; factor. Outputs: dx; dgamma; dbeta.
 int batch_norm_backward(NEONEXT_PARAMETERS);

@@ -38,42 +38,60 @@ inline Pixels PixelsOf(const Tensor& x) {
   return {x.shape[0], x.size() / std::max<int64_t>(1, x.shape[0] * x.shape[1])};
 }
 
-// Some tiles of x (N, channels, L), one behind the other, as floats. Channel by channel: memory is walked through in
-// stretches that are as long as the tiles together.
+// A tensor (N, channels, L) as it is read: (value - centre) scale + shift of its channel, or times `factor` of its
+// image; null for none.
 template <class T>
-inline void LoadTiles(const Pixels& pixels, const T* x, int channels, int first, int count, float* out) {
+struct Planes {
+  const T* data;
+  int channels;
+  const float *centre = nullptr, *scale = nullptr, *shift = nullptr, *factor = nullptr;
+};
+
+// Some tiles of x, one behind the other, as floats. Channel by channel: memory is walked through in stretches that are
+// as long as the tiles together.
+template <class T>
+inline void LoadTiles(const Pixels& pixels, const Planes<T>& x, int first, int count, float* out) {
   struct Part {
     const T* from;
     float* to;
     Vec::Mask mask;
+    float factor;
   };
-  const int64_t tile_size = static_cast<int64_t>(channels) * kTile;
+  const int64_t tile_size = static_cast<int64_t>(x.channels) * kTile;
   if ((first + count) * static_cast<int64_t>(kTile) > pixels.count()) {
     std::fill_n(out + (count - 1) * tile_size, tile_size, 0.0f);
   }
   thread_local std::vector<Part> parts;
   parts.clear();
   pixels.EachStretch(first, count, [&](int tile, int column, int64_t at, int size, int64_t image) {
-    const T* from = x + image * channels * pixels.length + at;
+    const T* from = x.data + image * x.channels * pixels.length + at;
     float* to = out + tile * tile_size + column;
-    EachVector(size, [&](int i, Vec::Mask m) { parts.push_back({from + i, to + i, m}); });
+    const float factor = x.factor ? x.factor[image] : 1.0f;
+    EachVector(size, [&](int i, Vec::Mask m) { parts.push_back({from + i, to + i, m, factor}); });
   });
-  for (int c = 0; c < channels; ++c) {
+  const auto of = [](const float* values, int c) { return Vec::Set1(values ? values[c] : 0.0f); };
+  for (int c = 0; c < x.channels; ++c) {
     const int64_t from = c * pixels.length, to = static_cast<int64_t>(c) * kTile;
-    for (const Part& part : parts) Vec::Store<1>(&part.to, to, part.mask, Vec::Load<1>(&part.from, from, part.mask));
+    const Vec::F centre = of(x.centre, c), scale = of(x.scale, c), shift = of(x.shift, c);
+    for (const Part& part : parts) {
+      Vec::F value = Vec::Load<1>(&part.from, from, part.mask);
+      if (x.centre) value = Vec::Fma(Vec::Sub(value, centre), scale, shift);
+      if (x.factor) value = Vec::Mul(value, Vec::Set1(part.factor));
+      Vec::Store<1>(&part.to, to, part.mask, value);
+    }
   }
 }
 
 // Calls take(tile, its floats) for some tiles of x.
 template <class T, class Take>
-inline void EachTile(const Pixels& pixels, const T* x, int channels, int first, int count, Take take) {
+inline void EachTile(const Pixels& pixels, const Planes<T>& x, int first, int count, Take take) {
   constexpr int kBytes = 128 << 10, kMost = 8;  // of tiles that are read together
-  const int64_t size = static_cast<int64_t>(channels) * kTile;
+  const int64_t size = static_cast<int64_t>(x.channels) * kTile;
   const int together = static_cast<int>(std::clamp<int64_t>(kBytes / (size * sizeof(float)), 1, kMost));
   float* tiles = ScratchFor(Scratch::tile, together * size);
   for (int t = 0; t < count; t += together) {
     const int present = std::min(together, count - t);
-    LoadTiles(pixels, x, channels, first + t, present, tiles);
+    LoadTiles(pixels, x, first + t, present, tiles);
     for (int i = 0; i < present; ++i) take(t + i, tiles + i * size);
   }
 }
@@ -86,45 +104,49 @@ int64_t AcrossSize(int rows) {
 
 // Some tiles of x as right operands, one behind the other. Calls take(tile, its floats) for each.
 template <class F, class T, class Take>
-inline void LoadAcross(const Pixels& pixels, const T* x, int channels, int first, int count, typename F::Word* out,
+inline void LoadAcross(const Pixels& pixels, const Planes<T>& x, int first, int count, typename F::Word* out,
                        Take take) {
+  const int64_t size = AcrossSize<F>(x.channels);
   if constexpr (F::kExact) {
-    LoadTiles(pixels, x, channels, first, count, out);
-    for (int t = 0; t < count; ++t) take(t, out + t * AcrossSize<F>(channels));
+    LoadTiles(pixels, x, first, count, out);
+    for (int t = 0; t < count; ++t) take(t, out + t * size);
   } else {
-    EachTile(pixels, x, channels, first, count, [&](int t, const float* tile) {
-      typename F::Word* to = out + t * AcrossSize<F>(channels);
-      StoreAcross<F>(to, channels, [&](int r, int i) { return Vec::Load(tile + r * kTile + i); });
-      FillUp<F>(to, channels);
+    EachTile(pixels, x, first, count, [&](int t, const float* tile) {
+      StoreAcross<F>(out + t * size, x.channels, [&](int r, int i) { return Vec::Load(tile + r * kTile + i); });
+      FillUp<F>(out + t * size, x.channels);
       take(t, tile);
     });
   }
 }
 
 template <class F, class T>
-inline void LoadAcross(const Pixels& pixels, const T* x, int channels, int first, int count, typename F::Word* out) {
-  LoadAcross<F>(pixels, x, channels, first, count, out, [](int, const float*) {});
+inline void LoadAcross(const Pixels& pixels, const Planes<T>& x, int first, int count, typename F::Word* out) {
+  LoadAcross<F>(pixels, x, first, count, out, [](int, const float*) {});
 }
 
-// What is written to some rows of a tensor (N, channels, L): a product, plus a value a row, plus another tensor of this
-// shape; bias and added may be null.
+// What is written to some rows of a tensor (N, channels, L): a product, plus a value a row, times a factor an image,
+// plus another tensor of this shape; null for none.
 template <class T>
 struct Rows {
   const Pixels& pixels;
   int channels;
   T* y;
-  const T *bias, *added;
+  const T* bias = nullptr;
+  const float* factor = nullptr;
+  const T* added = nullptr;
 
   void Store(const float* values, int first, int rows, int tile) const {
     pixels.EachStretch(tile, 1, [&](int, int column, int64_t at, int size, int64_t image) {
       const int64_t start = (image * channels + first) * pixels.length + at;
       T* to = y + start;
       const T* other = added ? added + start : nullptr;
+      const Vec::F scale = Vec::Set1(factor ? factor[image] : 1.0f);
       EachVector(size, [&](int i, Vec::Mask m) {
         const float* from = values + column;
         for (int r = 0; r < rows; ++r) {
           Vec::F value = Vec::Load<1>(&from, r * kTile + i, m);
           if (bias) value = Vec::Add(value, Vec::Set1(ToFloat(bias[first + r])));
+          if (factor) value = Vec::Mul(value, scale);
           if (other) value = Vec::Add(value, Vec::Load<1>(&other, r * pixels.length + i, m));
           Vec::Store<1>(&to, r * pixels.length + i, m, value);
         }

@@ -13,11 +13,11 @@ template <class T, class F>
 void Forward(const Pixels& pixels, int in, int out, const T* x, const T* w, const T* b, T* y) {
   using Word = typename F::Word;
   const Panels<F> weight(Scratch::panels1, w, out, in);
-  const Rows<T> rows{pixels, out, y, b, nullptr};
+  const Rows<T> rows{pixels, out, y, b};
   const int64_t size = AcrossSize<F>(in);
   ParallelTiles(pixels.tiles(), size * sizeof(Word), [&](int first, int count) {
     Word* tiles = ScratchFor<Word>(Scratch::x, count * size);
-    LoadAcross<F>(pixels, x, in, first, count, tiles);
+    LoadAcross<F>(pixels, Planes<T>{x, in}, first, count, tiles);
     EachProduct(weight, tiles, count,
                 [&](int t, const float* product, int row, int n) { rows.Store(product, row, n, first + t); });
   });
@@ -32,19 +32,20 @@ void Backward(const Pixels& pixels, int in, int out, const T* x, const T* dy, co
   const Turned<F> xt(Scratch::xt, in, chunk);
   const Along<F> p(Scratch::dh, out, chunk);
   WeightGradient<F> gradient(Scratch::sum1, out, in);
-  const Rows<T> rows{pixels, in, dx, nullptr, nullptr};
+  const Rows<T> rows{pixels, in, dx};
+  const Planes<T> x_planes{x, in}, dy_planes{dy, out};
   int first = 0;
   do {  // without a pixel once, for sums of zero
     const int count = std::min(chunk, tiles - first);
     ParallelTiles(count, bytes, [&](int at, int n) {
-      EachTile(pixels, x, in, first + at, n, [&](int t, const float* tile) { xt.Take(tile, at + t); });
+      EachTile(pixels, x_planes, first + at, n, [&](int t, const float* tile) { xt.Take(tile, at + t); });
       Word* across;
       if constexpr (F::kDepth == 1) {
         across = p.at(at, 0);
       } else {
         across = ScratchFor<Word>(Scratch::dy, n * AcrossSize<F>(out));
       }
-      LoadAcross<F>(pixels, dy, out, first + at, n, across, [&]([[maybe_unused]] int t, const float* tile) {
+      LoadAcross<F>(pixels, dy_planes, first + at, n, across, [&]([[maybe_unused]] int t, const float* tile) {
         if constexpr (F::kDepth == 2) {
           for (int r = 0; r < out; ++r) F::StoreHalfLine(p.at(at + t, r), Vec::Load(tile + r * kTile));
         }
@@ -58,7 +59,7 @@ void Backward(const Pixels& pixels, int in, int out, const T* x, const T* dy, co
     first += chunk;
   } while (first < tiles);
   ParallelFor(gradient.panels(), [&](int panel) { gradient.WriteRows(panel, dw); });
-  SumOverPixels(pixels, dy, out, db);
+  SumOverPixels(pixels, dy_planes, db);
 }
 
 // Whether y has x's images and pixels, and the channels of the matrix w (out, in) fit both.

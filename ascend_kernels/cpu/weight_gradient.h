@@ -196,17 +196,17 @@ class WeightGradient {
   float* sums_;
 };
 
-// out[c] = sum of dy (N, channels, L) over images and pixels.
+// out[c] = sum of dy over images and pixels.
 template <class T>
-void SumOverPixels(const Pixels& pixels, const T* dy, int channels, T* out) {
-  ParallelFor(channels, [&](int c) {
+void SumOverPixels(const Pixels& pixels, const Planes<T>& dy, T* out) {
+  ParallelFor(dy.channels, [&](int c) {
     double total = 0;
     for (int64_t image = 0; image < pixels.images; ++image) {
-      const T* plane = dy + (image * channels + c) * pixels.length;
+      const T* plane = dy.data + (image * dy.channels + c) * pixels.length;
       Vec::F sum = Vec::Zero();
       EachVector(static_cast<int>(pixels.length),
                  [&](int i, Vec::Mask m) { sum = Vec::Add(sum, Vec::Load<1>(&plane, i, m)); });
-      total += Vec::Sum(sum);
+      total += dy.factor ? double(dy.factor[image]) * Vec::Sum(sum) : Vec::Sum(sum);
     }
     FromFloat(static_cast<float>(total), out + c);
   });

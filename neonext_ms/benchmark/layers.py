@@ -136,15 +136,9 @@ def _layers(model: str, num_classes: int, images, backward: bool) -> Iterator[_L
         x = random_tensor(shape)
         neocell = patchwise_macs(spec.stage_groups(i), *planes[i])
         blocks = network.stages[i]
-        for kind, cells, of_one in (
-            ("NeoCell", [block.neocell for block in blocks], neocell),
-            ("BatchNorm", [block.norm for block in blocks], 0),
-            ("MLP", [block.mlp for block in blocks], macs[f"stages.{i}.0"] - neocell),
-        ):
-            yield _Layer(kind, nn.SequentialCell(cells), x, shape, of_one, depth, CHAIN)
-        # Its gradient is an addition as well, of the branch's to the trunk's: with backward a layer is two of them.
-        additions = nn.SequentialCell([_Addition(x) for _ in range(2 * CHAIN if backward else CHAIN)])
-        yield _Layer("addition", additions, x, shape, count=depth, repeats=CHAIN, products=0)
+        yield _Layer("NeoCell", nn.SequentialCell([b.neocell for b in blocks]), x, shape, neocell, depth, CHAIN)
+        branch = macs[f"stages.{i}.0"] - neocell
+        yield _Layer("BatchNorm, MLP, addition", _Chain(blocks), x, shape, branch, depth, CHAIN)
     yield _Layer("head", network.head, x, (n, num_classes), macs["head"])
 
 
@@ -152,12 +146,14 @@ def _times(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))
 
 
-class _Addition(nn.Cell):
-    """x + branch."""
+class _Chain(nn.Cell):
+    """Blocks in a row without their NeoCells."""
 
-    def __init__(self, branch):
+    def __init__(self, blocks: nn.CellList):
         super().__init__()
-        self.branch = ms.Parameter(branch, requires_grad=False)
+        self.blocks = blocks
 
     def construct(self, x):
-        return x + self.branch
+        for block in self.blocks:
+            x = block.rest(x, x, None)
+        return x

@@ -12,6 +12,8 @@ from neonext_ms.models.pointwise import MLP, GatedMLP, Pointwise
 from neonext_ms.ops import Group, NeoCell
 from neonext_ms.ops.backend import compiled, on_ascend
 
+EPS, KEPT = 1e-5, 0.9  # of every BatchNorm, as in the paper's code
+
 
 class BatchNorm(nn.BatchNorm2d):
     """BatchNorm over N, H, W with the paper's constants: new statistic = 0.9 old + 0.1 batch.
@@ -23,17 +25,21 @@ class BatchNorm(nn.BatchNorm2d):
     """
 
     def __init__(self, channels: int, backend="auto"):
-        super().__init__(channels, eps=1e-5, momentum=0.9)
+        super().__init__(channels, eps=EPS, momentum=KEPT)
         fused = compiled("batch_norm", backend)
-        self.fused = fused(1e-5, 0.9) if fused else None
+        self.fused = fused(EPS, KEPT) if fused else None
         self.in_float32 = True
         self.sums_in_float32 = on_ascend()
 
     def __repr__(self):
         return f"BatchNorm({self.num_features})"
 
+    def of_batch(self) -> bool:
+        """Whether inputs are normalised by their own statistics."""
+        return self.training if self.use_batch_statistics is None else self.use_batch_statistics
+
     def construct(self, x):
-        of_batch = self.training if self.use_batch_statistics is None else self.use_batch_statistics
+        of_batch = self.of_batch()
         if of_batch and self.fused is not None and self.fused.serves(x):
             return self.fused(x, self.gamma, self.beta, self.moving_mean, self.moving_variance)[0]
         if x.dtype == ms.bfloat16 or (self.in_float32 and not self.sums_in_float32):
@@ -105,11 +111,21 @@ class Block(nn.Cell):
         self.insert_child_to_cell("mlp", mlp)
         scale = Tensor(np.full(dim, layer_scale, np.float32))
         self.layer_scale = Parameter(scale, name="layer_scale") if layer_scale else None
-        branch = None if form.gate or form.grn else compiled("branch", backend)
+        plain = not (form.gate or form.grn)
+        branch, norm_branch = (compiled(kind, backend) if plain else None for kind in ("branch", "norm_branch"))
         self.branch = branch() if branch else None
+        self.norm_branch = norm_branch(EPS, KEPT) if norm_branch else None
 
     def construct(self, x, keep=None):
-        y = self.norm(x if self.gated else self.neocell(x))
+        return self.rest(x, x if self.gated else self.neocell(x), keep)
+
+    def rest(self, x, y, keep):
+        """The block behind its NeoCell, whose output y is; with a gate, which has it in the MLP, y is x."""
+        if self.norm_branch is not None and self.norm_branch.serves(y):
+            weights = *self.fc1.values(y), *self.fc2.values(y, self.layer_scale)
+            norm = self.norm.gamma, self.norm.beta, self.norm.moving_mean, self.norm.moving_variance
+            return self.norm_branch(x, y, norm, self.norm.of_batch(), weights, keep)
+        y = self.norm(y)
         if self.branch is not None and self.branch.serves(y):
             return self.branch(x, y, *self.fc1.values(y), *self.fc2.values(y, self.layer_scale), keep)
         y = self.mlp(y)

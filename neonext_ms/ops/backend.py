@@ -11,7 +11,7 @@ from neonext_ms.ops.ascend.package import ascend_package, missing_for_operators
 from neonext_ms.ops.ascend.pointwise import AscendBranch, AscendPointwise
 from neonext_ms.ops.cpu.batch_norm import FusedBatchNorm
 from neonext_ms.ops.cpu.library import cpu_library, cpu_vector_width
-from neonext_ms.ops.cpu.mlp import FusedMLP, FusedResidualMLP
+from neonext_ms.ops.cpu.mlp import FusedBranch, FusedMLP, FusedResidualMLP
 from neonext_ms.ops.cpu.neocell import FusedNeoCell
 from neonext_ms.ops.cpu.pointwise import FusedPointwise
 from neonext_ms.ops.cpu.update import AdamWUpdate, Average, Join, SGDUpdate, SumOfSquares
@@ -23,6 +23,7 @@ _COMPILED = {
         "neocell": FusedNeoCell,
         "mlp": FusedMLP,
         "residual_mlp": FusedResidualMLP,
+        "norm_branch": FusedBranch,
         "pointwise": FusedPointwise,
         "batch_norm": FusedBatchNorm,
         "average": Average,

@@ -66,6 +66,10 @@ struct Norm {
     return CallOperator(batch_norm_forward,
                         {&own[0], &own[1], &own[2], &own[3], &own[4], &own[5], &own[6], &own[7], &own[8], &own[9]});
   }
+  int Statistics() {
+    return CallOperator(batch_norm_statistics,
+                        {&own[0], &own[1], &own[2], &own[3], &own[4], &own[5], &own[7], &own[8], &own[9]});
+  }
   int Backward() {
     return CallOperator(batch_norm_backward,
                         {&own[1], &own[10], &own[7], &own[8], &own[9], &own[11], &own[12], &own[13]});
@@ -84,6 +88,11 @@ void CheckOne(const Norm& start, bool half, const std::string& name) {
     for (size_t i = 0; i < first.size(); ++i) {
       ExpectCode("batch norm: bits that are the same for all threads", first[i].bytes == norm.own[i].bytes, 1);
     }
+  }
+  Norm without_y = start;
+  ExpectCode(name.c_str(), without_y.Statistics(), 0);
+  for (int i : {4, 5, 7, 8, 9}) {
+    ExpectCode("batch norm: statistics alone", without_y.own[i].bytes == norm.own[i].bytes, 1);
   }
   // Results of a handful of float32 operations, or of one rounding to float16. What depends on (x - mean) scale loses
   // what the mean, rounded to float32, is larger than the differences.
@@ -132,6 +141,7 @@ void CheckRefusals() {
   refuse("batch norm: type of gamma", NEONEXT_BAD_SHAPE, [](Norm& n) { n.own[8].dtype = "float16"; });
   refuse("batch norm: no pixels", NEONEXT_BAD_SHAPE, [](Norm& n) { n.own[1].shape[3] = 0; });
   ExpectCode("batch norm: number of tensors", CallOperator(batch_norm_forward, {}), NEONEXT_BAD_COUNT);
+  ExpectCode("batch norm: number of tensors", CallOperator(batch_norm_statistics, {}), NEONEXT_BAD_COUNT);
   ExpectCode("batch norm: number of tensors", CallOperator(batch_norm_backward, {}), NEONEXT_BAD_COUNT);
 }
 

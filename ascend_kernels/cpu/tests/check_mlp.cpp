@@ -30,8 +30,10 @@ std::vector<Buffer*> Pick(std::vector<Buffer>& own, std::initializer_list<int> n
 // An MLP with random contents, and the buffers of both operators.
 struct Mlp {
   GoldenMlp golden;
-  bool brief;               // in bfloat16
-  std::vector<Buffer> own;  // x, w1, b1, w2, b2, y, hidden, dy, dx, dw1, db1, dw2, db2
+  bool brief;  // in bfloat16
+  std::vector<Buffer>
+      own;  // x, w1, b1, w2, b2, y, hidden, dy, dx, dw1, db1, dw2, db2; trunk, keep, centre, scale, shift
+  std::vector<double> trunk, keep, centre, scale, shift;
 
   Mlp(int n, int c, int hidden, int h, int w, bool half, bool brief) : brief(brief) {
     golden.n = n, golden.c = c, golden.hidden = hidden, golden.length = h * w;
@@ -47,18 +49,40 @@ struct Mlp {
     own.push_back(brief ? Buffer::OfBfloat16(kept) : Buffer(kept, false));
     golden.dy = random(image, 2);
     for (const auto& shape : {image, w1, b1, w2, b2}) own.emplace_back(shape, half);
+    trunk = random(image, 2), keep = AddRandom(own, {n}, 2, false);
+    centre = AddRandom(own, {c}, 1, false), scale = AddRandom(own, {c}, 2, false),
+    shift = AddRandom(own, {c}, 1, false);
+  }
+
+  // What the gradients and the result of the branch are those of, without trunk and keep.
+  GoldenMlp OfBranch() const {
+    GoldenMlp g = golden;
+    for (size_t i = 0; i < g.x.size(); ++i) {
+      const size_t channel = i / g.length % g.c;
+      g.x[i] = (g.x[i] - centre[channel]) * scale[channel] + shift[channel];
+      g.dy[i] *= keep[i / g.length / g.c];
+    }
+    return g;
   }
 
   std::vector<Buffer*> List(std::initializer_list<int> numbers) { return Pick(own, numbers); }
-  int Forward(bool keep) {
-    const auto training = brief ? mlp_forward_training_bfloat16 : mlp_forward_training;
-    return keep ? CallOperator(training, List({0, 1, 2, 3, 4, 5, 6})) : Forward({0, 1, 2, 3, 4, 5});
+  int Forward(bool training, bool branch) {
+    const auto kept = brief ? mlp_forward_training_bfloat16 : mlp_forward_training;
+    if (branch) {
+      return training ? CallOperator(kept, List({0, 1, 2, 3, 4, 13, 14, 15, 16, 17, 5, 6}))
+                      : Alone({0, 1, 2, 3, 4, 13, 14, 15, 16, 17, 5});
+    }
+    return training ? CallOperator(kept, List({0, 1, 2, 3, 4, 5, 6})) : Alone({0, 1, 2, 3, 4, 5});
   }
-  int Forward(std::initializer_list<int> numbers) {
+  int Backward(bool branch) {
+    const auto backward = brief ? mlp_backward_bfloat16 : mlp_backward;
+    return branch ? CallOperator(backward, List({0, 6, 7, 1, 3, 14, 15, 16, 17, 8, 9, 10, 11, 12}))
+                  : CallOperator(backward, List({0, 6, 7, 1, 3, 8, 9, 10, 11, 12}));
+  }
+
+ private:
+  int Alone(std::initializer_list<int> numbers) {
     return CallOperator(brief ? mlp_forward_bfloat16 : mlp_forward, List(numbers));
-  }
-  int Backward() {
-    return CallOperator(brief ? mlp_backward_bfloat16 : mlp_backward, List({0, 6, 7, 1, 3, 8, 9, 10, 11, 12}));
   }
 };
 
@@ -80,17 +104,22 @@ void CheckThreadCounts(const std::string& name, const std::vector<Buffer>& own, 
 // The limit is the error of sums of so many float32 products, or of one rounding to float16.
 double LimitOf(bool half, int longest) { return half ? 2 : 24 * std::sqrt(std::max(1.0, longest / 600.0)); }
 
-void CheckOneMlp(Mlp mlp, bool half, const char* what) {
-  GoldenMlp& g = mlp.golden;
+void CheckOneMlp(Mlp mlp, bool half, bool branch, const char* what) {
+  GoldenMlp g = branch ? mlp.OfBranch() : mlp.golden;
   GoldenMlp rounded = g;
   g.Run(), rounded.Run(true);
-  const std::string name = what;
+  for (GoldenMlp* each : {&g, &rounded}) {
+    for (size_t i = 0; branch && i < each->y.size(); ++i) {
+      each->y[i] = mlp.trunk[i] + mlp.keep[i / g.length / g.c] * each->y[i];
+    }
+  }
+  const std::string name = std::string(what) + (branch ? " branch" : "");
   CheckThreadCounts(name, mlp.own, {5, 8, 9, 10, 11, 12}, [&] {
-    ExpectCode(what, mlp.Forward(false), 0);
+    ExpectCode(what, mlp.Forward(false, branch), 0);
     const std::vector<char> alone = mlp.own[5].bytes;
-    ExpectCode(what, mlp.Forward(true), 0);
+    ExpectCode(what, mlp.Forward(true, branch), 0);
     ExpectCode("y without the hidden values", alone == mlp.own[5].bytes, 1);
-    ExpectCode(what, mlp.Backward(), 0);
+    ExpectCode(what, mlp.Backward(branch), 0);
   });
   const double limit = LimitOf(half, std::max(g.hidden, g.n * g.length));
   using Values = std::vector<double> GoldenMlp::*;
@@ -103,11 +132,6 @@ void CheckOneMlp(Mlp mlp, bool half, const char* what) {
   compare(" db1", 10, &GoldenMlp::db1);
   compare(" dw2", 11, &GoldenMlp::dw2);
   compare(" db2", 12, &GoldenMlp::db2);
-  ExpectCode(what, mlp.Forward({0, 1, 2, 3, 4, 7, 5}), 0);  // plus another tensor: dy, which has y's shape
-  for (GoldenMlp* each : {&g, &rounded}) {
-    for (size_t i = 0; i < each->y.size(); ++i) each->y[i] += each->dy[i];
-  }
-  compare(" with another tensor", 5, &GoldenMlp::y);
 }
 
 // Leaves NaN in all memory that stays for the next call: none of it may reach a result.
@@ -115,8 +139,8 @@ void LeaveNaN() {
   for (bool brief : {false, true}) {
     Mlp mlp(1, 64, 2048, 32, 32, false, brief);
     for (int i : {0, 1, 3, 7}) std::fill(mlp.own[i].bytes.begin(), mlp.own[i].bytes.end(), '\xff');
-    ExpectCode("mlp of NaN", mlp.Forward(true), 0);
-    ExpectCode("mlp of NaN", mlp.Backward(), 0);
+    ExpectCode("mlp of NaN", mlp.Forward(true, false), 0);
+    ExpectCode("mlp of NaN", mlp.Backward(false), 0);
   }
 }
 
@@ -134,8 +158,10 @@ void CheckValues() {
         char name[80];
         std::snprintf(name, sizeof(name), "mlp N %d C %d hidden %d %d x %d half %d bfloat16 %d", s[0], s[1], s[2], s[3],
                       s[4], half, brief);
-        CheckOneMlp(Mlp(s[0], s[1], s[2], s[3], s[4], half, brief), half, name);
-        ++cases;
+        const Mlp mlp(s[0], s[1], s[2], s[3], s[4], half, brief);
+        CheckOneMlp(mlp, half, false, name);
+        CheckOneMlp(mlp, half, true, name);
+        cases += 2;
       }
     }
   }
@@ -202,8 +228,8 @@ void CheckRefusals() {
   const auto refuse = [&](const char* what, int code, void (*spoil)(Mlp&)) {
     Mlp mlp = good;
     spoil(mlp);
-    ExpectCode(what, mlp.Forward(true), code);
-    ExpectCode(what, mlp.Backward(), code);
+    ExpectCode(what, mlp.Forward(true, true), code);
+    ExpectCode(what, mlp.Backward(true), code);
   };
   refuse("mlp: type of x", NEONEXT_BAD_TYPE, [](Mlp& m) { m.own[0].dtype = "bfloat16"; });
   refuse("mlp: type of w1", NEONEXT_BAD_TYPE, [](Mlp& m) { m.own[1].dtype = "float16"; });
@@ -211,7 +237,14 @@ void CheckRefusals() {
   refuse("mlp: channels of w1", NEONEXT_BAD_SHAPE, [](Mlp& m) { m.own[1].shape[1] = 7; });
   refuse("mlp: shape of w2", NEONEXT_BAD_SHAPE, [](Mlp& m) { std::swap(m.own[3].shape[0], m.own[3].shape[1]); });
   refuse("mlp: tiles", NEONEXT_BAD_SHAPE, [](Mlp& m) { m.own[6].shape[0] = 3; });
+  refuse("mlp: images of keep", NEONEXT_BAD_SHAPE, [](Mlp& m) { m.own[14].shape[0] = 3; });
+  refuse("mlp: channels of centre", NEONEXT_BAD_SHAPE, [](Mlp& m) { m.own[15].shape[0] = 7; });
+  refuse("mlp: type of shift", NEONEXT_BAD_TYPE, [](Mlp& m) { m.own[17].dtype = "float16"; });
   Mlp mlp = good;
+  mlp.own[13].shape[0] = 1;
+  ExpectCode("mlp: shape of trunk", mlp.Forward(false, true), NEONEXT_BAD_SHAPE);
+  mlp.own[13].dtype = "float16";
+  ExpectCode("mlp: type of trunk", mlp.Forward(false, true), NEONEXT_BAD_TYPE);
   ExpectCode("mlp: number of tensors", CallOperator(mlp_forward, mlp.List({0, 1, 2, 3, 4})), NEONEXT_BAD_COUNT);
   ExpectCode("mlp: number of tensors", CallOperator(mlp_forward_training, mlp.List({0, 1, 2, 3, 4, 5})),
              NEONEXT_BAD_COUNT);

@@ -28,23 +28,8 @@ class FusedBatchNorm(nn.Cell):
     def __init__(self, eps: float, kept: float):
         super().__init__(auto_prefix=False)
         self.numbers = Tensor(np.array([eps, kept], np.float32))
-        library = cpu_library()
-        self.forward = ops.Custom(
-            f"{library}:batch_norm_forward",
-            lambda _, x, *others: (x, [x[1]], [x[1]], [x[1]]),
-            lambda _, x, *others: (x, ms.float32, ms.float32, ms.float32),
-            "aot",
-        )
-        self.forward.add_prim_attr("side_effect_mem", True)
-        names = "numbers", "x", "gamma", "beta"
-        changed = [make_sig(name, sig_rw.RW_REF) for name in ("moving_mean", "moving_variance")]
-        self.forward.set_signatures([*map(make_sig, names), *changed])
-        self.backward = ops.Custom(
-            f"{library}:batch_norm_backward",
-            lambda x, *_: (x, [x[1]], [x[1]]),
-            lambda x, *_: (x, ms.float32, ms.float32),
-            "aot",
-        )
+        self.forward = _moving("batch_norm_forward", lambda x: (x, [x[1]], [x[1]], [x[1]]), True)
+        self.backward = batch_norm_backward()
 
     def serves(self, x) -> bool:
         """Whether the kernel takes x."""
@@ -56,3 +41,33 @@ class FusedBatchNorm(nn.Cell):
     def bprop(self, x, gamma, beta, moving_mean, moving_variance, out, dout):
         dx, dgamma, dbeta = self.backward(x, dout[0], out[1], out[2], out[3])
         return dx, dgamma, dbeta, dbeta, dbeta  # nobody asks for those of the statistics
+
+
+def batch_statistics() -> ops.Custom:
+    """(mean, 1 / sqrt(variance + eps), that times gamma) of what FusedBatchNorm's kernel takes."""
+    return _moving("batch_norm_statistics", lambda x: ([x[1]], [x[1]], [x[1]]), False)
+
+
+def batch_norm_backward() -> ops.Custom:
+    """(dx, dgamma, dbeta) from x, dy and what `batch_statistics` gives."""
+    return ops.Custom(
+        f"{cpu_library()}:batch_norm_backward",
+        lambda x, *_: (x, [x[1]], [x[1]]),
+        lambda x, *_: (x, ms.float32, ms.float32),
+        "aot",
+    )
+
+
+def _moving(name: str, shapes, normalises: bool) -> ops.Custom:
+    """An operator that changes the moving statistics, with three outputs of a value a channel, behind y if there is."""
+    custom = ops.Custom(
+        f"{cpu_library()}:{name}",
+        lambda _, x, *others: shapes(x),
+        lambda _, x, *others: ((x,) if normalises else ()) + (ms.float32,) * 3,
+        "aot",
+    )
+    custom.add_prim_attr("side_effect_mem", True)
+    names = "numbers", "x", "gamma", "beta"
+    changed = [make_sig(name, sig_rw.RW_REF) for name in ("moving_mean", "moving_variance")]
+    custom.set_signatures([*map(make_sig, names), *changed])
+    return custom

@@ -3,8 +3,10 @@
 import math
 
 import mindspore as ms
-from mindspore import nn, ops
+import numpy as np
+from mindspore import Tensor, nn, ops
 
+from neonext_ms.ops.cpu.batch_norm import batch_norm_backward, batch_statistics
 from neonext_ms.ops.cpu.library import cpu_function
 from neonext_ms.ops.precision import matmul_precision
 
@@ -53,27 +55,151 @@ class FusedResidualMLP(nn.Cell):
 
     def __init__(self):
         super().__init__()
-        self.forward = ops.Custom(cpu_function("mlp_forward"), lambda x, *_: x, lambda x, *_: x, "aot")
+        self.forward = _custom("mlp_forward", lambda x, *_: x, lambda x, *_: x)
 
     def construct(self, x, w1, b1, w2, b2, trunk):
-        return self.forward(x, w1, b1, w2, b2, trunk)
+        ones, zeros = ops.ones(x.shape[1:2], ms.float32), ops.zeros(x.shape[1:2], ms.float32)
+        return self.forward(x, w1, b1, w2, b2, trunk, ops.ones(x.shape[:1], ms.float32), zeros, ones, zeros)
 
 
-class _HiddenMLP(nn.Cell):
-    """(y, W1 x + b1 in the kernel's own layout)."""
+class FusedBranch(nn.Cell):
+    """trunk + keep MLP(BatchNorm(x)): what follows the NeoCell in a block, in one pass beside that of the statistics.
+
+    What BatchNorm gives is never in memory: it is computed where the MLP reads x, and again for the gradients.
+
+    Args:
+        eps, kept: of BatchNorm, as for FusedBatchNorm.
+
+    Inputs:
+        trunk: (N, C, H, W), float32 or float16.
+        x: like trunk.
+        norm: (gamma, beta, moving mean, moving variance), (C,) each; the moving ones, where they move, Parameters in
+            float32.
+        of_batch: whether x is normalised by its own statistics, which then move those.
+        weights: (w1, b1, w2, b2) as for FusedMLP.
+        keep: (N,), a factor for each image, or None for 1; it has no gradient.
+
+    Outputs:
+        like trunk.
+    """
+
+    def __init__(self, eps: float, kept: float):
+        super().__init__()
+        self.eps = eps
+        self.numbers = Tensor(np.array([eps, kept], np.float32))
+        self.of_batch = _BatchBranch()
+        self.keeping = _AffineBranch(keeping=True)
+        self.evaluating = _AffineBranch(keeping=False)
+
+    def serves(self, x) -> bool:
+        """Whether the kernel takes x."""
+        return x.dtype == ms.float32 or x.dtype == ms.float16
+
+    def add_flags_recursive(self, **flags):
+        """In the place of MindSpore's; without those of `to_float`, which would round factors and statistics as well."""
+        kept = {name: value for name, value in flags.items() if name not in ("fp16", "fp32", "bf16")}
+        return super().add_flags_recursive(**kept)
+
+    def construct(self, trunk, x, norm, of_batch, weights, keep):
+        w1, b1, w2, b2 = [parameter.astype(x.dtype) for parameter in weights]
+        factors = ops.ones(x.shape[:1], ms.float32) if keep is None else keep.astype(ms.float32)
+        gamma, beta, moving_mean, moving_variance = norm
+        gamma, beta = gamma.astype(ms.float32), beta.astype(ms.float32)
+        if of_batch:
+            args = self.numbers, gamma, beta, moving_mean, moving_variance
+            return self.of_batch(trunk, x, w1, b1, w2, b2, factors, *args)[0]
+        scale = gamma * ops.rsqrt(moving_variance.astype(ms.float32) + self.eps)
+        centre = moving_mean.astype(ms.float32)
+        if self.training:
+            return self.keeping(trunk, x, w1, b1, w2, b2, factors, centre, scale, beta)[0]
+        return self.evaluating(trunk, x, w1, b1, w2, b2, factors, centre, scale, beta)
+
+
+class _AffineBranch(nn.Cell):
+    """trunk + keep MLP((x - centre) scale + shift); where hidden values are kept, they are a second output."""
+
+    def __init__(self, keeping: bool):
+        super().__init__()
+        self.is_keeping = keeping
+        self.forward = _custom("mlp_forward", lambda x, *_: x, lambda x, *_: x)
+        self.with_hidden = _hidden_forward()
+        self.backward = _backward()
+
+    def construct(self, trunk, x, w1, b1, w2, b2, keep, centre, scale, shift):
+        if self.is_keeping:
+            return self.with_hidden(x, w1, b1, w2, b2, trunk, keep, centre, scale, shift)
+        return self.forward(x, w1, b1, w2, b2, trunk, keep, centre, scale, shift)
+
+    def bprop(self, trunk, x, w1, b1, w2, b2, keep, centre, scale, shift, out, dout):
+        if self.is_keeping:
+            dy, hidden = dout[0], out[1]
+        else:
+            dy = dout
+            hidden = self.with_hidden(x, w1, b1, w2, b2, trunk, keep, centre, scale, shift)[1]
+        dz, *dweights = self.backward(x, hidden, dy, w1, w2, keep, centre, scale, shift)
+        of_channel = dz.astype(ms.float32)
+        from_centre = x.astype(ms.float32) - ops.reshape(centre, (1, -1, 1, 1))
+        dx = of_channel * ops.reshape(scale, (1, -1, 1, 1))
+        dshift = ops.sum(of_channel, (0, 2, 3))
+        dscale = ops.sum(of_channel * from_centre, (0, 2, 3))
+        return dy, dx.astype(x.dtype), *dweights, ops.zeros_like(keep), -scale * dshift, dscale, dshift
+
+
+class _BatchBranch(nn.Cell):
+    """(trunk + keep MLP(BatchNorm(x)), what its gradients need) by the statistics of the batch."""
 
     def __init__(self):
         super().__init__()
+        self.statistics = batch_statistics()
+        self.forward = _hidden_forward()
+        self.backward = _backward()
+        self.norm_backward = batch_norm_backward()
 
-        def output_shapes(x, w1, *_):
-            return x, [-(-x[0] * math.prod(x[2:]) // TILE), w1[0], TILE]
+    def construct(self, trunk, x, w1, b1, w2, b2, keep, numbers, gamma, beta, moving_mean, moving_variance):
+        mean, deviation, scale = self.statistics(numbers, x, gamma, beta, moving_mean, moving_variance)
+        y, hidden = self.forward(x, w1, b1, w2, b2, trunk, keep, mean, scale, beta)
+        return y, hidden, mean, deviation, scale
 
-        def gradient_shapes(x, hidden, dy, w1, w2):
-            return x, w1, [w1[0]], w2, [w2[0]]
+    def bprop(self, trunk, x, w1, b1, w2, b2, keep, numbers, gamma, beta, moving_mean, moving_variance, out, dout):
+        _, hidden, mean, deviation, scale = out
+        dy = dout[0]
+        dz, *dweights = self.backward(x, hidden, dy, w1, w2, keep, mean, scale, beta)
+        dx, dgamma, dbeta = self.norm_backward(x, dz, mean, deviation, scale)
+        none = ops.zeros_like(numbers)
+        # Nobody asks for the gradients of the statistics.
+        return dy, dx, *dweights, ops.zeros_like(keep), none, dgamma, dbeta, dbeta, dbeta
 
-        kept = ms.bfloat16 if matmul_precision() == "bfloat16" else ms.float32
-        self.forward = ops.Custom(cpu_function("mlp_forward_training"), output_shapes, lambda x, *_: (x, kept), "aot")
-        self.backward = ops.Custom(cpu_function("mlp_backward"), gradient_shapes, lambda x, *_: (x,) * 5, "aot")
+
+def _custom(name: str, shape, dtype) -> ops.Custom:
+    return ops.Custom(cpu_function(name), shape, dtype, "aot")
+
+
+def _hidden_forward() -> ops.Custom:
+    """(y, what GELU is taken of in the kernel's own layout)."""
+    kept = ms.bfloat16 if matmul_precision() == "bfloat16" else ms.float32
+    return _custom(
+        "mlp_forward_training",
+        lambda x, w1, *_: (x, [-(-x[0] * math.prod(x[2:]) // TILE), w1[0], TILE]),
+        lambda x, *_: (x, kept),
+    )
+
+
+def _backward() -> ops.Custom:
+    """(dx, dw1, db1, dw2, db2)."""
+    return _custom(
+        "mlp_backward",
+        lambda x, hidden, dy, w1, w2, *_: (x, w1, [w1[0]], w2, [w2[0]]),
+        lambda x, *_: (x,) * 5,
+    )
+
+
+class _HiddenMLP(nn.Cell):
+    """(y, what GELU is taken of)."""
+
+    def __init__(self):
+        super().__init__()
+        self.forward = _hidden_forward()
+        self.backward = _backward()
 
     def construct(self, x, w1, b1, w2, b2):
         return self.forward(x, w1, b1, w2, b2)
@@ -87,7 +213,7 @@ class _MLP(nn.Cell):
 
     def __init__(self, forward_with_hidden, backward):
         super().__init__()
-        self.forward = ops.Custom(cpu_function("mlp_forward"), lambda x, *_: x, lambda x, *_: x, "aot")
+        self.forward = _custom("mlp_forward", lambda x, *_: x, lambda x, *_: x)
         self.forward_with_hidden = forward_with_hidden
         self.backward = backward
 

@@ -96,7 +96,7 @@ class FusedBranch(nn.Cell):
         return x.dtype == ms.float32 or x.dtype == ms.float16
 
     def add_flags_recursive(self, **flags):
-        """In the place of MindSpore's; without those of `to_float`, which would round factors and statistics as well."""
+        """MindSpore's without the flags of `to_float`, which would round factors and statistics as well."""
         kept = {name: value for name, value in flags.items() if name not in ("fp16", "fp32", "bf16")}
         return super().add_flags_recursive(**kept)
 

@@ -129,17 +129,17 @@ void Statistics(const Channels& own, const ForwardTensors<T>& a) {
   }
 }
 
+// y = (x - mean) factor + beta.
 template <class T>
-void Normalise(const Channels& own, const ForwardTensors<T>& a, T* out) {
+void Normalise(const Channels& own, const T* in, const float* means, const float* factors, const float* betas, T* out) {
   Vec::F mean[kMost], factor[kMost], beta[kMost];
   for (int c = 0; c < own.count; ++c) {
     const int channel = own.first + c;
-    mean[c] = Vec::Set1(a.mean[channel]), factor[c] = Vec::Set1(a.factor[channel]);
-    beta[c] = Vec::Set1(a.beta[channel]);
+    mean[c] = Vec::Set1(means[channel]), factor[c] = Vec::Set1(factors[channel]), beta[c] = Vec::Set1(betas[channel]);
   }
   own.EachPlane(0, own.pixels.images, [&](int c, int64_t start) {
     T* y = out + start;
-    const T* x = a.x + start;
+    const T* x = in + start;
     EachVector(static_cast<int>(own.pixels.length), [&](int i, Vec::Mask m) {
       Vec::Store<1>(&y, i, m, Vec::Fma(Vec::Sub(Vec::Load<1>(&x, i, m), mean[c]), factor[c], beta[c]));
     });
@@ -220,7 +220,7 @@ int Forward(const Arguments& in, bool normalise) {
     const Pixels pixels = PixelsOf(x);
     EachChannels<T>(pixels, channels, [&](const Channels& own) {
       Statistics(own, tensors);
-      if (normalise) Normalise(own, tensors, in[6].As<T>());
+      if (normalise) Normalise(own, tensors.x, tensors.mean, tensors.factor, tensors.beta, in[6].As<T>());
     });
   });
 }
@@ -236,6 +236,21 @@ int batch_norm_forward(NEONEXT_PARAMETERS) { return nparam == 10 ? Forward(NEONE
 
 int batch_norm_statistics(NEONEXT_PARAMETERS) {
   return nparam == 9 ? Forward(NEONEXT_TENSORS, false) : NEONEXT_BAD_COUNT;
+}
+
+int batch_norm_apply(NEONEXT_PARAMETERS) {
+  if (nparam != 5) return NEONEXT_BAD_COUNT;
+  const Arguments in = NEONEXT_TENSORS;
+  const Tensor x = in[0], y = in[4];
+  if (!x.IsFloat() || y.type != x.type) return NEONEXT_BAD_TYPE;
+  if (x.ndim < 2 || !y.SameShape(x) || !AreOfChannels(in, 1, 4, x.shape[1])) return NEONEXT_BAD_SHAPE;
+  return WithType(x.type, [&](auto type) {
+    using T = decltype(type);
+    const Pixels pixels = PixelsOf(x);
+    EachChannels<T>(pixels, static_cast<int>(x.shape[1]), [&](const Channels& own) {
+      Normalise(own, x.As<T>(), in[1].As<float>(), in[2].As<float>(), in[3].As<float>(), y.As<T>());
+    });
+  });
 }
 
 int batch_norm_backward(NEONEXT_PARAMETERS) {

@@ -74,6 +74,9 @@ int batch_norm_forward(NEONEXT_PARAMETERS);
 // The same without y. Outputs: mean; scale; factor.
 int batch_norm_statistics(NEONEXT_PARAMETERS);
 
+// y = (x - mean) factor + beta. Inputs: x (N, C, ...); mean, factor, beta (C), float32. Output: y.
+int batch_norm_apply(NEONEXT_PARAMETERS);
+
 // Inputs: x; dy; mean; scale; factor. Outputs: dx; dgamma; dbeta.
 int batch_norm_backward(NEONEXT_PARAMETERS);
 

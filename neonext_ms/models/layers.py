@@ -20,8 +20,8 @@ class BatchNorm(nn.BatchNorm2d):
 
     `in_float32` says whether float16 inputs are normalised in float32; the output has the type of the input. An NPU's
     operators sum float16 in float32 by themselves, and need no copy of it; none takes bfloat16. (MindSpore's newer
-    BatchNormExt does, but changes the running statistics behind a graph's back.) On a CPU a compiled operator, which is
-    always in float32, computes it in training. The backend is that of NeoCell.
+    BatchNormExt does, but changes the running statistics behind a graph's back.) On a CPU compiled operators, which are
+    always in float32, compute it. The backend is that of NeoCell.
     """
 
     def __init__(self, channels: int, backend="auto"):
@@ -39,9 +39,9 @@ class BatchNorm(nn.BatchNorm2d):
         return self.training if self.use_batch_statistics is None else self.use_batch_statistics
 
     def construct(self, x):
-        of_batch = self.of_batch()
-        if of_batch and self.fused is not None and self.fused.serves(x):
-            return self.fused(x, self.gamma, self.beta, self.moving_mean, self.moving_variance)[0]
+        if self.fused is not None and self.fused.serves(x):
+            values = self.gamma, self.beta, self.moving_mean, self.moving_variance
+            return self.fused(x, *values, self.of_batch())
         if x.dtype == ms.bfloat16 or (self.in_float32 and not self.sums_in_float32):
             return super().construct(x.astype(ms.float32)).astype(x.dtype)
         return super().construct(x)

@@ -70,6 +70,7 @@ struct Norm {
     return CallOperator(batch_norm_statistics,
                         {&own[0], &own[1], &own[2], &own[3], &own[4], &own[5], &own[7], &own[8], &own[9]});
   }
+  int Apply() { return CallOperator(batch_norm_apply, {&own[1], &own[7], &own[9], &own[3], &own[6]}); }
   int Backward() {
     return CallOperator(batch_norm_backward,
                         {&own[1], &own[10], &own[7], &own[8], &own[9], &own[11], &own[12], &own[13]});
@@ -94,6 +95,8 @@ void CheckOne(const Norm& start, bool half, const std::string& name) {
   for (int i : {4, 5, 7, 8, 9}) {
     ExpectCode("batch norm: statistics alone", without_y.own[i].bytes == norm.own[i].bytes, 1);
   }
+  ExpectCode(name.c_str(), without_y.Apply(), 0);
+  ExpectCode("batch norm: applied by themselves", without_y.own[6].bytes == norm.own[6].bytes, 1);
   // Results of a handful of float32 operations, or of one rounding to float16. What depends on (x - mean) scale loses
   // what the mean, rounded to float32, is larger than the differences.
   double largest = 1, largest_mean = 1e-30;
@@ -136,12 +139,18 @@ void CheckRefusals() {
     ExpectCode(what, norm.Forward(), code);
     ExpectCode(what, norm.Backward(), code);
   };
+  Norm norm(2, 8, 3, 3, 0, false);
+  norm.own[9].shape = {7};
+  ExpectCode("batch norm: channels", norm.Apply(), NEONEXT_BAD_SHAPE);
+  norm.own[6].dtype = "float16";
+  ExpectCode("batch norm: type of y", norm.Apply(), NEONEXT_BAD_TYPE);
   refuse("batch norm: type of x", NEONEXT_BAD_TYPE, [](Norm& n) { n.own[1].dtype = "int32"; });
   refuse("batch norm: channels", NEONEXT_BAD_SHAPE, [](Norm& n) { n.own[8].shape = {7}; });
   refuse("batch norm: type of gamma", NEONEXT_BAD_SHAPE, [](Norm& n) { n.own[8].dtype = "float16"; });
   refuse("batch norm: no pixels", NEONEXT_BAD_SHAPE, [](Norm& n) { n.own[1].shape[3] = 0; });
   ExpectCode("batch norm: number of tensors", CallOperator(batch_norm_forward, {}), NEONEXT_BAD_COUNT);
   ExpectCode("batch norm: number of tensors", CallOperator(batch_norm_statistics, {}), NEONEXT_BAD_COUNT);
+  ExpectCode("batch norm: number of tensors", CallOperator(batch_norm_apply, {}), NEONEXT_BAD_COUNT);
   ExpectCode("batch norm: number of tensors", CallOperator(batch_norm_backward, {}), NEONEXT_BAD_COUNT);
 }
 

@@ -1,4 +1,4 @@
-"""BatchNorm in training as compiled operators for CPUs: the sums and the result while a channel is in the cache."""
+"""BatchNorm as compiled operators for CPUs: the sums and the result while a channel is in the cache."""
 
 import mindspore as ms
 import numpy as np
@@ -9,7 +9,7 @@ from neonext_ms.ops.cpu.library import cpu_library
 
 
 class FusedBatchNorm(nn.Cell):
-    """(x - mean) / sqrt(variance + eps) gamma + beta with mean and variance of the batch; arithmetic is float32.
+    """(x - mean) / sqrt(variance + eps) gamma + beta; arithmetic is float32.
 
     Args:
         eps: added to the variance.
@@ -18,29 +18,82 @@ class FusedBatchNorm(nn.Cell):
 
     Inputs:
         x: (N, C, H, W), float32 or float16.
-        gamma, beta: (C,) float32.
-        moving_mean, moving_variance: Parameters (C,) float32, which are changed.
+        gamma, beta, moving_mean, moving_variance: (C,); the moving ones, where they move, Parameters in float32.
+        of_batch: whether mean and variance are those of the batch, which then move those, or the moving ones.
 
     Outputs:
-        (N, C, H, W), type of x; then what the gradients need.
+        (N, C, H, W), type of x.
     """
 
     def __init__(self, eps: float, kept: float):
         super().__init__(auto_prefix=False)
+        self.eps = eps
         self.numbers = Tensor(np.array([eps, kept], np.float32))
-        self.forward = _moving("batch_norm_forward", lambda x: (x, [x[1]], [x[1]], [x[1]]), True)
-        self.backward = batch_norm_backward()
+        self.by_batch = _OfBatch()
+        self.by_moving = _Affine()
 
     def serves(self, x) -> bool:
         """Whether the kernel takes x."""
         return x.dtype == ms.float32 or x.dtype == ms.float16
 
-    def construct(self, x, gamma, beta, moving_mean, moving_variance):
-        return self.forward(self.numbers, x, gamma, beta, moving_mean, moving_variance)
+    def add_flags_recursive(self, **flags):
+        """MindSpore's without the flags of `to_float`, which would round statistics as well."""
+        return super().add_flags_recursive(**without_types(flags))
 
-    def bprop(self, x, gamma, beta, moving_mean, moving_variance, out, dout):
+    def construct(self, x, gamma, beta, moving_mean, moving_variance, of_batch):
+        gamma, beta = gamma.astype(ms.float32), beta.astype(ms.float32)
+        if of_batch:
+            return self.by_batch(x, self.numbers, gamma, beta, moving_mean, moving_variance)[0]
+        centre, scale = moving_affine(gamma, moving_mean, moving_variance, self.eps)
+        return self.by_moving(x, centre, scale, beta)
+
+
+class _OfBatch(nn.Cell):
+    """y, then what the gradients need."""
+
+    def __init__(self):
+        super().__init__()
+        self.forward = _moving("batch_norm_forward", lambda x: (x, [x[1]], [x[1]], [x[1]]), True)
+        self.backward = batch_norm_backward()
+
+    def construct(self, x, numbers, gamma, beta, moving_mean, moving_variance):
+        return self.forward(numbers, x, gamma, beta, moving_mean, moving_variance)
+
+    def bprop(self, x, numbers, gamma, beta, moving_mean, moving_variance, out, dout):
         dx, dgamma, dbeta = self.backward(x, dout[0], out[1], out[2], out[3])
-        return dx, dgamma, dbeta, dbeta, dbeta  # nobody asks for those of the statistics
+        return dx, ops.zeros_like(numbers), dgamma, dbeta, dbeta, dbeta  # nobody asks for those of the statistics
+
+
+class _Affine(nn.Cell):
+    """(x - centre) scale + shift."""
+
+    def __init__(self):
+        super().__init__()
+        self.forward = ops.Custom(f"{cpu_library()}:batch_norm_apply", lambda x, *_: x, lambda x, *_: x, "aot")
+
+    def construct(self, x, centre, scale, shift):
+        return self.forward(x, centre, scale, shift)
+
+    def bprop(self, x, centre, scale, shift, out, dout):
+        return affine_gradients(x, dout, centre, scale)
+
+
+def without_types(flags: dict) -> dict:
+    """Flags of a Cell without those that `to_float` sets."""
+    return {name: value for name, value in flags.items() if name not in ("fp16", "fp32", "bf16")}
+
+
+def moving_affine(gamma, moving_mean, moving_variance, eps: float):
+    """centre and scale with which (x - centre) scale + beta is normalised by the moving statistics; float32."""
+    return moving_mean.astype(ms.float32), gamma * ops.rsqrt(moving_variance.astype(ms.float32) + eps)
+
+
+def affine_gradients(x, dz, centre, scale):
+    """Gradients of x, centre, scale and shift (C,) for that of z = (x - centre) scale + shift."""
+    values, from_centre = dz.astype(ms.float32), x.astype(ms.float32) - ops.reshape(centre, (1, -1, 1, 1))
+    dx = values * ops.reshape(scale, (1, -1, 1, 1))
+    dshift = ops.sum(values, (0, 2, 3))
+    return dx.astype(x.dtype), -scale * dshift, ops.sum(values * from_centre, (0, 2, 3)), dshift
 
 
 def batch_statistics() -> ops.Custom:

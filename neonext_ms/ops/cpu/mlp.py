@@ -6,7 +6,13 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from neonext_ms.ops.cpu.batch_norm import batch_norm_backward, batch_statistics
+from neonext_ms.ops.cpu.batch_norm import (
+    affine_gradients,
+    batch_norm_backward,
+    batch_statistics,
+    moving_affine,
+    without_types,
+)
 from neonext_ms.ops.cpu.library import cpu_function
 from neonext_ms.ops.precision import matmul_precision
 
@@ -97,8 +103,7 @@ class FusedBranch(nn.Cell):
 
     def add_flags_recursive(self, **flags):
         """MindSpore's without the flags of `to_float`, which would round factors and statistics as well."""
-        kept = {name: value for name, value in flags.items() if name not in ("fp16", "fp32", "bf16")}
-        return super().add_flags_recursive(**kept)
+        return super().add_flags_recursive(**without_types(flags))
 
     def construct(self, trunk, x, norm, of_batch, weights, keep):
         w1, b1, w2, b2 = [parameter.astype(x.dtype) for parameter in weights]
@@ -108,8 +113,7 @@ class FusedBranch(nn.Cell):
         if of_batch:
             args = self.numbers, gamma, beta, moving_mean, moving_variance
             return self.of_batch(trunk, x, w1, b1, w2, b2, factors, *args)[0]
-        scale = gamma * ops.rsqrt(moving_variance.astype(ms.float32) + self.eps)
-        centre = moving_mean.astype(ms.float32)
+        centre, scale = moving_affine(gamma, moving_mean, moving_variance, self.eps)
         if self.training:
             return self.keeping(trunk, x, w1, b1, w2, b2, factors, centre, scale, beta)[0]
         return self.evaluating(trunk, x, w1, b1, w2, b2, factors, centre, scale, beta)
@@ -137,12 +141,8 @@ class _AffineBranch(nn.Cell):
             dy = dout
             hidden = self.with_hidden(x, w1, b1, w2, b2, trunk, keep, centre, scale, shift)[1]
         dz, *dweights = self.backward(x, hidden, dy, w1, w2, keep, centre, scale, shift)
-        of_channel = dz.astype(ms.float32)
-        from_centre = x.astype(ms.float32) - ops.reshape(centre, (1, -1, 1, 1))
-        dx = of_channel * ops.reshape(scale, (1, -1, 1, 1))
-        dshift = ops.sum(of_channel, (0, 2, 3))
-        dscale = ops.sum(of_channel * from_centre, (0, 2, 3))
-        return dy, dx.astype(x.dtype), *dweights, ops.zeros_like(keep), -scale * dshift, dscale, dshift
+        dx, *daffine = affine_gradients(x, dz, centre, scale)
+        return dy, dx, *dweights, ops.zeros_like(keep), *daffine
 
 
 class _BatchBranch(nn.Cell):

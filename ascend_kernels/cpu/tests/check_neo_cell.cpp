@@ -140,6 +140,7 @@ int Check() {
   CheckNeocell();
   CheckRefusals();
   CheckMlp();
+  CheckGelu();
   CheckUpdate();
   CheckBatchNorm();
   return g_failures;

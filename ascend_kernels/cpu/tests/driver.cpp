@@ -1,4 +1,4 @@
-// Test driver and benchmark of the compiled CPU path: `driver check`, `driver threads`, or `driver bench`.
+// Test driver and benchmark of the compiled CPU path: `driver check`, `threads`, `interruptions` or `bench`.
 #include "driver.h"
 
 #include <algorithm>
@@ -50,6 +50,7 @@ int main(int argc, char** argv) {
   }
   if (command == "check") return neonext::Check() ? 1 : 0;
   if (command == "threads") return neonext::CheckThreads() ? 1 : 0;
-  std::fprintf(stderr, "usage: driver check | threads | bench\n");
+  if (command == "interruptions") return neonext::CheckInterruptions() ? 1 : 0;
+  std::fprintf(stderr, "usage: driver check | threads | interruptions | bench\n");
   return 2;
 }

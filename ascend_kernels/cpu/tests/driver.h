@@ -15,7 +15,9 @@ namespace neonext {
 // Both return the number of failures, which they print.
 int Check();
 int CheckThreads();
+int CheckInterruptions();
 void CheckMlp();
+void CheckGelu();
 void CheckUpdate();
 void CheckBatchNorm();
 

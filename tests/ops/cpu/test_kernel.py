@@ -15,7 +15,8 @@ import pytest
 from tests.support.paths import ROOT
 
 KERNEL = ROOT / "ascend_kernels" / "cpu"
-VECTORS = KERNEL / "tests" / "check_mlp.cpp"  # looks into the kernels, at GELU of vectors
+# Checks that look into the kernels, so that they have their variants.
+VECTORS = [KERNEL / "tests" / f"check_{name}.cpp" for name in ("mlp", "gelu", "interruptions")]
 DEBUG = ["-Og", "-g1", "-march=native"]  # lines for a sanitizer's report; more takes the compiler twice as long
 SANITIZERS = [*DEBUG, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
@@ -50,7 +51,7 @@ def compiler(*arguments):
 def checks(tmp_path_factory):
     """The driver's own objects, which have no variants."""
     folder = tmp_path_factory.mktemp("checks")
-    sources = [source for source in (KERNEL / "tests").glob("*.cpp") if source != VECTORS]
+    sources = [source for source in (KERNEL / "tests").glob("*.cpp") if source not in VECTORS]
     for source in sources:
         compiler("-O1", "-c", source, "-o", folder / f"{source.stem}.o")
     return [folder / f"{source.stem}.o" for source in sources]
@@ -61,7 +62,7 @@ def build_driver(checks, tmp_path):
     """Of kernels with some flags; they stand first, so that of inline functions their copies are taken."""
 
     def build(flags):
-        compiler(*flags, *sorted(KERNEL.glob("*.cpp")), VECTORS, *checks, "-o", tmp_path / "driver")
+        compiler(*flags, *sorted(KERNEL.glob("*.cpp")), *VECTORS, *checks, "-o", tmp_path / "driver")
         return tmp_path / "driver"
 
     return build
@@ -76,8 +77,10 @@ def run(driver, command, **variables):
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", variants())
 def test_driver_agrees_with_double_precision(variant, build_driver):
-    output = run(build_driver(variants()[variant]), "check")
+    driver = build_driver(variants()[variant])
+    output = run(driver, "check")
     assert_complete(output)
+    run(driver, "interruptions")
     if variant != "sanitizers":
         assert output.startswith(f"{variant}, bfloat16: rounded\n")
 

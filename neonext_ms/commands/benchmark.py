@@ -147,6 +147,7 @@ def layers(
     model: str = "neonext_t",
     model_batch_size: int = 8,
     image_size: int = 224,
+    matmul_precision: str | None = None,
     readme: str | None = None,
 ):
     """Show where a network's time goes: each kind of layer at its own shapes, and how far it is from the peak.
@@ -156,13 +157,21 @@ def layers(
         model: name of the network.
         model_batch_size: images.
         image_size: side of the images in pixels.
-        readme: Markdown file whose text between the marks named after the subject is replaced by the table.
+        matmul_precision: of the products, highest or bfloat16; null for what NEONEXT_MATMUL_PRECISION says.
+        readme: Markdown file whose text between the marks named after the subject, in bfloat16 layers_bfloat16, is
+            replaced by the table.
     """
     from neonext_ms.benchmark.layers import benchmark_layers
     from neonext_ms.benchmark.layers_report import layers_table
+    from neonext_ms.ops.backend import check_precision
+    from neonext_ms.ops.precision import using_matmul_precision
 
-    result = benchmark_layers(model, model_batch_size, image_size, rounds)
-    return _show("layers", result, layers_table(result), readme)
+    check_precision(matmul_precision)
+    with using_matmul_precision(matmul_precision):
+        result = benchmark_layers(model, model_batch_size, image_size, rounds)
+    precision = result["matmul_precision"]
+    subject = "layers" if precision == "highest" else f"layers_{precision}"
+    return _show(subject, result, layers_table(result), readme)
 
 
 def data(workers: tuple[int, ...] = (1, 2), rounds: int = 15, readme: str | None = None):

@@ -18,14 +18,17 @@ def test_all_of_a_network_is_accounted_for(monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(SPECS, "small", spec)
     monkeypatch.setattr(layer_benchmark, "CHAIN", 2)
     readme = tmp_path / "README.md"
-    readme.write_text("above\n<!-- layers: begin -->\nold\n<!-- layers: end -->\nbelow\n")
+    marks = "<!-- layers: begin -->\nold\n<!-- layers: end -->\n<!-- layers_bfloat16: begin -->\n{}\n"
+    readme.write_text(marks.format("old") + "<!-- layers_bfloat16: end -->\n")
     sizes = ["--model", "small", "--model_batch_size", "2", "--image_size", "32", "--rounds", "2"]
+    sizes += ["--matmul_precision", "bfloat16"]
     with pytest.raises(SystemExit) as end:
         main(["benchmark", "layers", *sizes, "--readme", str(readme), "--json"])
     assert end.value.code == 0
     result = json.loads(capsys.readouterr().out)
     table = layers_table(result)
-    assert readme.read_text() == f"above\n<!-- layers: begin -->\n{table}\n<!-- layers: end -->\nbelow\n"
+    assert readme.read_text() == marks.format(table) + "<!-- layers_bfloat16: end -->\n"
+    assert result["matmul_precision"] == "bfloat16"
 
     costs = {name: cost.macs_patchwise for name, cost in layer_costs(spec, 32, 32).items()}
     forward = sum(costs.values())

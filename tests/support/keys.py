@@ -148,7 +148,7 @@ TABLE = {
     "ema_decay": (0.75, lambda b: b.update.ema and b.update.ema.decay, 0.75),
     "matmul_precision": (
         "bfloat16",
-        lambda b: b.job.network.stages[0][0].mlp.fused.keeping.forward.func.rsplit(":", 1)[1],
+        lambda b: b.job.network.stages[0][0].norm_branch.of_batch.forward.func.rsplit(":", 1)[1],
         "mlp_forward_training_bfloat16",
     ),
     "amp_level": ("O3", lambda b: dtypes(b.job.train_step, b.job.eval_step), (ms.float16, ms.float16)),

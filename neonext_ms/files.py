@@ -4,6 +4,7 @@ import atexit
 import errno
 import fcntl
 import glob
+import hashlib
 import os
 import re
 import secrets
@@ -147,6 +148,14 @@ def read_regular(path: str | Path) -> bytes:
     """All of a file, as `open_regular`."""
     with open_regular(path) as file:
         return file.read()
+
+
+def sha256(file: BinaryIO) -> str:
+    """SHA-256 of what an open file still holds; hashlib.file_digest is not in Python 3.10."""
+    digest = hashlib.sha256()
+    while piece := file.read(1 << 18):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def only_mine(status: os.stat_result) -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import os
 import tempfile
 import threading
@@ -14,7 +15,7 @@ from neonext_ms.checkpoint.store import load_checkpoint
 from neonext_ms.data import open_source
 from neonext_ms.data.sources.mindrecord import mindrecord_rows
 from neonext_ms.errors import UserError
-from neonext_ms.files import folder_for_leftovers, locked, open_regular, publish, remove_left, write_atomically
+from neonext_ms.files import folder_for_leftovers, locked, open_regular, publish, remove_left, sha256, write_atomically
 from neonext_ms.texts import read_text
 from neonext_ms.training.run.folder import RunFolder
 from neonext_ms.training.run.summary import read_summary
@@ -166,3 +167,12 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_waited_for_by_nobody(tmp_p
         (RunFolder, run, "neonext_pico", 1),
     ):
         assert not waits(read, *arguments), read
+
+
+def test_sha256_is_of_what_a_file_still_holds(tmp_path):
+    data = bytes(range(256)) * 2049  # more than two pieces
+    (tmp_path / "data").write_bytes(data)
+    with open(tmp_path / "data", "rb") as file:
+        assert file.read(3) == data[:3]
+        assert sha256(file) == hashlib.sha256(data[3:]).hexdigest()
+        assert file.tell() == len(data) and sha256(file) == hashlib.sha256().hexdigest()

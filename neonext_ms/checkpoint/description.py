@@ -1,6 +1,5 @@
 """The JSON file beside an exported model: the model's card, and what is needed to run the file and to trust it."""
 
-import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from neonext_ms.checkpoint.card import ModelCard
 from neonext_ms.checkpoint.fields import parse_json, read_fields
 from neonext_ms.checkpoint.manifest import manifest_path
 from neonext_ms.errors import UserError
-from neonext_ms.files import read_regular
+from neonext_ms.files import read_regular, sha256
 
 FORMAT = 1
 ENCRYPTION = "AES-GCM"
@@ -98,8 +97,8 @@ def describes(beside: Path, name: str) -> bool:
 def fingerprint(path: Path) -> tuple[int, str]:
     """Bytes and SHA-256 of a file."""
     with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-        return file.tell(), digest.hexdigest()
+        digest = sha256(file)
+        return file.tell(), digest
 
 
 def copy(source: Path, target: Path) -> dict:

@@ -6,14 +6,13 @@ that, and the shard is read again. The note shows damage by copying; against som
 nothing there protects.
 """
 
-import hashlib
 import json
 import logging
 import os
 from pathlib import Path
 
 from neonext_ms.errors import UserError
-from neonext_ms.files import open_regular, write_atomically
+from neonext_ms.files import open_regular, sha256, write_atomically
 from neonext_ms.texts import to_json
 
 NOTE = "checked.json"
@@ -59,7 +58,7 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
     try:
         with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return sha256(file)
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror}") from None
 

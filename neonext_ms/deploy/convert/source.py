@@ -1,6 +1,5 @@
 """Weights of either network in whatever file, under our names, with what the file says about them."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from neonext_ms.checkpoint.store import load_checkpoint
 from neonext_ms.deploy.convert.official import COUNTER, official_name, official_shape, our_name, our_shape
 from neonext_ms.deploy.convert.state_dict import read_state_dict
 from neonext_ms.errors import UserError
+from neonext_ms.files import sha256
 
 PYTORCH, OURS = "PyTorch", "neonext_ms"  # whose names a file has
 SHOWN = 20  # differences that a message lists
@@ -165,4 +165,4 @@ def _is_counter(label: str, value: np.ndarray) -> bool:
 
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(file)

@@ -8,7 +8,6 @@ import contextlib
 import ctypes
 import fcntl
 import functools
-import hashlib
 import logging
 import os
 import stat
@@ -16,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from neonext_ms.files import only_mine, rename, write_atomically
+from neonext_ms.files import only_mine, rename, sha256, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +113,7 @@ def _note_of(library: Path) -> Path:
 
 
 def _digest(file) -> str:
-    return hashlib.file_digest(file, "sha256").hexdigest() + "\n"
+    return sha256(file) + "\n"
 
 
 @contextlib.contextmanager

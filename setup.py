@@ -46,6 +46,7 @@ EXTRAS["dev"] = [
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",  # most of a test run is the compilation of graphs, which uses one core
     "ruff==0.17.*",  # the formatting that CI enforces differs between minor versions
+    "setuptools>=65,<85",  # a test builds the package; virtual environments of Python 3.12 come without it
 ]
 EXTRAS["all"] = EXTRAS["dev"] + EXTRAS["convert"]
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 REQUIRES = [
-    "mindspore>=2.8,<2.11",  # tested on 2.10; 2.7 has no kernel of mint.select on a CPU
+    "mindspore>=2.8,<2.11",  # tests passed on each: README.md; 2.7 has no kernel of mint.select on a CPU
     "numpy>=1.26,<2",  # MindSpore's wheel accepts numpy 2 but fails with it at the first multiplication
     "pillow>=10.3,<14",
     "pyyaml>=6,<7",

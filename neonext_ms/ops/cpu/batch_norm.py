@@ -89,11 +89,12 @@ def moving_affine(gamma, moving_mean, moving_variance, eps: float):
 
 
 def affine_gradients(x, dz, centre, scale):
-    """Gradients of x, centre, scale and shift (C,) for that of z = (x - centre) scale + shift."""
+    """Gradients of x, scale and shift (C,) for that of z = (x - centre) scale + shift; nobody asks for that of centre."""
     values, from_centre = dz.astype(ms.float32), x.astype(ms.float32) - ops.reshape(centre, (1, -1, 1, 1))
     dx = values * ops.reshape(scale, (1, -1, 1, 1))
     dshift = ops.sum(values, (0, 2, 3))
-    return dx.astype(x.dtype), -scale * dshift, ops.sum(values * from_centre, (0, 2, 3)), dshift
+    dscale = ops.sum(values * from_centre, (0, 2, 3))
+    return dx.astype(x.dtype), ops.zeros_like(centre), dscale, dshift
 
 
 def batch_statistics() -> ops.Custom:

@@ -88,7 +88,7 @@ def test_driver_agrees_with_double_precision(variant, build_driver):
 def assert_complete(output):
     assert (
         "388 cells" in output
-        and "80 mlps" in output
+        and "40 mlps" in output
         and "28 pointwise layers" in output
         and "updates, largest error" in output
         and "30 batch norms" in output

@@ -89,7 +89,7 @@ def moving_affine(gamma, moving_mean, moving_variance, eps: float):
 
 
 def affine_gradients(x, dz, centre, scale):
-    """Gradients of x, scale and shift (C,) for that of z = (x - centre) scale + shift; nobody asks for that of centre."""
+    """Gradients of x, centre (zeros: nobody asks), scale and shift (C,) for that of z = (x - centre) scale + shift."""
     values, from_centre = dz.astype(ms.float32), x.astype(ms.float32) - ops.reshape(centre, (1, -1, 1, 1))
     dx = values * ops.reshape(scale, (1, -1, 1, 1))
     dshift = ops.sum(values, (0, 2, 3))

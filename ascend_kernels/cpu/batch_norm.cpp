@@ -1,5 +1,4 @@
-// BatchNorm over images and pixels, in training: y = (x - mean) / sqrt(variance + eps) gamma + beta, a channel at a
-// time.
+// BatchNorm over images and pixels: y = (x - mean) / sqrt(variance + eps) gamma + beta, a channel at a time.
 //
 // A task has some neighbouring channels, few enough that they are still in the second cache when, after the sums, they
 // are read again for the result. Sums are of differences to one of the channel's own values, some thousand of them in

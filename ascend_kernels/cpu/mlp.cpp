@@ -1,5 +1,5 @@
-// The MLP of a block, y = W2 gelu(W1 x + b1) + b2 at every pixel, and its branch, y = trunk + keep MLP(scale x +
-// shift), forward and backward.
+// The MLP of a block, y = W2 gelu(W1 x + b1) + b2 at every pixel, and its branch, y = trunk + keep MLP((x - centre)
+// scale + shift), forward and backward.
 //
 // The hidden values never make a trip of their own through memory: a tile of them leaves the first product, meets GELU,
 // and enters the second while it is in the cache. Training keeps them, before GELU, in tiles, for the backward pass.

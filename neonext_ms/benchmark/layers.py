@@ -37,8 +37,8 @@ def benchmark_layers(model: str = "neonext_t", n: int = 8, image_size: int = 224
         machine: a description; model, n, image_size, matmul_precision; passes: for "forward" and "forward + backward"
         network_ms, rest_ms, peak_gflops (of a loop of multiply-adds in matmul_precision on all threads, median of the
         same rounds; None without compiled kernels) and layers, a list of kind, shape, count (layers of the network), ms
-        (of one), share (of the network, all of them) and, for matrix products, gflops (10^9 operations a second, two a
-        multiply-accumulate; a NeoCell's blocks without zeros) and peak_share, None for others.
+        (of one), share (of the network, all of them), gflops (10^9 operations a second of its products, two a
+        multiply-accumulate; a NeoCell's blocks without zeros) and peak_share, None without compiled kernels.
 
     Raises:
         UserError: an unknown model, a size that it cannot take, fewer than 2 rounds.
@@ -115,7 +115,7 @@ class _Layer:
     products: int = 3
 
     def contender(self, backward: bool) -> Contender:
-        run = runner(self.cell, self.x, self.out if backward and self.products else None, self.products == 3)
+        run = runner(self.cell, self.x, self.out if backward else None, self.products == 3)
         return Contender(self.kind, run, self.repeats)
 
 

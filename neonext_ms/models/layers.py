@@ -121,7 +121,8 @@ class Block(nn.Cell):
 
     def rest(self, x, y, keep):
         """The block behind its NeoCell, whose output y is; with a gate, which has it in the MLP, y is x."""
-        if self.norm_branch is not None and self.norm_branch.serves(y):
+        # MindSpore's mixed precision puts a Cell of its own in the norm's place.
+        if self.norm_branch is not None and hasattr(self.norm, "of_batch") and self.norm_branch.serves(y):
             weights = *self.fc1.values(y), *self.fc2.values(y, self.layer_scale)
             norm = self.norm.gamma, self.norm.beta, self.norm.moving_mean, self.norm.moving_variance
             return self.norm_branch(x, y, norm, self.norm.of_batch(), weights, keep)

@@ -207,7 +207,7 @@ def recompute_mlps(network):
     """
     for stage in network.stages:
         for block in stage:
-            for cell in (block.mlp, block.branch):
+            for cell in (block.mlp, block.branch, block.norm_branch):
                 if cell is not None:
                     cell.recompute()
 

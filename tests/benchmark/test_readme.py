@@ -16,11 +16,17 @@ TABLES = re.findall(r"<!-- (\w+): begin -->", TEXT)
 LINES = re.findall(r"^neonext ((?:benchmark )?(\w+) .*?)(?: +#.*)?$", TEXT, re.MULTILINE)
 
 
+def table_of(line, subject):
+    """What the table of a command is called."""
+    precision = re.search("--matmul_precision (.+?) ", line)
+    return f"{subject}_{precision[1]}" if precision else subject
+
+
 @pytest.mark.parametrize("subject", TABLES)
 def test_a_command_writes_it(subject):
-    (line,) = (line for line, named in LINES if named == subject)
+    ((line, command),) = (found for found in LINES if table_of(*found) == subject)
     function, options = parse(line.split())
-    assert function is {**COMMANDS, **COMMANDS["benchmark"]}[subject]
+    assert function is {**COMMANDS, **COMMANDS["benchmark"]}[command]
     assert ROOT / options["readme"] == PATH
     (marked,) = re.findall(rf"<!-- {subject}: begin -->\n(.*?)\n<!-- {subject}: end -->", TEXT, re.DOTALL)
     assert marked.startswith("| ") or marked == "not measured yet"

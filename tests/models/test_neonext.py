@@ -249,7 +249,7 @@ def test_a_rate_without_masks_is_told_once(call, mode, caplog):
     assert len(caplog.records) == 1, "nothing to tell of a rate of 0"
 
 
-def test_half_precision_network_runs_in_float16():
+def test_half_precision_network_runs_in_float16(mode):
     x = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
     expected = create_model("neonext_pico", 10, seed=0)(Tensor(x)).asnumpy()
     logits, naive = (
@@ -258,6 +258,14 @@ def test_half_precision_network_runs_in_float16():
     )
     assert logits.dtype == np.float16
     assert_as_near(logits, naive, expected.astype(np.float64))
+
+
+def test_mindspores_mixed_precision_evaluates_as_float32_does(mode):
+    x = Tensor(np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32))
+    network = create_model("neonext_pico", 10, seed=0).set_train(False)
+    expected = network(x).asnumpy()
+    mixed = ms.amp.auto_mixed_precision(network, "O2").set_train(False)
+    np.testing.assert_allclose(mixed(x).asnumpy(), expected, rtol=0, atol=2e-2 * np.abs(expected).max())
 
 
 def test_every_neocell_begins_as_init_says():

@@ -3,12 +3,26 @@
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
+from mindspore._c_expression import MixedPrecisionType
 from mindspore.ops.signature import make_sig, sig_rw
 
 from neonext_ms.ops.cpu.library import cpu_library
 
 
-class FusedBatchNorm(nn.Cell):
+class KeepsTypes(nn.Cell):
+    """A Cell whose inputs reach its kernels in the types that it gives them, whatever `network.to_float` says."""
+
+    def __init__(self):
+        super().__init__(auto_prefix=False)
+        self.mixed_precision_type = MixedPrecisionType.NOTSET  # in PyNative that of the parent would stay in force
+
+    def add_flags_recursive(self, **flags):
+        """MindSpore's without the flags of `to_float`."""
+        kept = {name: value for name, value in flags.items() if name not in ("fp16", "fp32", "bf16")}
+        return super().add_flags_recursive(**kept)
+
+
+class FusedBatchNorm(KeepsTypes):
     """(x - mean) / sqrt(variance + eps) gamma + beta; arithmetic is float32.
 
     Args:
@@ -26,7 +40,7 @@ class FusedBatchNorm(nn.Cell):
     """
 
     def __init__(self, eps: float, kept: float):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.eps = eps
         self.numbers = Tensor(np.array([eps, kept], np.float32))
         self.by_batch = _OfBatch()
@@ -35,10 +49,6 @@ class FusedBatchNorm(nn.Cell):
     def serves(self, x) -> bool:
         """Whether the kernel takes x."""
         return x.dtype == ms.float32 or x.dtype == ms.float16
-
-    def add_flags_recursive(self, **flags):
-        """MindSpore's without the flags of `to_float`, which would round statistics as well."""
-        return super().add_flags_recursive(**without_types(flags))
 
     def construct(self, x, gamma, beta, moving_mean, moving_variance, of_batch):
         gamma, beta = gamma.astype(ms.float32), beta.astype(ms.float32)
@@ -76,11 +86,6 @@ class _Affine(nn.Cell):
 
     def bprop(self, x, centre, scale, shift, out, dout):
         return affine_gradients(x, dout, centre, scale)
-
-
-def without_types(flags: dict) -> dict:
-    """Flags of a Cell without those that `to_float` sets."""
-    return {name: value for name, value in flags.items() if name not in ("fp16", "fp32", "bf16")}
 
 
 def moving_affine(gamma, moving_mean, moving_variance, eps: float):

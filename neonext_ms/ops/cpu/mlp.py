@@ -7,11 +7,11 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from neonext_ms.ops.cpu.batch_norm import (
+    KeepsTypes,
     affine_gradients,
     batch_norm_backward,
     batch_statistics,
     moving_affine,
-    without_types,
 )
 from neonext_ms.ops.cpu.library import cpu_function
 from neonext_ms.ops.precision import matmul_precision
@@ -68,10 +68,11 @@ class FusedResidualMLP(nn.Cell):
         return self.forward(x, w1, b1, w2, b2, trunk, ops.ones(x.shape[:1], ms.float32), zeros, ones, zeros)
 
 
-class FusedBranch(nn.Cell):
+class FusedBranch(KeepsTypes):
     """trunk + keep MLP(BatchNorm(x)): what follows the NeoCell in a block, in one pass beside that of the statistics.
 
-    What BatchNorm gives is never in memory: it is computed where the MLP reads x, and again for the gradients.
+    What BatchNorm gives is never in memory: it is computed where the MLP reads x, and again for the gradients. So are
+    the hidden values if `recompute` was called; else they are kept in training.
 
     Args:
         eps, kept: of BatchNorm, as for FusedBatchNorm.
@@ -96,14 +97,15 @@ class FusedBranch(nn.Cell):
         self.of_batch = _BatchBranch()
         self.keeping = _AffineBranch(keeping=True)
         self.evaluating = _AffineBranch(keeping=False)
+        self.again = False
 
     def serves(self, x) -> bool:
         """Whether the kernel takes x."""
         return x.dtype == ms.float32 or x.dtype == ms.float16
 
-    def add_flags_recursive(self, **flags):
-        """MindSpore's without the flags of `to_float`, which would round factors and statistics as well."""
-        return super().add_flags_recursive(**without_types(flags))
+    def recompute(self, **kwargs):
+        """In the place of MindSpore's, which has no effect on a Cell with gradients of its own; before compilation."""
+        self.again = self.of_batch.again = True
 
     def construct(self, trunk, x, norm, of_batch, weights, keep):
         w1, b1, w2, b2 = [parameter.astype(x.dtype) for parameter in weights]
@@ -114,7 +116,7 @@ class FusedBranch(nn.Cell):
             args = self.numbers, gamma, beta, moving_mean, moving_variance
             return self.of_batch(trunk, x, w1, b1, w2, b2, factors, *args)[0]
         centre, scale = moving_affine(gamma, moving_mean, moving_variance, self.eps)
-        if self.training:
+        if self.training and not self.again:
             return self.keeping(trunk, x, w1, b1, w2, b2, factors, centre, scale, beta)[0]
         return self.evaluating(trunk, x, w1, b1, w2, b2, factors, centre, scale, beta)
 
@@ -146,23 +148,33 @@ class _AffineBranch(nn.Cell):
 
 
 class _BatchBranch(nn.Cell):
-    """(trunk + keep MLP(BatchNorm(x)), what its gradients need) by the statistics of the batch."""
+    """(trunk + keep MLP(BatchNorm(x)), what its gradients need) by the statistics of the batch.
+
+    Where `again` is set, the hidden values are not kept but computed again.
+    """
 
     def __init__(self):
         super().__init__()
+        self.again = False
         self.statistics = batch_statistics()
+        self.alone = _custom("mlp_forward", lambda x, *_: x, lambda x, *_: x)
         self.forward = _hidden_forward()
         self.backward = _backward()
         self.norm_backward = batch_norm_backward()
 
     def construct(self, trunk, x, w1, b1, w2, b2, keep, numbers, gamma, beta, moving_mean, moving_variance):
         mean, deviation, scale = self.statistics(numbers, x, gamma, beta, moving_mean, moving_variance)
+        if self.again:
+            return self.alone(x, w1, b1, w2, b2, trunk, keep, mean, scale, beta), mean, deviation, scale
         y, hidden = self.forward(x, w1, b1, w2, b2, trunk, keep, mean, scale, beta)
-        return y, hidden, mean, deviation, scale
+        return y, mean, deviation, scale, hidden
 
     def bprop(self, trunk, x, w1, b1, w2, b2, keep, numbers, gamma, beta, moving_mean, moving_variance, out, dout):
-        _, hidden, mean, deviation, scale = out
-        dy = dout[0]
+        dy, mean, deviation, scale = dout[0], out[1], out[2], out[3]
+        if self.again:  # of an x that depends on dy: MindSpore would take the forward's results for the same
+            hidden = self.forward(ops.depend(x, dy), w1, b1, w2, b2, trunk, keep, mean, scale, beta)[1]
+        else:
+            hidden = out[4]
         dz, *dweights = self.backward(x, hidden, dy, w1, w2, keep, mean, scale, beta)
         dx, dgamma, dbeta = self.norm_backward(x, dz, mean, deviation, scale)
         none = ops.zeros_like(numbers)

@@ -56,9 +56,9 @@ int pointwise_forward(NEONEXT_PARAMETERS);
 // Inputs: x, dy, w. Outputs: dx, dw, db.
 int pointwise_backward(NEONEXT_PARAMETERS);
 
-// The same, with what enters a product rounded to bfloat16 (weights, x or z, and gelu(); in the backward pass also dy and
-// the gradient of the hidden values, whose sum is db1). Sums are float32; gelu() and its slope are as exact as bfloat16.
-// What is subnormal may count as zero. The hidden values are kept in bfloat16.
+// The same, with what enters a product rounded to bfloat16 (weights, x or z, and gelu(); in the backward pass also dy
+// and the gradient of the hidden values, whose sum is db1). Sums are float32; gelu() and its slope are as exact as
+// bfloat16. What is subnormal may count as zero. The hidden values are kept in bfloat16.
 int mlp_forward_bfloat16(NEONEXT_PARAMETERS);
 int mlp_forward_training_bfloat16(NEONEXT_PARAMETERS);
 int mlp_backward_bfloat16(NEONEXT_PARAMETERS);

@@ -61,7 +61,7 @@ class FusedResidualMLP(nn.Cell):
 
     def __init__(self):
         super().__init__()
-        self.forward = _custom("mlp_forward", lambda x, *_: x, lambda x, *_: x)
+        self.forward = _forward()
 
     def construct(self, x, w1, b1, w2, b2, trunk):
         ones, zeros = ops.ones(x.shape[1:2], ms.float32), ops.zeros(x.shape[1:2], ms.float32)
@@ -127,7 +127,7 @@ class _AffineBranch(nn.Cell):
     def __init__(self, keeping: bool):
         super().__init__()
         self.is_keeping = keeping
-        self.forward = _custom("mlp_forward", lambda x, *_: x, lambda x, *_: x)
+        self.forward = _forward()
         self.with_hidden = _hidden_forward()
         self.backward = _backward()
 
@@ -141,7 +141,7 @@ class _AffineBranch(nn.Cell):
             dy, hidden = dout[0], out[1]
         else:
             dy = dout
-            hidden = self.with_hidden(x, w1, b1, w2, b2, trunk, keep, centre, scale, shift)[1]
+            hidden = self.with_hidden(ops.depend(x, dy), w1, b1, w2, b2, trunk, keep, centre, scale, shift)[1]
         dz, *dweights = self.backward(x, hidden, dy, w1, w2, keep, centre, scale, shift)
         dx, *daffine = affine_gradients(x, dz, centre, scale)
         return dy, dx, *dweights, ops.zeros_like(keep), *daffine
@@ -157,7 +157,7 @@ class _BatchBranch(nn.Cell):
         super().__init__()
         self.again = False
         self.statistics = batch_statistics()
-        self.alone = _custom("mlp_forward", lambda x, *_: x, lambda x, *_: x)
+        self.alone = _forward()
         self.forward = _hidden_forward()
         self.backward = _backward()
         self.norm_backward = batch_norm_backward()
@@ -171,7 +171,7 @@ class _BatchBranch(nn.Cell):
 
     def bprop(self, trunk, x, w1, b1, w2, b2, keep, numbers, gamma, beta, moving_mean, moving_variance, out, dout):
         dy, mean, deviation, scale = dout[0], out[1], out[2], out[3]
-        if self.again:  # of an x that depends on dy: MindSpore would take the forward's results for the same
+        if self.again:  # of an x that depends on dy: not before the backward pass comes to it
             hidden = self.forward(ops.depend(x, dy), w1, b1, w2, b2, trunk, keep, mean, scale, beta)[1]
         else:
             hidden = out[4]
@@ -184,6 +184,11 @@ class _BatchBranch(nn.Cell):
 
 def _custom(name: str, shape, dtype) -> ops.Custom:
     return ops.Custom(cpu_function(name), shape, dtype, "aot")
+
+
+def _forward() -> ops.Custom:
+    """y alone."""
+    return _custom("mlp_forward", lambda x, *_: x, lambda x, *_: x)
 
 
 def _hidden_forward() -> ops.Custom:
@@ -225,7 +230,7 @@ class _MLP(nn.Cell):
 
     def __init__(self, forward_with_hidden, backward):
         super().__init__()
-        self.forward = _custom("mlp_forward", lambda x, *_: x, lambda x, *_: x)
+        self.forward = _forward()
         self.forward_with_hidden = forward_with_hidden
         self.backward = backward
 

@@ -54,7 +54,7 @@ def test_mlp_and_its_gradients(dtype, training, mode):
 def test_block_equals_the_dense_block(mode):
     groups = parse_spec("4+7", 24, 1)
     blocks = [Block(groups, np.random.default_rng(1), True, 0.5, backend) for backend in ("fused", "dense")]
-    assert blocks[0].mlp.fused is not None and blocks[1].mlp.fused is None
+    assert blocks[0].norm_branch is not None and blocks[1].norm_branch is None
     rng = np.random.default_rng(2)
     x, dy = (Tensor(rng.standard_normal((2, 24, 14, 17)).astype(np.float32)) for _ in range(2))
     results = []

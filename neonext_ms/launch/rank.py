@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from neonext_ms.files import write_atomically
 from neonext_ms.launch.cores import parse_cores
 from neonext_ms.launch.processes import identity
 from neonext_ms.runtime import heartbeat
@@ -44,9 +45,7 @@ def main():
             signal.signal(number, signal.SIG_IGN)  # which the program inherits
     become_child_of(int(supervisor))
     os.environ[heartbeat.VARIABLE] = str(Path(logs) / f"{role}.beat")
-    note = Path(logs) / f".{role}.pid"
-    note.write_text(identity(os.getpid()) + "\n")
-    note.rename(Path(logs) / f"{role}.pid")
+    write_atomically(Path(logs) / f"{role}.pid", identity(os.getpid()) + "\n")  # half a note would end the supervisor
     os.execv(sys.executable, [sys.executable, *arguments])
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from neonext_ms.launch.cores import parse_cores, share_cores
 from neonext_ms.launch.link import Link
+from neonext_ms.launch.ranks import Ranks
 from neonext_ms.launch.start import Mistake, Nodes, find_port, rank_table_environments
 from tests.support.paths import ROOT
 
@@ -18,6 +20,14 @@ SHOW = """
 import json, os
 names = ("RANK_TABLE_FILE", "RANK_SIZE", "RANK_ID", "DEVICE_ID")
 print(json.dumps({name: os.environ[name] for name in names} | {"CORES": sorted(os.sched_getaffinity(0))}))
+"""
+
+# rank.py, killed at the moment when what it has written is to get its name.
+KILLED = """
+import os, runpy, signal, sys
+sys.addaudithook(lambda event, _: event == "os.rename" and os.kill(os.getpid(), signal.SIGKILL))
+sys.argv = ["rank.py", sys.argv[1], str(os.getppid()), "", "-c", "pass"]
+runpy.run_module("neonext_ms.launch.rank", run_name="__main__")
 """
 
 
@@ -88,6 +98,14 @@ def test_mistake_in_a_rank_table_is_one_line(supervise, table, change, message):
     assert (result.returncode, result.stdout) == (2, "")
     assert len(result.stderr.splitlines()) == 1
     assert result.stderr.startswith("error: ") and message in result.stderr
+
+
+def test_what_a_rank_has_not_finished_to_note_is_not_seen(tmp_path, environment):
+    """A supervisor that reads half a note, or one whose name changes then, ends with a traceback."""
+    code = subprocess.run([sys.executable, "-c", KILLED, tmp_path], env=environment).returncode
+    ranks = Ranks(tmp_path, 0.0)
+    ranks.look(0.0)
+    assert code == -signal.SIGKILL and not ranks.ranks and not list(tmp_path.rglob("*.pid"))
 
 
 def test_cores_are_read_as_taskset_reads_them():

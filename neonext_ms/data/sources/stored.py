@@ -71,9 +71,10 @@ def find_shards(data_dir: Path, split: str, ending: str) -> list[Path]:
 
     Also below data_dir/data; val may be called valid or validation.
     """
+    shown = f"[!.]*{ending}"  # hidden ones are halves that other programs write, or macOS's notes on files
     for folder, word in ((data_dir / below, word) for below in _BELOW for word in _WORDS[split]):
-        beside = (path for path in folder.glob(f"*{ending}") if word in re.split("[^a-z]+", path.name.lower()))
-        if found := sorted((folder / word).glob(f"*{ending}")) or sorted(beside):
+        beside = (path for path in folder.glob(shown) if word in re.split("[^a-z]+", path.name.lower()))
+        if found := sorted((folder / word).glob(shown)) or sorted(beside):
             return found
     raise UserError(
         f"'{data_dir}' holds no {ending} files of {split}: expected are {split}/*{ending}, or names such as "

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from neonext_ms.analysis.study import Study, run_study
+from neonext_ms.analysis.study import Study
 from neonext_ms.training.config import TrainConfig
 
 INITS = {"neo": "NeoInit", "normal": "random normal"}
@@ -25,14 +25,12 @@ RECIPE = {
 }
 
 
-def ablate(config: TrainConfig, seeds: int) -> dict:
-    """`run_study` of both initialisations, which are named under "init".
+def ablation(config: TrainConfig) -> Study:
+    """Both initialisations as a study.
 
     Args:
         config: of each run, but for neocell_init and seed; output_dir is the folder of all (null: one below runs/).
-        seeds: how many.
     """
     folder = config.output_dir or f"runs/ablation-{config.model}-{config.dataset}"
     config = replace(config, output_dir=folder, neocell_init="neo")
-    variants = {init: replace(config, neocell_init=init) for init in INITS}
-    return run_study(Study(config, variants, INITS, key="init"), seeds)
+    return Study(config, {init: replace(config, neocell_init=init) for init in INITS}, INITS)

@@ -30,7 +30,6 @@ class Study:
         config: of all runs, with the first seed; output_dir is the folder of all.
         variants: configurations by name, which differ from `config` in some keys.
         labels: what each is called where people read it.
-        key: of the variant's name in results.
 
     Raises:
         UserError: config goes on with a run of its own.
@@ -39,7 +38,6 @@ class Study:
     config: TrainConfig
     variants: dict[str, TrainConfig]
     labels: dict[str, str]
-    key: str = "variant"
 
     def __post_init__(self):
         if self.config.resume is not None:
@@ -74,7 +72,7 @@ def run_study(study: Study, seeds: int, only: Sequence[str] = ()) -> dict:
         only: variants to train now; none for all. The result is of all runs that are done.
 
     Returns:
-        folder, model, dataset, epochs; runs (name of the variant under the study's key, seed, run, diverged: null or
+        folder, model, dataset, epochs; runs (variant, seed, run, diverged: null or
         why, seconds, cpu_seconds: the processor's time, null of a run that was interrupted, settings, parameters, macs:
         of one image, NeoCells patch-wise, curve: epoch, loss and accuracy of each evaluation); table: for each variant
         with runs its label, runs, diverged, and mean and spread (standard deviation of the sample) of accuracy,
@@ -104,7 +102,7 @@ def run_study(study: Study, seeds: int, only: Sequence[str] = ()) -> dict:
         if task not in runs and study.file(*task).exists():
             runs[task] = _read(study, *task)
     found = [runs[task] for task in wanted if task in runs]
-    of_each = {name: [run for run in found if run[study.key] == name] for name in study.variants}
+    of_each = {name: [run for run in found if run["variant"] == name] for name in study.variants}
     table = [_row(study, name, own) for name, own in of_each.items() if own]
     config = study.config
     facts = {"folder": str(study.folder), "model": config.model, "dataset": config.dataset, "epochs": config.epochs}
@@ -119,14 +117,16 @@ def _read(study: Study, name: str, seed: int) -> dict:
         check_type(run["seconds"], float, "seconds")
         check_type(run.get("cpu_seconds"), float | None, "cpu_seconds")
         check_type(run["diverged"], str | None, "diverged")
-        if run[study.key] != name or not run["curve"] and run["diverged"] is None:
+        run.setdefault("variant", run.pop("init", None))  # as older ablations name it
+        if run["variant"] != name or not run["curve"] and run["diverged"] is None:
             raise ValueError("it is of another ablation")
         for point in run["curve"]:
             for key in ("epoch", "loss", "accuracy"):
                 check_type(point[key], float, key)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{file} is damaged ({error}): remove it, and its run is made again") from None
-    if run.get("settings", settings) != settings:
+    run = {"cpu_seconds": None, "settings": settings} | ({} if "macs" in run else _cost(study.variants[name])) | run
+    if run["settings"] != settings:
         raise UserError(
             f"{file} is of a run with {run['settings']}, and {name} is {settings} now: give the variant another name, "
             "or choose another output_dir"
@@ -172,7 +172,7 @@ def _make(study: Study, name: str, seed: int):
         diverged = f"its last validation loss, {curve[-1]['loss']:.2f}, is not below that of guessing"
     seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - begin_cpu
     run = {
-        study.key: name,
+        "variant": name,
         "seed": seed,
         "run": folder.name,
         "diverged": diverged,
@@ -210,7 +210,7 @@ def _row(study: Study, name: str, runs: list[dict]) -> dict:
         "best_accuracy": [max(point["accuracy"] for point in curve) for curve in curves],
         "loss": [curve[-1]["loss"] for curve in curves],
     }
-    row = {study.key: name, "label": study.labels[name], "runs": len(runs), "diverged": len(runs) - len(curves)}
+    row = {"variant": name, "label": study.labels[name], "runs": len(runs), "diverged": len(runs) - len(curves)}
     return row | {measure: mean_and_spread(values) for measure, values in measures.items()}
 
 

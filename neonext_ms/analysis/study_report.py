@@ -1,12 +1,11 @@
-"""The result of a study as a table and as a picture."""
+"""The result of a study: its file, and the table made of it."""
 
 import statistics
 from pathlib import Path
 
-from neonext_ms.analysis.pictures import to_png
 from neonext_ms.checkpoint.fields import check_type, parse_json
 from neonext_ms.errors import UserError
-from neonext_ms.files import read_regular, write_atomically
+from neonext_ms.files import read_regular
 from neonext_ms.markdown import table
 
 _TITLES = ("variant", "runs", "diverged", "accuracy (%)", "loss", "parameters (k)", "MMACs", "minutes")
@@ -23,7 +22,7 @@ def read_result(path: Path) -> dict:
         check_type(result["machine"], str, "machine")
         for row in result["table"]:
             check_type(row["label"], str, "label")
-            if not _of(result, row):
+            if not runs_of(result, row):
                 raise ValueError(f"it has no runs of {row['variant']}")
             for key in ("accuracy", "loss"):
                 check_type(row[key], dict | None, key)
@@ -44,10 +43,10 @@ def study_table(result: dict) -> str:
     Costs are those of one image through the network (NeoCells patch-wise), and the processor's time of a whole run
     with compilation and evaluations, on average.
     """
-    return table((_TITLES, *(_cells(row, _of(result, row)) for row in result["table"])), right=True)
+    return table((_TITLES, *(_cells(row, runs_of(result, row)) for row in result["table"])), right=True)
 
 
-def _of(result: dict, row: dict) -> list[dict]:
+def runs_of(result: dict, row: dict) -> list[dict]:
     return [run for run in result["runs"] if run["variant"] == row["variant"]]
 
 
@@ -66,36 +65,3 @@ def _measure(value: dict | None, factor: float, digits: int) -> str:
         return "-"
     mean = f"{factor * value['mean']:.{digits}f}"
     return mean if value["spread"] is None else f"{mean} ± {factor * value['spread']:.{digits}f}"
-
-
-def plot_study(result: dict, output: Path):
-    """Draw the accuracies as a PNG: a line a variant with its runs, their mean and one standard deviation.
-
-    A band shows the first variant's mean and deviation across all. An older picture of that name is replaced.
-    """
-    from matplotlib.figure import Figure
-
-    rows = result["table"]
-    figure = Figure(figsize=(8, 1.1 + 0.3 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for place, row in enumerate(rows):
-        ends = [100 * run["curve"][-1]["accuracy"] for run in _of(result, row) if not run["diverged"]]
-        axes.plot(ends, [place] * len(ends), ".", color="#666666", markersize=5, label="a run" if place == 0 else None)
-        if row["accuracy"]:
-            _draw_mean(axes, place, row["accuracy"])
-    axes.set_yticks(range(len(rows)), [row["label"] for row in rows], fontsize=8)
-    axes.invert_yaxis()
-    axes.set_xlabel("accuracy on the validation images (%)", fontsize=9)
-    axes.tick_params(axis="x", labelsize=8)
-    axes.grid(axis="x", alpha=0.3)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    write_atomically(output, to_png(figure, 110))
-
-
-def _draw_mean(axes, place: int, accuracy: dict):
-    mean, spread = 100 * accuracy["mean"], 100 * (accuracy["spread"] or 0)
-    named = place == 0
-    style = {"color": "#D55E00", "capsize": 3, "elinewidth": 1.2, "markersize": 5, "fmt": "D"}
-    axes.errorbar(mean, place, xerr=spread, label="mean, standard deviation" if named else None, **style)
-    if named:
-        axes.axvspan(mean - spread, mean + spread, color="#0072B2", alpha=0.15, linewidth=0, label="those of the first")

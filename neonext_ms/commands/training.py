@@ -30,45 +30,32 @@ def ablate_command(
     """Train with NeoInit and with random normal initialisation over several seeds (paper, Table 3), and compare them.
 
     Or compare the variants of a study. Started again with the same output_dir, it goes on. The defaults are the paper's
-    settings, for the digits and the smallest model.
+    settings, for the digits and the smallest model. The folder gets study.json, of which table and picture are made.
 
     Args:
         seeds: how many, from --seed on.
         study: YAML file with variants to compare instead, and the configuration that they have in common.
-        only: names of a study's variants to train now; several processes with variants of their own may share a folder.
+        only: names of variants (neo, normal; a study's) to train now; processes that share a folder must not share one.
         result: study.json of an earlier study; nothing is trained, its table and its picture beside it are made again.
         readme: Markdown file whose text between the marks named as the study's JSON file is replaced by the table.
     """
-    if study or result:
-        return _study(config, seeds, study, only or (), (result, readme))
-    if only or readme:
-        raise UserError(f"--{'only' if only else 'readme'} is of a study: give one with --study or --result")
-    from neonext_ms.analysis.ablation import ablate
-    from neonext_ms.analysis.ablation_report import ablation_table, plot_ablation
-
-    found = ablate(config, seeds)
-    picture = Path(found["folder"]) / "ablation.png"
-    plot_ablation(found, picture)
-    print(ablation_table(found))
-    say(f"curves: {picture}")
-    return found
-
-
-def _study(config, seeds: int, study: str | None, only, files: tuple[str | None, str | None]):
+    from neonext_ms.analysis.ablation import ablation
     from neonext_ms.analysis.study import run_study
     from neonext_ms.analysis.study_file import make_study
-    from neonext_ms.analysis.study_report import plot_study, read_result, study_table
+    from neonext_ms.analysis.study_plots import plot_study
+    from neonext_ms.analysis.study_report import read_result, study_table
     from neonext_ms.benchmark.machine import describe_machine, machine_line
     from neonext_ms.files import write_atomically
     from neonext_ms.markdown import replace_between_marks
     from neonext_ms.texts import to_json
 
-    result, readme = files
     if result:
+        if study or only:
+            raise UserError(f"--{'study' if study else 'only'} trains, and --result does not: leave out one of them")
         path = Path(result)
         found = read_result(path)
     else:
-        found = run_study(make_study(Path(study), config), seeds, only)
+        found = run_study(make_study(Path(study), config) if study else ablation(config), seeds, only or ())
         path = Path(found["folder"]) / "study.json"
         found |= {"folder": path.parent.name, "machine": machine_line(describe_machine())}
         write_atomically(path, to_json(found, indent=1))

@@ -9,9 +9,10 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from neonext_ms.analysis.ablation import RECIPE, ablate
-from neonext_ms.analysis.ablation_report import ablation_table, plot_ablation
-from neonext_ms.analysis.study import mean_and_spread
+from neonext_ms.analysis.ablation import RECIPE, ablation
+from neonext_ms.analysis.study import mean_and_spread, run_study
+from neonext_ms.analysis.study_plots import plot_study
+from neonext_ms.analysis.study_report import study_table
 from neonext_ms.errors import UserError
 from neonext_ms.training.config import TrainConfig
 from tests.support.tiny import TinyConfig
@@ -19,8 +20,12 @@ from tests.support.tiny import TinyConfig
 SHORT = {**RECIPE, "epochs": 1, "batch_size": 256, "eval_batch_size": 180}
 
 
+def ablate(config, seeds):
+    return run_study(ablation(config), seeds)
+
+
 def finished(folder, init, seed, accuracies, losses, diverged=None, seconds=10.0):
-    """The file of a run that was made before."""
+    """The file of a run that was made before, by a version that told less of it."""
     points = enumerate(zip(accuracies, losses), 1)
     curve = [{"epoch": epoch, "loss": loss, "accuracy": accuracy} for epoch, (accuracy, loss) in points]
     run = {"init": init, "seed": seed, "run": f"{init}-{seed}", "diverged": diverged, "seconds": seconds}
@@ -50,13 +55,14 @@ def test_what_is_done_is_kept_and_summed_up(begun, caplog):
     assert neo["accuracy"] == pytest.approx({"mean": 0.75, "spread": math.sqrt(2 * 0.15**2)})
     assert neo["best_accuracy"]["mean"] == pytest.approx(0.8) and neo["loss"]["mean"] == pytest.approx(0.5)
     assert normal["accuracy"] == {"mean": 0.4, "spread": None}, "of those that did not diverge"
-    lines = ablation_table(result).splitlines()
+    lines = study_table(result).splitlines()
     assert len(set(map(len, lines))) == 1 and len(lines) == 4
-    assert "| NeoInit        | 2    | 0        | 75.00 ± 21.21      | 80.00 ± 14.14 | 0.500 ± 0.141 |" == lines[2]
-    assert "40.00 " in lines[3] and "±" not in lines[3]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[2] == ["NeoInit", "2", "0", "75.00 ± 21.21", "0.5000 ± 0.1414", "935", "3.18", "-"]
+    assert cells[3][3] == "40.00"
     assert sum("is done" in record.getMessage() for record in caplog.records) == 4
     assert ablate(config, seeds=1)["table"][1] == {
-        "init": "normal",
+        "variant": "normal",
         "label": "random normal",
         "runs": 1,
         "diverged": 1,
@@ -74,7 +80,7 @@ def test_a_run_that_diverges_is_counted_and_one_that_was_interrupted_goes_on(tmp
     (tmp_path / "normal-0" / "metrics.jsonl").write_text('{"event": "compile", "time": 1.0, "seconds": 1.0}\n')
     result = ablate(config, seeds=1)
     run = json.loads((tmp_path / "normal-0.json").read_text())
-    assert run == result["runs"][1] and (run["init"], run["seed"], run["run"]) == ("normal", 0, "normal-0")
+    assert run == result["runs"][1] and (run["variant"], run["seed"], run["run"]) == ("normal", 0, "normal-0")
     assert "loss is" in run["diverged"] and run["curve"] == [] and run["seconds"] > 0
     assert run["cpu_seconds"] is None, "nobody knows what it took before"
     assert [row["diverged"] for row in result["table"]] == [0, 1]
@@ -127,7 +133,7 @@ def test_a_damaged_file_of_a_run_is_named(begun, text):
         ablate(config, seeds=2)
 
 
-def test_the_picture_shows_mean_spread_and_diverged_runs(begun, monkeypatch):
+def test_the_picture_of_curves_shows_mean_spread_and_diverged_runs(begun, monkeypatch):
     config, folder = begun
     drawn = {}
 
@@ -137,7 +143,7 @@ def test_the_picture_shows_mean_spread_and_diverged_runs(begun, monkeypatch):
 
     savefig = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", spy)
-    plot_ablation(ablate(config, seeds=2), folder / "ablation.png")
+    plot_study(ablate(config, seeds=2), folder / "ablation.png")
     assert list(drawn) == ["Validation accuracy (%)", "Validation loss"]
     lines, bands = drawn["Validation accuracy (%)"]
     means = {line.get_label(): line.get_data() for line in lines if not line.get_label().startswith("_")}

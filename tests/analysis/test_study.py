@@ -11,7 +11,8 @@ from PIL import Image
 
 from neonext_ms.analysis.study import run_study
 from neonext_ms.analysis.study_file import make_study, read_study
-from neonext_ms.analysis.study_report import plot_study, read_result, study_table
+from neonext_ms.analysis.study_plots import plot_study
+from neonext_ms.analysis.study_report import read_result, study_table
 from neonext_ms.cli import main
 from neonext_ms.commands.parser import parse
 from neonext_ms.errors import UserError
@@ -241,7 +242,8 @@ def test_the_projects_own_studies(file):
         assert len(model_spec(config.model, **config.model_overrides).depths) == 4
 
 
-def test_options_of_a_study_without_one(capsys):
+@pytest.mark.parametrize("option", ["study", "only"])
+def test_nothing_is_trained_beside_a_result(file, capsys, option):
     with pytest.raises(SystemExit) as ended:
-        main(["ablate", "--only", "paper"])
-    assert ended.value.code == 2 and "--only is of a study: give one with --study" in capsys.readouterr().err
+        main(["ablate", "--result", str(file), f"--{option}", str(file)])
+    assert ended.value.code == 2 and f"--{option} trains, and --result does not" in capsys.readouterr().err

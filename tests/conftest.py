@@ -29,9 +29,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_objects_to_collect():
-    """MindSpore collects garbage after every compilation, which otherwise looks at all imported modules each time."""
+    """MindSpore collects garbage after every compilation, which otherwise looks at all imported modules each time.
+
+    It makes so many objects then that Python would look for garbage all the time.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 @pytest.fixture(scope="session")

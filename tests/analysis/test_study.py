@@ -242,6 +242,14 @@ def test_the_projects_own_studies(file):
         assert len(model_spec(config.model, **config.model_overrides).depths) == 4
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("study_*.json")), ids=lambda file: file.stem)
+def test_the_tables_of_the_projects_studies_are_those_of_their_results(file):
+    result, study = read_result(file), make_study(file.with_suffix(".yaml"), TrainConfig())
+    _, begin, rest = (ROOT / "configs" / "README.md").read_text().partition(f"<!-- {file.stem}: begin -->\n")
+    assert begin and rest.startswith(f"{study_table(result)}\n\n{result['machine']}\n<!-- {file.stem}: end -->")
+    assert {row["variant"]: row["label"] for row in result["table"]}.items() <= study.labels.items()
+
+
 @pytest.mark.parametrize("option", ["study", "only"])
 def test_nothing_is_trained_beside_a_result(file, capsys, option):
     with pytest.raises(SystemExit) as ended:

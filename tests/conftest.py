@@ -27,6 +27,17 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _operators_at_once():
+    """Without MindSpore's queues of operators, whose threads wait in loops: a fifth of all time in many tests.
+
+    What runs in processes of its own has them.
+    """
+    import mindspore as ms
+
+    ms.set_context(pynative_synchronize=True)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _few_objects_to_collect():
     """MindSpore collects garbage after every compilation, which otherwise looks at all imported modules each time.

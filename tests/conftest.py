@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items):
 def _operators_at_once():
     """Without MindSpore's queues of operators, whose threads wait in loops: a fifth of all time in many tests.
 
-    What runs in processes of its own has them.
+    Tests of both modes and what runs in processes of its own have them.
     """
     import mindspore as ms
 
@@ -73,6 +73,7 @@ def mode(request):
     import mindspore as ms
 
     before = ms.get_context("mode")
-    ms.set_context(mode=ms.GRAPH_MODE if request.param == "graph" else ms.PYNATIVE_MODE)
+    eager = request.param == "pynative"
+    ms.set_context(mode=ms.PYNATIVE_MODE if eager else ms.GRAPH_MODE, pynative_synchronize=not eager)
     yield request.param
-    ms.set_context(mode=before)
+    ms.set_context(mode=before, pynative_synchronize=True)

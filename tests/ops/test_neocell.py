@@ -119,13 +119,8 @@ def check_against_reference(case, backend, dtype=np.float32):
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(case=cases())
 def test_any_cell_equals_the_reference(backend, case):
-    # One operation after the other: shapes that are new every time take MindSpore's queues much longer. The other tests
-    # run with the queues.
-    ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=True)
-    try:
-        check_against_reference(case, backend)
-    finally:
-        ms.set_context(pynative_synchronize=False)
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    check_against_reference(case, backend)
 
 
 ODD = [

@@ -98,11 +98,11 @@ def cases(draw):
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(case=cases())
 def test_any_cell_equals_the_reference(backend, case):
-    ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=True)  # see test_neocell.py
+    ms.set_context(mode=ms.PYNATIVE_MODE)
     try:
         check(case, backend)
     finally:
-        ms.set_context(mode=ms.GRAPH_MODE, pynative_synchronize=False)
+        ms.set_context(mode=ms.GRAPH_MODE)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def _operators_at_once():
-    """Without MindSpore's queues of operators, whose threads wait in loops: a fifth of all time in many tests.
+    """Without MindSpore's queues of operators, whose threads wait in loops: a fifth of test_terms.py's time.
 
     Tests of both modes and what runs in processes of its own have them.
     """

@@ -72,11 +72,11 @@ def run_study(study: Study, seeds: int, only: Sequence[str] = ()) -> dict:
         only: variants to train now; none for all. The result is of all runs that are done.
 
     Returns:
-        folder, model, dataset, epochs; runs (variant, seed, run, diverged: null or
-        why, seconds, cpu_seconds: the processor's time, null of a run that was interrupted, settings, parameters, macs:
-        of one image, NeoCells patch-wise, curve: epoch, loss and accuracy of each evaluation); table: for each variant
-        with runs its label, runs, diverged, and mean and spread (standard deviation of the sample) of accuracy,
-        best_accuracy, loss over the runs that did not diverge, null if none.
+        folder, model, dataset, epochs; runs (variant, seed, run, diverged: null or why, seconds, cpu_seconds: the
+        processor's time, null of a run that was interrupted, settings, parameters, macs: of one image, NeoCells
+        patch-wise, curve: epoch, loss and accuracy of each evaluation); table: for each variant with runs its label,
+        runs, diverged, and mean and spread (standard deviation of the sample) of accuracy and loss over the runs that
+        did not diverge, null if none.
 
     Raises:
         UserError: the folder holds an ablation with another configuration, or a run cannot be made.
@@ -207,7 +207,6 @@ def _row(study: Study, name: str, runs: list[dict]) -> dict:
     curves = [run["curve"] for run in runs if not run["diverged"]]
     measures = {
         "accuracy": [curve[-1]["accuracy"] for curve in curves],
-        "best_accuracy": [max(point["accuracy"] for point in curve) for curve in curves],
         "loss": [curve[-1]["loss"] for curve in curves],
     }
     row = {"variant": name, "label": study.labels[name], "runs": len(runs), "diverged": len(runs) - len(curves)}

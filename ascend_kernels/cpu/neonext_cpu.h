@@ -56,14 +56,30 @@ int pointwise_forward(NEONEXT_PARAMETERS);
 // Inputs: x, dy, w. Outputs: dx, dw, db.
 int pointwise_backward(NEONEXT_PARAMETERS);
 
-// The same, with what enters a product rounded to bfloat16 (weights, x or z, and gelu(); in the backward pass also dy
-// and the gradient of the hidden values, whose sum is db1). Sums are float32; gelu() and its slope are as exact as
-// bfloat16. What is subnormal may count as zero. The hidden values are kept in bfloat16.
+// The same with two tensors (N, C' / 2, ...), the halves of y, for it; and those of dy.
+int halves_forward(NEONEXT_PARAMETERS);
+int halves_backward(NEONEXT_PARAMETERS);
+
+// y = trunk + keep (w (gelu(u) z) + b) at every pixel.
+// Inputs: of one type u, z (N, C, ...); w (C', C); b (C'); trunk (N, C', ...); keep (N), float32. Output: y, like
+// trunk.
+int gated_forward(NEONEXT_PARAMETERS);
+
+// Inputs: u, z, dy, w, keep. Outputs: du, dz, dw, db. That of trunk is dy.
+int gated_backward(NEONEXT_PARAMETERS);
+
+// The same, with what enters a product rounded to bfloat16 (weights, x or z, gelu() or gelu() z; in the backward pass
+// also dy and the gradient of the MLP's hidden values, whose sum is db1). Sums are float32; gelu() and its slope are as
+// exact as bfloat16. What is subnormal may count as zero. The MLP's hidden values are kept in bfloat16.
 int mlp_forward_bfloat16(NEONEXT_PARAMETERS);
 int mlp_forward_training_bfloat16(NEONEXT_PARAMETERS);
 int mlp_backward_bfloat16(NEONEXT_PARAMETERS);
 int pointwise_forward_bfloat16(NEONEXT_PARAMETERS);
 int pointwise_backward_bfloat16(NEONEXT_PARAMETERS);
+int halves_forward_bfloat16(NEONEXT_PARAMETERS);
+int halves_backward_bfloat16(NEONEXT_PARAMETERS);
+int gated_forward_bfloat16(NEONEXT_PARAMETERS);
+int gated_backward_bfloat16(NEONEXT_PARAMETERS);
 
 // BatchNorm in training: y = (x - mean) factor + beta, where factor = gamma scale and scale = 1 / sqrt(variance + eps),
 // with mean and variance of every channel over images and pixels. Inputs: (eps, kept); x (N, C, ...); all others

@@ -221,7 +221,7 @@ inline void FillUp(typename F::Word* tile, int depth) {
 }
 
 // Memory of this thread that stays for its next call; the names tell pieces apart that are in use at the same time.
-enum class Scratch { tile, x, dy, hidden, panels1, panels2, dh, gelu, xt, dyt, sum1, sum2, bias, count };
+enum class Scratch { tile, gate, x, dy, hidden, panels1, panels2, dh, gelu, xt, dyt, sum1, sum2, bias, count };
 template <class Word = float>
 inline Word* ScratchFor(Scratch which, int64_t size) {
   static_assert(sizeof(Word) == sizeof(float));

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "gelu.h"
 #include "product.h"
 #include "tensor.h"
 
@@ -39,27 +40,28 @@ inline Pixels PixelsOf(const Tensor& x) {
 }
 
 // A tensor (N, channels, L) as it is read: (value - centre) scale + shift of its channel, or times `factor` of its
-// image; null for none.
+// image, or times gelu() of a tensor like it; null for none. With `rest`, a tensor of the last half of its channels,
+// the first has the others.
 template <class T>
 struct Planes {
   const T* data;
   int channels;
   const float *centre = nullptr, *scale = nullptr, *shift = nullptr, *factor = nullptr;
+  const T *gate = nullptr, *rest = nullptr;
 };
 
-// Some tiles of x, one behind the other, as floats. Channel by channel: memory is walked through in stretches that are
-// as long as the tiles together.
+// Some tiles of x as floats, a tile at every tile_size of out. Channel by channel: memory is walked through in
+// stretches that are as long as the tiles together.
 template <class T>
-inline void LoadTiles(const Pixels& pixels, const Planes<T>& x, int first, int count, float* out) {
+inline void LoadRows(const Pixels& pixels, const Planes<T>& x, int first, int count, int64_t tile_size, float* out) {
   struct Part {
     const T* from;
     float* to;
     Vec::Mask mask;
     float factor;
   };
-  const int64_t tile_size = static_cast<int64_t>(x.channels) * kTile;
   if ((first + count) * static_cast<int64_t>(kTile) > pixels.count()) {
-    std::fill_n(out + (count - 1) * tile_size, tile_size, 0.0f);
+    std::fill_n(out + (count - 1) * tile_size, x.channels * kTile, 0.0f);
   }
   thread_local std::vector<Part> parts;
   parts.clear();
@@ -80,6 +82,33 @@ inline void LoadTiles(const Pixels& pixels, const Planes<T>& x, int first, int c
       Vec::Store<1>(&part.to, to, part.mask, value);
     }
   }
+}
+
+// tiles = tiles times gelu() of those of gate.
+template <class T>
+[[gnu::noinline]] void MultiplyByGelu(const Pixels& pixels, const Planes<T>& gate, int first, int count, float* tiles) {
+  const int64_t size = static_cast<int64_t>(gate.channels) * kTile;
+  float* own = ScratchFor(Scratch::gate, size);
+  for (int t = 0; t < count; ++t, tiles += size) {
+    LoadRows(pixels, gate, first + t, 1, size, own);
+    for (int64_t i = 0; i < size; i += Vec::kLanes) {
+      Vec::Store(tiles + i, Vec::Mul(Vec::Load(tiles + i), Gelu<Exact::kGeluTerms>(Vec::Load(own + i))));
+    }
+  }
+}
+
+// Some tiles of x, one behind the other, as floats.
+template <class T>
+inline void LoadTiles(const Pixels& pixels, const Planes<T>& x, int first, int count, float* out) {
+  const int64_t size = static_cast<int64_t>(x.channels) * kTile;
+  if (x.rest) {
+    const int half = x.channels / 2;
+    LoadRows(pixels, Planes<T>{x.data, half}, first, count, size, out);
+    LoadRows(pixels, Planes<T>{x.rest, half}, first, count, size, out + half * kTile);
+    return;
+  }
+  LoadRows(pixels, x, first, count, size, out);
+  if (x.gate) MultiplyByGelu(pixels, Planes<T>{x.gate, x.channels}, first, count, out);
 }
 
 // Calls take(tile, its floats) for some tiles of x.
@@ -125,7 +154,7 @@ inline void LoadAcross(const Pixels& pixels, const Planes<T>& x, int first, int 
 }
 
 // What is written to some rows of a tensor (N, channels, L): a product, plus a value a row, times a factor an image,
-// plus another tensor of this shape; null for none.
+// plus another tensor of this shape; null for none. With `rest` the last half of the rows is a tensor of its own.
 template <class T>
 struct Rows {
   const Pixels& pixels;
@@ -134,8 +163,19 @@ struct Rows {
   const T* bias = nullptr;
   const float* factor = nullptr;
   const T* added = nullptr;
+  T* rest = nullptr;
 
   void Store(const float* values, int first, int rows, int tile) const {
+    if (!rest) return StoreWhole(values, first, rows, tile);
+    const int half = channels / 2, before = std::clamp(half - first, 0, rows);
+    if (before > 0) Rows{pixels, half, y, bias}.StoreWhole(values, first, before, tile);
+    if (before == rows) return;
+    const Rows last{pixels, half, rest, bias ? bias + half : nullptr};
+    last.StoreWhole(values + before * kTile, first + before - half, rows - before, tile);
+  }
+
+ private:
+  void StoreWhole(const float* values, int first, int rows, int tile) const {
     pixels.EachStretch(tile, 1, [&](int, int column, int64_t at, int size, int64_t image) {
       const int64_t start = (image * channels + first) * pixels.length + at;
       T* to = y + start;
@@ -149,6 +189,33 @@ struct Rows {
           if (factor) value = Vec::Mul(value, scale);
           if (other) value = Vec::Add(value, Vec::Load<1>(&other, r * pixels.length + i, m));
           Vec::Store<1>(&to, r * pixels.length + i, m, value);
+        }
+      });
+    });
+  }
+};
+
+// Gradients of z and u in z gelu(u) for products that are those of the whole; all tensors are (N, channels, L).
+template <class T>
+struct GateRows {
+  const Pixels& pixels;
+  int channels;
+  const T *u, *z;
+  T *du, *dz;
+
+  void Store(const float* values, int first, int rows, int tile) const {
+    pixels.EachStretch(tile, 1, [&](int, int column, int64_t at, int size, int64_t image) {
+      const int64_t start = (image * channels + first) * pixels.length + at;
+      const T *gate = u + start, *value = z + start;
+      T *to_gate = du + start, *to_value = dz + start;
+      EachVector(size, [&](int i, Vec::Mask m) {
+        const float* from = values + column;
+        for (int r = 0; r < rows; ++r) {
+          const int64_t place = r * pixels.length + i;
+          const Vec::F product = Vec::Load<1>(&from, r * kTile + i, m);
+          const GeluAndSlope of = GeluWithSlope<Exact::kGeluTerms>(Vec::Load<1>(&gate, place, m));
+          Vec::Store<1>(&to_value, place, m, Vec::Mul(product, of.gelu));
+          Vec::Store<1>(&to_gate, place, m, Vec::Mul(Vec::Mul(product, Vec::Load<1>(&value, place, m)), of.slope));
         }
       });
     });

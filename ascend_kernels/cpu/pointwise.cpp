@@ -1,4 +1,4 @@
-// A pointwise layer, y = W x + b at every pixel, forward and backward.
+// A pointwise layer, y = W x + b at every pixel, forward and backward; with a result in halves, or of a gated x.
 #include <algorithm>
 
 #include "neonext_cpu.h"
@@ -10,48 +10,49 @@ namespace neonext {
 namespace {
 
 template <class T, class F>
-void Forward(const Pixels& pixels, int in, int out, const T* x, const T* w, const T* b, T* y) {
+void Forward(const Planes<T>& x, const T* w, const Rows<T>& y) {
   using Word = typename F::Word;
-  const Panels<F> weight(Scratch::panels1, w, out, in);
-  const Rows<T> rows{pixels, out, y, b};
-  const int64_t size = AcrossSize<F>(in);
+  const Pixels& pixels = y.pixels;
+  const Panels<F> weight(Scratch::panels1, w, y.channels, x.channels);
+  const int64_t size = AcrossSize<F>(x.channels);
   ParallelTiles(pixels.tiles(), size * sizeof(Word), [&](int first, int count) {
     Word* tiles = ScratchFor<Word>(Scratch::x, count * size);
-    LoadAcross<F>(pixels, Planes<T>{x, in}, first, count, tiles);
+    LoadAcross<F>(pixels, x, first, count, tiles);
     EachProduct(weight, tiles, count,
-                [&](int t, const float* product, int row, int n) { rows.Store(product, row, n, first + t); });
+                [&](int t, const float* product, int row, int n) { y.Store(product, row, n, first + t); });
   });
 }
 
-template <class T, class F>
-void Backward(const Pixels& pixels, int in, int out, const T* x, const T* dy, const T* w, T* dx, T* dw, T* db) {
+// dx: of x, or of both factors of a gated x.
+template <class F, class T, class Gradient>
+void Backward(const Planes<T>& x, const Planes<T>& dy, const T* w, const Gradient& dx, T* dw, T* db) {
   using Word = typename F::Word;
+  const Pixels& pixels = dx.pixels;
+  const int in = x.channels, out = dy.channels;
   const Panels<F> weight(Scratch::panels1, w, in, out, true);
   const int64_t bytes = (int64_t(in) + out) * kTile * sizeof(Word) / F::kDepth;
   const int tiles = pixels.tiles(), chunk = ChunkSize(tiles, bytes);
   const Turned<F> xt(Scratch::xt, in, chunk);
   const Along<F> p(Scratch::dh, out, chunk);
   WeightGradient<F> gradient(Scratch::sum1, out, in);
-  const Rows<T> rows{pixels, in, dx};
-  const Planes<T> x_planes{x, in}, dy_planes{dy, out};
   int first = 0;
   do {  // without a pixel once, for sums of zero
     const int count = std::min(chunk, tiles - first);
     ParallelTiles(count, bytes, [&](int at, int n) {
-      EachTile(pixels, x_planes, first + at, n, [&](int t, const float* tile) { xt.Take(tile, at + t); });
+      EachTile(pixels, x, first + at, n, [&](int t, const float* tile) { xt.Take(tile, at + t); });
       Word* across;
       if constexpr (F::kDepth == 1) {
         across = p.at(at, 0);
       } else {
         across = ScratchFor<Word>(Scratch::dy, n * AcrossSize<F>(out));
       }
-      LoadAcross<F>(pixels, dy_planes, first + at, n, across, [&]([[maybe_unused]] int t, const float* tile) {
+      LoadAcross<F>(pixels, dy, first + at, n, across, [&]([[maybe_unused]] int t, const float* tile) {
         if constexpr (F::kDepth == 2) {
           for (int r = 0; r < out; ++r) F::StoreHalfLine(p.at(at + t, r), Vec::Load(tile + r * kTile));
         }
       });
       EachProduct(weight, across, n, [&](int t, const float* product, int row, int count) {
-        rows.Store(product, row, count, first + at + t);
+        dx.Store(product, row, count, first + at + t);
       });
     });
     p.Finish(count), xt.Finish(count);
@@ -59,37 +60,97 @@ void Backward(const Pixels& pixels, int in, int out, const T* x, const T* dy, co
     first += chunk;
   } while (first < tiles);
   ParallelFor(gradient.panels(), [&](int panel) { gradient.WriteRows(panel, dw); });
-  SumOverPixels(pixels, dy_planes, db);
+  SumOverPixels(pixels, dy, db);
 }
 
-// Whether y has x's images and pixels, and the channels of the matrix w (out, in) fit both.
-bool Fit(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y) {
-  return x.ndim >= 2 && y.ndim == x.ndim && w.HasShape({y.shape[1], x.shape[1]}) && b.HasShape({y.shape[1]}) &&
+// Whether y has x's images and pixels, and the channels of the matrix w (out, in) fit both; halves: y is one of two.
+bool Fit(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y, bool halves = false) {
+  const int64_t out = y.ndim < 2 ? 0 : y.shape[1] * (halves ? 2 : 1);
+  return x.ndim >= 2 && y.ndim == x.ndim && w.HasShape({out, x.shape[1]}) && b.HasShape({out}) &&
          x.shape[0] == y.shape[0] && w.size() > 0 && std::equal(x.shape + 2, x.shape + x.ndim, y.shape + 2);
 }
 
+// A tensor as it is, and one whose last half of the channels is another.
+template <class T>
+Planes<T> Whole(const Tensor& x) {
+  return {x.As<T>(), static_cast<int>(x.shape[1])};
+}
+template <class T>
+Planes<T> Halves(const Tensor& first, const Tensor& last) {
+  return {first.As<T>(), 2 * static_cast<int>(first.shape[1]), nullptr, nullptr, nullptr, nullptr, nullptr,
+          last.As<T>()};
+}
+
 template <class F>
-int Forward(const Arguments& in) {
-  const Tensor x = in[0], w = in[1], b = in[2], y = in[3];
-  if (!in.AreFloatsLike(x, 4)) return NEONEXT_BAD_TYPE;
-  if (!Fit(x, w, b, y)) return NEONEXT_BAD_SHAPE;
+int Forward(const Arguments& in, bool halves) {
+  const Tensor x = in[0], w = in[1], b = in[2], y = in[3], last = in[halves ? 4 : 3];
+  if (!in.AreFloatsLike(x, halves ? 5 : 4)) return NEONEXT_BAD_TYPE;
+  if (!Fit(x, w, b, y, halves) || !last.SameShape(y)) return NEONEXT_BAD_SHAPE;
   return WithType(x.type, [&](auto type) {
     using T = decltype(type);
-    Forward<T, F>(PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(y.shape[1]), x.As<T>(), w.As<T>(),
-                  b.As<T>(), y.As<T>());
+    Rows<T> rows{PixelsOf(x), static_cast<int>(w.shape[0]), y.As<T>(), b.As<T>()};
+    if (halves) rows.rest = last.As<T>();
+    Forward<T, F>(Whole<T>(x), w.As<T>(), rows);
   });
 }
 
 template <class F>
-int Backward(const Arguments& in) {
-  const Tensor x = in[0], dy = in[1], w = in[2];
-  const Tensor dx = in[3], dw = in[4], db = in[5];
-  if (!in.AreFloatsLike(x, 6)) return NEONEXT_BAD_TYPE;
-  if (!Fit(x, w, db, dy) || !dx.SameShape(x) || !dw.SameShape(w)) return NEONEXT_BAD_SHAPE;
+int Backward(const Arguments& in, bool halves) {
+  const int at = halves ? 3 : 2;
+  const Tensor x = in[0], dy = in[1], last = in[at - 1], w = in[at];
+  const Tensor dx = in[at + 1], dw = in[at + 2], db = in[at + 3];
+  if (!in.AreFloatsLike(x, at + 4)) return NEONEXT_BAD_TYPE;
+  if (!Fit(x, w, db, dy, halves) || !last.SameShape(dy)) return NEONEXT_BAD_SHAPE;
+  if (!dx.SameShape(x) || !dw.SameShape(w)) return NEONEXT_BAD_SHAPE;
   return WithType(x.type, [&](auto type) {
     using T = decltype(type);
-    Backward<T, F>(PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(dy.shape[1]), x.As<T>(), dy.As<T>(),
-                   w.As<T>(), dx.As<T>(), dw.As<T>(), db.As<T>());
+    const Rows<T> rows{PixelsOf(x), static_cast<int>(x.shape[1]), dx.As<T>()};
+    Backward<F>(Whole<T>(x), halves ? Halves<T>(dy, last) : Whole<T>(dy), w.As<T>(), rows, dw.As<T>(), db.As<T>());
+  });
+}
+
+// z gelu(u).
+template <class T>
+Planes<T> Gated(const Tensor& u, const Tensor& z) {
+  Planes<T> planes = Whole<T>(z);
+  planes.gate = u.As<T>();
+  return planes;
+}
+
+// Whether a gated product's u and z are alike, and keep is a factor for each of their images.
+bool AreGated(const Tensor& u, const Tensor& z, const Tensor& keep) {
+  return z.SameShape(u) && u.ndim >= 2 && keep.HasShape({u.shape[0]});
+}
+
+template <class F>
+int GatedForward(const Arguments& in) {
+  const Tensor u = in[0], z = in[1], w = in[2], b = in[3], trunk = in[4], keep = in[5], y = in[6];
+  if (!in.AreFloatsLike(u, 5) || y.type != u.type || keep.type != Type::f32) return NEONEXT_BAD_TYPE;
+  if (!AreGated(u, z, keep) || !Fit(u, w, b, y) || !trunk.SameShape(y)) return NEONEXT_BAD_SHAPE;
+  return WithType(u.type, [&](auto type) {
+    using T = decltype(type);
+    const Rows<T> rows{PixelsOf(u),  static_cast<int>(y.shape[1]), y.As<T>(), b.As<T>(), keep.As<float>(),
+                       trunk.As<T>()};
+    Forward<T, F>(Gated<T>(u, z), w.As<T>(), rows);
+  });
+}
+
+template <class F>
+int GatedBackward(const Arguments& in) {
+  const Tensor u = in[0], z = in[1], dy = in[2], w = in[3], keep = in[4];
+  const Tensor du = in[5], dz = in[6], dw = in[7], db = in[8];
+  if (!in.AreFloatsLike(u, 4) || keep.type != Type::f32) return NEONEXT_BAD_TYPE;
+  for (const Tensor& each : {du, dz, dw, db}) {
+    if (each.type != u.type) return NEONEXT_BAD_TYPE;
+  }
+  if (!AreGated(u, z, keep) || !Fit(u, w, db, dy)) return NEONEXT_BAD_SHAPE;
+  if (!du.SameShape(u) || !dz.SameShape(u) || !dw.SameShape(w)) return NEONEXT_BAD_SHAPE;
+  return WithType(u.type, [&](auto type) {
+    using T = decltype(type);
+    const GateRows<T> rows{PixelsOf(u), static_cast<int>(u.shape[1]), u.As<T>(), z.As<T>(), du.As<T>(), dz.As<T>()};
+    Planes<T> result = Whole<T>(dy);
+    result.factor = keep.As<float>();
+    Backward<F>(Gated<T>(u, z), result, w.As<T>(), rows, dw.As<T>(), db.As<T>());
   });
 }
 
@@ -100,18 +161,50 @@ using namespace neonext;
 
 extern "C" {
 
-int pointwise_forward(NEONEXT_PARAMETERS) { return nparam == 4 ? Forward<Exact>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT; }
+int pointwise_forward(NEONEXT_PARAMETERS) {
+  return nparam == 4 ? Forward<Exact>(NEONEXT_TENSORS, false) : NEONEXT_BAD_COUNT;
+}
 
 int pointwise_forward_bfloat16(NEONEXT_PARAMETERS) {
-  return nparam == 4 ? Forward<Bfloat16>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT;
+  return nparam == 4 ? Forward<Bfloat16>(NEONEXT_TENSORS, false) : NEONEXT_BAD_COUNT;
 }
 
 int pointwise_backward(NEONEXT_PARAMETERS) {
-  return nparam == 6 ? Backward<Exact>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT;
+  return nparam == 6 ? Backward<Exact>(NEONEXT_TENSORS, false) : NEONEXT_BAD_COUNT;
 }
 
 int pointwise_backward_bfloat16(NEONEXT_PARAMETERS) {
-  return nparam == 6 ? Backward<Bfloat16>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT;
+  return nparam == 6 ? Backward<Bfloat16>(NEONEXT_TENSORS, false) : NEONEXT_BAD_COUNT;
+}
+
+int halves_forward(NEONEXT_PARAMETERS) {
+  return nparam == 5 ? Forward<Exact>(NEONEXT_TENSORS, true) : NEONEXT_BAD_COUNT;
+}
+
+int halves_forward_bfloat16(NEONEXT_PARAMETERS) {
+  return nparam == 5 ? Forward<Bfloat16>(NEONEXT_TENSORS, true) : NEONEXT_BAD_COUNT;
+}
+
+int halves_backward(NEONEXT_PARAMETERS) {
+  return nparam == 7 ? Backward<Exact>(NEONEXT_TENSORS, true) : NEONEXT_BAD_COUNT;
+}
+
+int halves_backward_bfloat16(NEONEXT_PARAMETERS) {
+  return nparam == 7 ? Backward<Bfloat16>(NEONEXT_TENSORS, true) : NEONEXT_BAD_COUNT;
+}
+
+int gated_forward(NEONEXT_PARAMETERS) { return nparam == 7 ? GatedForward<Exact>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT; }
+
+int gated_forward_bfloat16(NEONEXT_PARAMETERS) {
+  return nparam == 7 ? GatedForward<Bfloat16>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT;
+}
+
+int gated_backward(NEONEXT_PARAMETERS) {
+  return nparam == 9 ? GatedBackward<Exact>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT;
+}
+
+int gated_backward_bfloat16(NEONEXT_PARAMETERS) {
+  return nparam == 9 ? GatedBackward<Bfloat16>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT;
 }
 
 }  // extern "C"

@@ -199,6 +199,11 @@ class WeightGradient {
 // out[c] = sum of dy over images and pixels.
 template <class T>
 void SumOverPixels(const Pixels& pixels, const Planes<T>& dy, T* out) {
+  if (dy.rest) {
+    const int half = dy.channels / 2;
+    SumOverPixels(pixels, Planes<T>{dy.data, half}, out);
+    return SumOverPixels(pixels, Planes<T>{dy.rest, half}, out + half);
+  }
   ParallelFor(dy.channels, [&](int c) {
     double total = 0;
     for (int64_t image = 0; image < pixels.images; ++image) {

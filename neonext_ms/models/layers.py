@@ -115,6 +115,9 @@ class Block(nn.Cell):
         branch, norm_branch = (compiled(kind, backend) if plain else None for kind in ("branch", "norm_branch"))
         self.branch = branch() if branch else None
         self.norm_branch = norm_branch(EPS, KEPT) if norm_branch else None
+        gate = compiled("gated_branch", backend) if form.gate and not form.grn else None
+        self.gate = gate() if gate else None
+        self.halves = compiled("halves", backend)() if gate else None
 
     def construct(self, x, keep=None):
         return self.rest(x, x if self.gated else self.neocell(x), keep)
@@ -127,6 +130,9 @@ class Block(nn.Cell):
             norm = self.norm.gamma, self.norm.beta, self.norm.moving_mean, self.norm.moving_variance
             return self.norm_branch(x, y, norm, self.norm.of_batch(), weights, keep)
         y = self.norm(y)
+        if self.gate is not None and self.halves.serves(y):
+            u, v = self.halves(y, *self.fc1.values(y))
+            return self.gate(x, u, self.neocell(v), *self.fc2.values(y, self.layer_scale), keep)
         if self.branch is not None and self.branch.serves(y):
             return self.branch(x, y, *self.fc1.values(y), *self.fc2.values(y, self.layer_scale), keep)
         y = self.mlp(y)

@@ -10,6 +10,7 @@ from neonext_ms.ops.ascend.neocell import AscendNeoCell
 from neonext_ms.ops.ascend.package import ascend_package, missing_for_operators
 from neonext_ms.ops.ascend.pointwise import AscendBranch, AscendPointwise
 from neonext_ms.ops.cpu.batch_norm import FusedBatchNorm
+from neonext_ms.ops.cpu.gated import FusedGatedBranch, FusedHalves
 from neonext_ms.ops.cpu.library import cpu_library, cpu_vector_width
 from neonext_ms.ops.cpu.mlp import FusedBranch, FusedMLP, FusedResidualMLP
 from neonext_ms.ops.cpu.neocell import FusedNeoCell
@@ -25,6 +26,8 @@ _COMPILED = {
         "residual_mlp": FusedResidualMLP,
         "norm_branch": FusedBranch,
         "pointwise": FusedPointwise,
+        "halves": FusedHalves,
+        "gated_branch": FusedGatedBranch,
         "batch_norm": FusedBatchNorm,
         "average": Average,
         "sum_of_squares": SumOfSquares,

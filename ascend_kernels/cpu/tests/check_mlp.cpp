@@ -9,23 +9,6 @@
 namespace neonext {
 namespace {
 
-// Adds a random tensor to `own`, and gives its values.
-std::vector<double> AddRandom(std::vector<Buffer>& own, const std::vector<int64_t>& shape, double scale, bool half) {
-  Buffer buffer(shape, half);
-  std::vector<double> values(buffer.size());
-  for (double& value : values) value = scale * RandomValue();
-  buffer = Buffer(shape, half, values);
-  for (size_t i = 0; i < values.size(); ++i) values[i] = buffer.at(i);
-  own.push_back(buffer);
-  return values;
-}
-
-std::vector<Buffer*> Pick(std::vector<Buffer>& own, std::initializer_list<int> numbers) {
-  std::vector<Buffer*> result;
-  for (int i : numbers) result.push_back(&own[i]);
-  return result;
-}
-
 // An MLP with random contents, and the buffers of both operators.
 struct Mlp {
   GoldenMlp golden;
@@ -84,24 +67,6 @@ struct Mlp {
     return CallOperator(brief ? mlp_forward_bfloat16 : mlp_forward, List(numbers));
   }
 };
-
-// The outputs by 1, 2 and 3 threads: the same bits.
-template <class Run>
-void CheckThreadCounts(const std::string& name, const std::vector<Buffer>& own, std::initializer_list<int> outputs,
-                       Run run) {
-  std::vector<char> first;
-  for (int threads = 1; threads <= 3; ++threads) {
-    neonext_set_threads(threads);
-    run();
-    std::vector<char> all;
-    for (int i : outputs) all.insert(all.end(), own[i].bytes.begin(), own[i].bytes.end());
-    if (threads == 1) first = all;
-    ExpectCode((name + ": bits that are the same for all threads").c_str(), first == all, 1);
-  }
-}
-
-// The limit is the error of sums of so many float32 products, or of one rounding to float16.
-double LimitOf(bool half, int longest) { return half ? 2 : 24 * std::sqrt(std::max(1.0, longest / 600.0)); }
 
 void CheckOneMlp(Mlp mlp, bool half, bool branch, const char* what) {
   GoldenMlp g = branch ? mlp.OfBranch() : mlp.golden;

@@ -140,6 +140,7 @@ int Check() {
   CheckNeocell();
   CheckRefusals();
   CheckMlp();
+  CheckGated();
   CheckGelu();
   CheckUpdate();
   CheckBatchNorm();

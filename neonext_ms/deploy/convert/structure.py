@@ -36,6 +36,7 @@ def structure(shapes: dict[str, tuple[int, ...]]) -> tuple[NeoNeXtSpec, int]:
             linear_bias=any(re.search(r"\.fc[12]\.bias$", name) for name in shapes),
             layer_scale=LAYER_SCALE if any(name.endswith(".layer_scale") for name in shapes) else 0.0,
             in_chans=shapes["stem.proj.weight"][1] // 16,
+            gate=_gated(shapes),
         )
         return spec, shapes["head.fc.weight"][0]
     except KeyError as error:
@@ -56,13 +57,21 @@ def _kernels(shapes, stage: int) -> str:
     return "+".join(str(groups[group]) for group in sorted(groups))
 
 
+def _gated(shapes) -> bool:
+    """Whether every fc2 takes twice as many channels as it gives, where the paper's take four times as many."""
+    fc2 = [shape for name, shape in shapes.items() if re.fullmatch(r"stages\..*\.fc2\.weight", name)]
+    return {shape[1] == 2 * shape[0] for shape in fc2} == {True}
+
+
 def model_name(spec: NeoNeXtSpec) -> tuple[str, dict]:
     """Name and overrides with which `create_model` builds a network of this structure.
 
-    It is the name with the fewest overrides.
+    It is the name with the fewest overrides, of those with a gate or without one, as the network is.
     """
     choices = []
     for name, known in SPECS.items():
+        if known.gate != spec.gate:
+            continue
         differing = [field.name for field in fields(spec) if getattr(spec, field.name) != getattr(known, field.name)]
         choices.append((len(differing), name, {field: _plain(getattr(spec, field)) for field in differing}))
     return min(choices, key=lambda choice: choice[0])[1:]

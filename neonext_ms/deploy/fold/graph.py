@@ -1,10 +1,9 @@
-"""A trained network folded into a graph of nothing but MindSpore's own operators: matmul, add, GELU, mean, and with a
-gate split and multiply.
+"""A trained network folded into a graph of nothing but MindSpore's own operators: matmul, add, GELU, mean.
 
 Activations are (C, H, N, W), the batch between rows and columns. Every product is then a plain one, with no operand
 copied for each image and none transposed: left matrices take (C, H, N W), right ones (C, H N, W), pointwise layers
-(C, H N W). The stem's space-to-depth makes this order in its one transpose, and the classifier's product ends it. A
-batch of any size is never an axis that a product has to broadcast.
+(C, H N W), whose rows a gate splits in two and multiplies. The stem's space-to-depth makes this order in its one
+transpose, and the classifier's product ends it. A batch of any size is never an axis that a product has to broadcast.
 """
 
 import math

@@ -66,12 +66,10 @@ def _gated(shapes) -> bool:
 def model_name(spec: NeoNeXtSpec) -> tuple[str, dict]:
     """Name and overrides with which `create_model` builds a network of this structure.
 
-    It is the name with the fewest overrides, of those with a gate or without one, as the network is.
+    It is the name with the fewest overrides, of equals the first of `SPECS`: the paper's, not its form with a gate.
     """
     choices = []
     for name, known in SPECS.items():
-        if known.gate != spec.gate:
-            continue
         differing = [field.name for field in fields(spec) if getattr(spec, field.name) != getattr(known, field.name)]
         choices.append((len(differing), name, {field: _plain(getattr(spec, field)) for field in differing}))
     return min(choices, key=lambda choice: choice[0])[1:]

@@ -26,7 +26,7 @@ def test_json_is_all_there_is_on_stdout(capsys):
     code, out, err = run(capsys, "profile", "--json")
     rows = json.loads(out)
     assert code == 0 and "GMACs" in err
-    assert {row["model"] for row in rows} >= {"neonext_t", "neonext_xl_v2", "neonext_pico"}
+    assert {row["model"] for row in rows} >= {"neonext_t", "neonext_xl_v2", "neonext_b_v3", "neonext_pico"}
 
 
 def test_env_names_the_backend(capsys):

@@ -51,7 +51,7 @@ class Blocks:
 
 def blocks_of(network: NeoNeXt) -> list[Blocks]:
     """All blocks of the stages' NeoCells, by stage and size; UserError where they are of another form."""
-    network.spec.refuse_other_forms("picture of the blocks")
+    network.spec.refuse_other_forms("picture of the blocks", taken=["gate"])
     found = []
     for stage, cells in enumerate(network.stages, 1):
         for i, group in enumerate(cells[0].neocell.groups):
@@ -157,8 +157,10 @@ def class_activation(network: NeoNeXt, images: np.ndarray, stage: int) -> tuple[
 def with_convolutions(network: NeoNeXt, seed: int = 0) -> NeoNeXt:
     """Put fresh depthwise 7 x 7 convolutions, ConvNeXt's, in the place of all NeoCells of a network's stages."""
     rng = np.random.default_rng(seed)
-    for dim, cells in zip(network.spec.dims, network.stages):
+    for dim, cells in zip(map(network.spec.form.channels, network.spec.dims), network.stages):
         for cell in cells:
             weight = np.clip(rng.normal(0, 0.02, (dim, 1, 7, 7)), -0.04, 0.04).astype(np.float32)
-            cell.neocell = nn.Conv2d(dim, dim, 7, group=dim, pad_mode="pad", padding=3, weight_init=ms.Tensor(weight))
+            made = nn.Conv2d(dim, dim, 7, group=dim, pad_mode="pad", padding=3, weight_init=ms.Tensor(weight))
+            for holder in (cell, cell.mlp) if cell.gated else (cell,):  # with a gate the MLP is what calls it
+                holder.neocell = made
     return network

@@ -134,11 +134,13 @@ def _layers(model: str, num_classes: int, images, backward: bool) -> Iterator[_L
         if i:
             yield _Layer("down-sampling", network.downsamples[i - 1], x, shape, macs[f"downsamples.{i - 1}"])
         x = random_tensor(shape)
+        blocks, block = network.stages[i], macs[f"stages.{i}.0"]
+        if spec.gate:
+            yield _Layer("BatchNorm, gated MLP with NeoCell, addition", _Chain(blocks), x, shape, block, depth, CHAIN)
+            continue
         neocell = patchwise_macs(spec.stage_groups(i), *planes[i])
-        blocks = network.stages[i]
         yield _Layer("NeoCell", nn.SequentialCell([b.neocell for b in blocks]), x, shape, neocell, depth, CHAIN)
-        branch = macs[f"stages.{i}.0"] - neocell
-        yield _Layer("BatchNorm, MLP, addition", _Chain(blocks), x, shape, branch, depth, CHAIN)
+        yield _Layer("BatchNorm, MLP, addition", _Chain(blocks), x, shape, block - neocell, depth, CHAIN)
     yield _Layer("head", network.head, x, (n, num_classes), macs["head"])
 
 
@@ -147,7 +149,7 @@ def _times(sizes: Sequence[int]) -> str:
 
 
 class _Chain(nn.Cell):
-    """Blocks in a row without their NeoCells."""
+    """Blocks in a row without their NeoCells, or with a gate whole blocks."""
 
     def __init__(self, blocks: nn.CellList):
         super().__init__()

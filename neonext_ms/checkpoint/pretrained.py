@@ -22,7 +22,8 @@ def create_model(
     """Build a network.
 
     Args:
-        name: one of `list_models()`. "neonext_t" is the paper's Table 1, "neonext_t_v2" the released weights' network.
+        name: one of `list_models()`. "neonext_t" is the paper's Table 1, "neonext_t_v2" the released weights' network,
+            "neonext_t_v3" that with a gate.
         num_classes: outputs; 0 for pooled features. None for those of pretrained, or 1000. A classifier of another
             number than pretrained has is drawn anew.
         seed: of the initial weights; the same seed gives the same weights on every machine.

@@ -26,10 +26,10 @@ def resample_network(network: NeoNeXt, kernels: Sequence[str], backend: str = "a
 
     Raises:
         UserError: another number of stages or of block sizes, shifts that the new sizes cannot keep, or blocks that are
-            not the paper's.
+            neither the paper's nor those with a gate.
     """
     spec = network.spec
-    spec.refuse_other_forms("resampling")
+    spec.refuse_other_forms("resampling", taken=["gate"])
     if len(kernels) == 1 and str(kernels[0]).isdecimal():
         kernels = _scaled(spec.kernels, int(kernels[0]))
     if len(kernels) != len(spec.kernels):
@@ -71,15 +71,15 @@ def _scaled(kernels: Sequence[str], largest: int) -> list[str]:
 
 def _shift(spec: NeoNeXtSpec, stage: int, kernel: str) -> int:
     """The shift of a stage whose groups become those of `kernel`."""
-    before, dim = spec.stage_groups(stage), spec.dims[stage]
-    after = parse_spec(kernel, dim)
+    before, channels = spec.stage_groups(stage), spec.form.channels(spec.dims[stage])
+    after = parse_spec(kernel, channels)
     if len(before) != len(after):
         raise UserError(
             f"stage {stage + 1} has blocks of {spec.kernels[stage]}: give as many sizes for it, got {kernel!r}"
         )
     wanted = [resampled_group(group, new.left[0]) for group, new in zip(before, after)]
     for group in wanted:
-        if parse_spec(kernel, dim, group.shift[0]) == wanted:
+        if parse_spec(kernel, channels, group.shift[0]) == wanted:
             return group.shift[0]
     raise UserError(
         f"stage {stage + 1}: blocks of {spec.kernels[stage]} shifted by {spec.shifts[stage]} cannot become {kernel} "

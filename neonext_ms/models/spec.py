@@ -1,5 +1,6 @@
 """What a NeoNeXt is made of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from neonext_ms.checks import plain, whole_number
@@ -92,9 +93,19 @@ class NeoNeXtSpec:
         dim = self.dims[stage]
         return (dim, 4 * dim), (2 * dim if self.gate else 4 * dim, dim)
 
-    def refuse_other_forms(self, what: str):
-        """UserError where the blocks are not the paper's, for which alone there is `what`."""
-        if other := [f"{key}={value}" for key, value in vars(self.form).items() if value != getattr(PAPER, key)]:
+    def refuse_other_forms(self, what: str, taken: Sequence[str] = ()):
+        """UserError where the blocks are not the paper's, for which alone there is `what`.
+
+        Args:
+            what: is not there for others.
+            taken: names of parts of the form that may have any value all the same, such as "gate".
+
+        Raises:
+            UserError: names the other parts.
+        """
+        form = {key: value for key, value in vars(self.form).items() if key not in taken}
+        if other := [f"{key}={value}" for key, value in form.items() if value != getattr(PAPER, key)]:
+            also = f", also with {', '.join(taken)}" if taken else ""
             raise UserError(
-                f"there is no {what} for networks with {', '.join(other)}: only for blocks of the paper's form"
+                f"there is no {what} for networks with {', '.join(other)}: only for blocks of the paper's form{also}"
             )

@@ -8,7 +8,15 @@ from PIL import Image
 
 from neonext_ms import create_model
 from neonext_ms.analysis.inspection import inspect_model
-from neonext_ms.analysis.learned import Blocks, Stages, blocks_of, class_activation, receptive_fields, side_of
+from neonext_ms.analysis.learned import (
+    Blocks,
+    Stages,
+    blocks_of,
+    class_activation,
+    receptive_fields,
+    side_of,
+    with_convolutions,
+)
 from neonext_ms.checkpoint.store import save_weights
 from neonext_ms.errors import UserError
 from neonext_ms.ops import NeoCell, parse_spec
@@ -65,11 +73,23 @@ def test_blocks_by_hand():
     np.testing.assert_array_equal(one.stencils(), [[[0, 0], [8, 0]]])  # column 1 of A times row 1 of B
 
 
-def test_all_blocks_of_a_network_are_found():
-    network = create_model("neonext_pico", 10, seed=0, **{**TINY, "depths": [2, 1]})
+@pytest.mark.parametrize("channels", [1, 2])
+def test_all_blocks_of_a_network_are_found(channels):
+    network = create_model("neonext_pico", 10, seed=0, gate=channels == 2, **{**TINY, "depths": [2, 1]})
     found = blocks_of(network)
-    assert [(one.stage, one.size, one.left.shape[0]) for one in found] == [(1, 4, 8), (1, 7, 8), (2, 7, 16)]
-    np.testing.assert_array_equal(found[0].right[4:], network.stages[0][1].neocell.right[0].asnumpy())
+    counts = [(one.stage, one.size, one.left.shape[0] // channels) for one in found]
+    assert counts == [(1, 4, 8), (1, 7, 8), (2, 7, 16)]
+    np.testing.assert_array_equal(found[0].right[4 * channels :], network.stages[0][1].neocell.right[0].asnumpy())
+
+
+@pytest.mark.parametrize("gate", [False, True])
+def test_convolutions_stand_where_the_neocells_of_the_stages_stood(gate):
+    network = with_convolutions(create_model("neonext_pico", 10, seed=0, gate=gate, **TINY))
+    assert not any(isinstance(cell, NeoCell) for _, cell in network.stages.cells_and_names())
+    (field, _) = receptive_fields(Stages(network), np.random.default_rng(0).random((1, 3, 32, 32), np.float32))
+    seen = np.zeros((32, 32), bool)  # from 7 x 7 of the plane's 8 x 8 pixels around (4, 4)
+    seen[4:, 4:] = True
+    np.testing.assert_array_equal(field > 0, seen)
 
 
 def test_class_activation_weighs_channels_by_the_gradient_of_the_largest_logit():
@@ -91,10 +111,12 @@ def test_class_activation_weighs_channels_by_the_gradient_of_the_largest_logit()
     np.testing.assert_allclose(activation, expected, rtol=0, atol=0.01 * expected.max())
 
 
-def test_pictures_and_page(tmp_path):
-    network = create_model("neonext_pico", 10, seed=0, **TINY)
+@pytest.mark.parametrize("gate", [False, True])
+def test_pictures_and_page(gate, tmp_path):
+    overrides = {**TINY, "gate": gate}
+    network = create_model("neonext_pico", 10, seed=0, **overrides)
     preprocess = {"image_size": 32, "mean": [0.3] * 3, "std": [0.35] * 3, "crop_pct": 1.0, "interpolation": "bicubic"}
-    model = {"name": "neonext_pico", "num_classes": 10, "overrides": TINY}
+    model = {"name": "neonext_pico", "num_classes": 10, "overrides": overrides}
     names = ["<b>", *map(str, range(1, 10))]
     about = {"model": model, "preprocess": preprocess, "class_names": names, "dataset": None}
     save_weights(tmp_path / "x.ckpt", network, about)

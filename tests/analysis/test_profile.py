@@ -28,7 +28,8 @@ def parameters_by_part(network):
 
 
 @pytest.mark.parametrize(
-    ("name", "num_classes"), [("neonext_pico", 10), ("neonext_pico", 0), ("neonext_t", 1000), ("neonext_t_v2", 1000)]
+    ("name", "num_classes"),
+    [*(("neonext_pico", classes) for classes in (10, 0)), *((f"neonext_t{v}", 1000) for v in ("", "_v2", "_v3"))],
 )
 def test_parameters_of_every_part_are_those_of_the_built_network(name, num_classes):
     network = create_model(name, num_classes, seed=0)
@@ -87,12 +88,22 @@ def test_parameters_of_the_paper_t():
         ("neonext_s_v2", 49.271),
         ("neonext_b_v2", 86.805),
         ("neonext_l_v2", 193.539),
+        ("neonext_s_v3", 52.595),
+        ("neonext_b_v3", 85.482),
     ],
 )
 def test_parameters_of_the_other_models(name, millions):
     (row,) = profile_rows([name], 224)
     assert round(row["parameters"] / 1e6, 3) == millions
     assert (row["paper_gmacs"] is None) == (name not in ("neonext_s", "neonext_b"))
+
+
+@pytest.mark.parametrize("name", list_models("*_v3"))
+@pytest.mark.parametrize("size", [32, 224, 384])
+def test_a_gate_at_the_papers_cost(name, size):
+    """Whichever size: the rule by which the form was chosen."""
+    gated, paper = (row["macs_patchwise"] for row in profile_rows([name, name.removesuffix("_v3")], size))
+    assert 0.95 < gated / paper < 1.05
 
 
 @pytest.mark.parametrize(("name", "patchwise"), [("neonext_t", 12.86), ("neonext_s", 25.15), ("neonext_b", 44.63)])

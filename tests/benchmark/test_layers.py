@@ -6,6 +6,7 @@ import pytest
 
 from neonext_ms.analysis.profile import layer_costs
 from neonext_ms.benchmark import layers as layer_benchmark
+from neonext_ms.benchmark.graphs import random_tensor
 from neonext_ms.benchmark.layers_report import layers_table
 from neonext_ms.cli import main
 from neonext_ms.models.neonext import NeoNeXtSpec
@@ -46,6 +47,18 @@ def test_all_of_a_network_is_accounted_for(monkeypatch, capsys, tmp_path):
         products = [layer for layer in timed["layers"] if layer["gflops"]]
         assert sum(p["count"] * p["ms"] * p["gflops"] for p in products) == pytest.approx(4e-6 * macs)
         assert all(p["peak_share"] == pytest.approx(p["gflops"] / timed["peak_gflops"]) for p in products)
+
+
+def test_with_a_gate_a_block_is_one_layer(monkeypatch, mode):
+    spec = NeoNeXtSpec((2, 1), (8, 16), ("4+7", "7"), (1, 0), gate=True)
+    monkeypatch.setitem(SPECS, "small", spec)
+    images = random_tensor((2, 3, 32, 32))
+    layers = list(layer_benchmark._layers("small", 1000, images, False))
+    counts = [layer.count for layer in layers if layer.kind == "BatchNorm, gated MLP with NeoCell, addition"]
+    assert counts == [2, 1] and len(layers) == 5
+    costs = layer_costs(spec, 32, 32).values()
+    assert sum(layer.count * layer.macs for layer in layers) == sum(cost.macs_patchwise for cost in costs)
+    assert all(layer.cell(layer.x).shape == layer.out for layer in layers)
 
 
 def _layer(kind, shape, ms, gflops):

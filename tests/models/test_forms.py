@@ -14,7 +14,7 @@ from neonext_ms.analysis.learned import blocks_of
 from neonext_ms.analysis.profile import Cost, layer_costs
 from neonext_ms.checkpoint.store import save_weights
 from neonext_ms.data import Preprocess
-from neonext_ms.deploy import export_model
+from neonext_ms.deploy import Classifier, export_model
 from neonext_ms.deploy.convert.convert import convert
 from neonext_ms.deploy.fold.graph import fold
 from neonext_ms.errors import UserError
@@ -193,22 +193,37 @@ def test_what_they_cost_by_hand():
     assert block(gate=True) == 6 * 8 * 8 * 64 + 16 * 11 * 64 and block(grn=True) == block()
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_what_knows_the_papers_block_alone_refuses_the_others(form):
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "gate"])
+def test_what_knows_the_papers_block_and_the_gate_refuses_the_others(form):
     network = create_model("neonext_pico", 5, **{**TINY, **FORMS[form]}).set_train(False)
     for refused in (partial(fold, image_size=32), partial(resample_network, kernels=["14"]), blocks_of):
         with pytest.raises(UserError, match=r"^there is no [a-z ]+ for networks with [a-z_]+=\w+.*: only for blocks"):
             refused(network)
 
 
+def test_of_several_parts_those_are_named_that_are_refused():
+    spec = create_model("neonext_pico", 5, **{**TINY, **FORMS["all"]}).spec
+    words = "there is no use for networks with rank=2, grn=True: only for blocks of the paper's form, also with gate"
+    with pytest.raises(UserError, match=f"^{words}$"):
+        spec.refuse_other_forms("use", taken=["gate"])
+    spec.refuse_other_forms("use", taken=["gate", "rank", "grn"])
+    with pytest.raises(UserError, match="rank=2, gate=True, grn=True: only for blocks of the paper's form$"):
+        spec.refuse_other_forms("use")
+
+
+def save(path, overrides, name="neonext_pico"):
+    """A checkpoint of a fresh network for the digits."""
+    card = {"model": {"name": name, "num_classes": 10, "overrides": overrides}}
+    card |= {"class_names": [str(i) for i in range(10)], "dataset": {"name": "digits", "data_dir": None}}
+    card |= {"preprocess": Preprocess(32, (0.5,) * 3, (0.5,) * 3).to_dict(), "epoch": 1, "step": 1, "metrics": {}}
+    save_weights(path, create_model(name, 10, seed=0, **overrides), card)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["all", "depthwise", "wbmm"])
 def test_export_as_it_was_trained(form, tmp_path):
     overrides = {**TINY, **FORMS[form]}
-    card = {"model": {"name": "neonext_pico", "num_classes": 10, "overrides": overrides}}
-    card |= {"class_names": [str(i) for i in range(10)], "dataset": {"name": "digits", "data_dir": None}}
-    card |= {"preprocess": Preprocess(32, (0.5,) * 3, (0.5,) * 3).to_dict(), "epoch": 1, "step": 1, "metrics": {}}
-    save_weights(tmp_path / "x.ckpt", create_model("neonext_pico", 10, seed=0, **overrides), card)
+    save(tmp_path / "x.ckpt", overrides)
     with pytest.raises(UserError, match="there is no folding for networks with"):
         export_model(tmp_path / "x.ckpt", tmp_path / "y.mindir")
     with pytest.raises(UserError, match="there is no conversion for networks with"):
@@ -220,6 +235,24 @@ def test_export_as_it_was_trained(form, tmp_path):
     with refused if "mixer" in overrides else contextlib.nullcontext():
         export_model(tmp_path / "x.ckpt", tmp_path / "any.mindir", batch_size=None, folded=False)
     assert (tmp_path / "any.mindir").exists() == ("mixer" not in overrides)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, options", [("y.mindir", {}), ("y.onnx", {"opset": 17}), ("y.mindir", {"folded": False})]
+)
+def test_a_gated_network_is_exported(name, options, tmp_path):
+    """Folded, and as it was trained; its checkpoint is classified with on the compiled operators."""
+    save(tmp_path / "x.ckpt", {**TINY, "layer_scale": 0.5, "linear_bias": True}, "neonext_pico_v3")
+    card = export_model(tmp_path / "x.ckpt", tmp_path / name, batch_size=None, **options)
+    assert card["graph"]["folded"] == options.get("folded", True) and card["model"]["name"] == "neonext_pico_v3"
+    images = [np.random.default_rng(i).integers(0, 256, (32, 32, 3), np.uint8) for i in range(2)]
+    found, expected = (Classifier.open(tmp_path / file).predict(images, top_k=10) for file in (name, "x.ckpt"))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert len(ours) == 10
+        assert {one.index: one.probability for one in ours} == pytest.approx(
+            {one.index: one.probability for one in theirs}, abs=1e-5
+        )
 
 
 @pytest.mark.parametrize(

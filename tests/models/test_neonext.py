@@ -25,6 +25,11 @@ PARAMETERS = {  # trainable parameters; those given in millions are rounded
     "neonext_s_v2": 49.271e6,
     "neonext_b_v2": 86.805e6,
     "neonext_l_v2": 193.539e6,
+    # A block of C channels: 6 C^2 in fc1 and fc2, 2 C of BatchNorm, 130 C of blocks 4+7 or 196 C of blocks 7.
+    "neonext_t_v3": 29_321_928,
+    "neonext_s_v3": 52.595e6,
+    "neonext_b_v3": 85.482e6,
+    "neonext_pico_v3": 1_262_512,
 }
 
 
@@ -212,9 +217,10 @@ def test_mistakes_are_named_in_one_line(arguments, words):
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
-def test_registry_has_both_variants_of_every_size():
-    sizes = ("t", "s", "b", "l", "xl")
-    assert set(list_models()) == {f"neonext_{s}{v}" for s in sizes for v in ("", "_v2")} | {"neonext_pico"}
+def test_registry_has_both_variants_of_every_size_and_four_with_a_gate():
+    sizes, gated = ("t", "s", "b", "l", "xl"), ("t", "s", "b", "pico")
+    names = {f"neonext_{s}{v}" for s in sizes for v in ("", "_v2")} | {f"neonext_{s}_v3" for s in gated}
+    assert set(list_models()) == names | {"neonext_pico"}
 
 
 def test_a_dropped_branch_leaves_its_image_as_it_was():

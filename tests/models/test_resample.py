@@ -12,9 +12,9 @@ from neonext_ms.ops.resample import resample_left, resample_right
 from tests.support.tiny import TINY
 
 
-@pytest.fixture
-def network():
-    return create_model("neonext_pico", 10, seed=0, **TINY)
+@pytest.fixture(params=[False, True], ids=["paper", "gate"])
+def network(request):
+    return create_model("neonext_pico", 10, seed=0, gate=request.param, **TINY)
 
 
 def test_blocks_are_resampled_and_all_else_is_copied(network):

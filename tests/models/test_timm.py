@@ -69,7 +69,8 @@ def test_what_a_fresh_model_expects():
     one_block = {"depths": (1,) * 4, "dims": (4,) * 4}
     assert create_model("neonext_t", 10, seed=0, **one_block).default_cfg == expected
     assert small(in_chans=2).default_cfg["std"] == (0.229, 0.224)
-    assert create_model("neonext_pico", 10, seed=0).default_cfg["input_size"] == (3, 32, 32)
+    for name in ("neonext_pico", "neonext_pico_v3"):
+        assert create_model(name, 10, seed=0).default_cfg["input_size"] == (3, 32, 32)
 
 
 def test_print_shows_sizes_and_nothing_else():

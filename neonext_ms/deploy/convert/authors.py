@@ -35,6 +35,7 @@ def network_arguments(network) -> dict:
         UserError: their code has no such network.
     """
     spec = network.spec
+    spec.refuse_other_forms("network of the authors' code")
     uniform = len(set(spec.kernels)) == 1
     if not uniform and spec.kernels != ("4+7", "4+7", "7", "7") or len(spec.depths) != 4 or spec.in_chans != 3:
         raise UserError(f"the authors' code has no network of kernels {spec.kernels}, in_chans {spec.in_chans}")

@@ -36,6 +36,7 @@ def structure(shapes: dict[str, tuple[int, ...]]) -> tuple[NeoNeXtSpec, int]:
             linear_bias=any(re.search(r"\.fc[12]\.bias$", name) for name in shapes),
             layer_scale=LAYER_SCALE if any(name.endswith(".layer_scale") for name in shapes) else 0.0,
             in_chans=shapes["stem.proj.weight"][1] // 16,
+            gate=_gated(shapes),
         )
         return spec, shapes["head.fc.weight"][0]
     except KeyError as error:
@@ -56,10 +57,16 @@ def _kernels(shapes, stage: int) -> str:
     return "+".join(str(groups[group]) for group in sorted(groups))
 
 
+def _gated(shapes) -> bool:
+    """Whether every fc2 takes twice as many channels as it gives, where the paper's take four times as many."""
+    fc2 = [shape for name, shape in shapes.items() if re.fullmatch(r"stages\..*\.fc2\.weight", name)]
+    return {shape[1] == 2 * shape[0] for shape in fc2} == {True}
+
+
 def model_name(spec: NeoNeXtSpec) -> tuple[str, dict]:
     """Name and overrides with which `create_model` builds a network of this structure.
 
-    It is the name with the fewest overrides.
+    It is the name with the fewest overrides, of equals the first of `SPECS`: the paper's, not its form with a gate.
     """
     choices = []
     for name, known in SPECS.items():

@@ -98,4 +98,5 @@ def _laid_out(spec, side: int) -> int:
     from neonext_ms.models.layers import check_input_size
 
     sizes = check_input_size(side, side, len(spec.dims))
-    return sum(depth * dim * (h * h + w * w) for depth, dim, (h, w) in zip(spec.depths, spec.dims, sizes))
+    channels = map(spec.form.channels, spec.dims)
+    return sum(depth * c * (h * h + w * w) for depth, c, (h, w) in zip(spec.depths, channels, sizes))

@@ -2,8 +2,8 @@
 
 Activations are (C, H, N, W), the batch between rows and columns. Every product is then a plain one, with no operand
 copied for each image and none transposed: left matrices take (C, H, N W), right ones (C, H N, W), pointwise layers
-(C, H N W). The stem's space-to-depth makes this order in its one transpose, and the classifier's product ends it. A
-batch of any size is never an axis that a product has to broadcast.
+(C, H N W), whose rows a gate splits in two and multiplies. The stem's space-to-depth makes this order in its one
+transpose, and the classifier's product ends it. A batch of any size is never an axis that a product has to broadcast.
 """
 
 import math
@@ -98,7 +98,7 @@ class FoldedNeoNeXt(nn.Cell):
         for i, (stage, size) in enumerate(zip(weights.stages, sizes)):
             if i:
                 layers.append(_Downsample(weights.downsamples[i - 1], sizes[i - 1], dtype))
-            layers += [_Block(block, size, gelu, dtype) for block in stage]
+            layers += [(_GatedBlock if block.gated else _Block)(block, size, gelu, dtype) for block in stage]
         self.layers = nn.SequentialCell(layers)
         self.head = _Head(weights, sizes[-1], dtype)
 
@@ -152,8 +152,24 @@ class _Block(nn.Cell):
         self.bias2 = None if block.bias2 is None else constant(block.bias2[:, None], "bias2", dtype)
 
     def construct(self, x):
-        y = _matmul(self.fc2, self.act(_matmul(self.fc1, self.neocell(x)) + self.bias1))
+        return self.residual(x, self.act(self.hidden(self.neocell(x))))
+
+    def hidden(self, x):
+        """(C, H N W) -> (4 C, H N W)."""
+        return _matmul(self.fc1, x) + self.bias1
+
+    def residual(self, x, y):
+        """x with what fc2 makes of y."""
+        y = _matmul(self.fc2, y)
         return x + (y if self.bias2 is None else y + self.bias2)
+
+
+class _GatedBlock(_Block):
+    """(C, H N W) -> (C, H N W), whose NeoCell is behind fc1."""
+
+    def construct(self, x):
+        u, v = ops.split(self.hidden(x), self.fc2.shape[1])
+        return self.residual(x, self.act(u) * self.neocell(v))
 
 
 class _Downsample(nn.Cell):

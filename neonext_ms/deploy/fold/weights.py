@@ -26,13 +26,17 @@ class FoldedCell:
 
 @dataclass(frozen=True)
 class FoldedBlock:
-    """x + fc2 @ gelu(fc1 @ neocell(x) + bias1) + bias2; fc1 (4 C, C), fc2 (C, 4 C), bias2 may be None."""
+    """x + fc2 @ gelu(fc1 @ neocell(x) + bias1) + bias2; fc1 (4 C, C), fc2 (C, 4 C), bias2 may be None.
+
+    Gated x + fc2 @ (gelu(u) * neocell(v)) + bias2, where fc1 @ x + bias1 is u (2 C rows) above v; fc2 (C, 2 C).
+    """
 
     neocell: FoldedCell
     fc1: np.ndarray
     bias1: np.ndarray
     fc2: np.ndarray
     bias2: np.ndarray | None
+    gated: bool
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,12 @@ def fold_weights(network: NeoNeXt) -> FoldedWeights:
     """The constants of a trained network, folded.
 
     Raises:
-        UserError: a network without a classifier, which is what gets folded, or of other blocks than the paper's.
+        UserError: a network without a classifier, which is what gets folded, or of other blocks than the paper's or
+            those with a gate.
     """
     if network.features_only or not network.num_classes:
         raise UserError("only a network with a classifier can be folded: create it with num_classes of at least 1")
-    network.spec.refuse_other_forms("folding")
+    network.spec.refuse_other_forms("folding", taken=["gate"])
     scale, offset = _affine(network.stem.norm)
     head, fc = network.head.norm, network.head.fc
     weight = _array(fc.weight)
@@ -94,7 +99,7 @@ def _block(block) -> FoldedBlock:
         branch = _array(block.layer_scale)
         fc2 = branch[:, None] * fc2
         bias2 = None if bias2 is None else branch * bias2
-    return FoldedBlock(_cell(block.neocell), fc1 * scale, bias1, fc2, bias2)
+    return FoldedBlock(_cell(block.neocell), fc1 * scale, bias1, fc2, bias2, block.gated)
 
 
 def _downsample(downsample) -> FoldedDownsample:

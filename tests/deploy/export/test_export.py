@@ -13,6 +13,7 @@ import pytest
 from mindspore.train.mind_ir_pb2 import ModelProto
 from PIL import Image
 
+from neonext_ms import create_model
 from neonext_ms.checkpoint.card import DatasetName, Model, ModelCard
 from neonext_ms.checkpoint.network import load_network
 from neonext_ms.deploy import export_model
@@ -23,6 +24,7 @@ from neonext_ms.deploy.fold.graph import fold
 from neonext_ms.deploy.key import read_key
 from neonext_ms.errors import UserError
 from neonext_ms.evaluation.exported import open_mindir
+from tests.support.tiny import TINY
 
 
 @pytest.mark.parametrize("batch_size", [2, None])
@@ -252,6 +254,14 @@ def test_weights_that_mindspore_would_split_over_several_files_are_refused(check
         with pytest.raises(UserError, match="GiB of float.. weights, but one .mindir file holds less"):
             export_model(checkpoint, tmp_path / "x.mindir", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("gate", [False, True])
+def test_the_matrices_are_counted_as_they_are_laid_out(gate):
+    network = create_model("neonext_pico", 10, seed=0, gate=gate, **TINY)
+    folded = fold(network, 32, backend="dense")
+    matrices = [p.size for p in folded.get_parameters() if re.fullmatch(r"layers\.[02]\.neocell.(left|right)", p.name)]
+    assert len(matrices) == 4 and limits._laid_out(network.spec, 32) == sum(matrices)
 
 
 def test_what_is_not_a_checkpoint_is_refused(tmp_path):

@@ -203,7 +203,8 @@ def make_steps(config: TrainConfig, network, ranks: Ranks, criterion=None, teach
 def recompute_mlps(network):
     """Keep of each block's MLP its input alone for the backward pass.
 
-    BatchNorm is not computed again: it would update its running statistics twice.
+    BatchNorm is not computed again: it would update its running statistics twice. Nor are the compiled operators of a
+    block with a gate: they keep the products alone, never gelu() or what it is multiplied with.
     """
     for stage in network.stages:
         for block in stage:

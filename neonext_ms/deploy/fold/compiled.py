@@ -1,8 +1,8 @@
 """A folded network on the compiled operators of a CPU, for the process that holds it: faster than any exported file.
 
 Activations are (N, C, H, W). A block is two passes: NeoCell, and the MLP with the folded BatchNorm, layer scale, biases
-and the addition. With a gate its products and NeoCell are passes of their own. Nothing here can be exported: a compiled
-operator is a library of this machine.
+and the addition. With a gate it is three: fc1, NeoCell, and fc2 with the gate and the addition. Nothing here can be
+exported: a compiled operator is a library of this machine.
 """
 
 import numpy as np
@@ -10,7 +10,6 @@ from mindspore import Parameter, ParameterTuple, Tensor, dtype_to_nptype, float3
 
 from neonext_ms.deploy.fold.weights import FoldedBlock, FoldedCell, FoldedDownsample, FoldedWeights
 from neonext_ms.models.layers import space_to_depth
-from neonext_ms.models.pointwise import gelu
 from neonext_ms.ops.backend import compiled
 
 
@@ -34,7 +33,7 @@ class CompiledNeoNeXt(nn.Cell):
         for i, stage in enumerate(weights.stages):
             if i:
                 layers.append(_Downsample(weights.downsamples[i - 1]))
-            layers += [_GatedBlock(block) if block.gated else _Block(block) for block in stage]
+            layers += [_Block(block) for block in stage]
         self.layers = nn.SequentialCell(layers)
         self.epsilon = weights.head_epsilon
         self.head, self.head_bias = constant(weights.head, "head"), constant(weights.head_bias, "head_bias")
@@ -63,28 +62,20 @@ class _Block(nn.Cell):
     def __init__(self, block: FoldedBlock):
         super().__init__()
         self.neocell = _NeoCell(block.neocell)
-        self.mlp = compiled("residual_mlp", "fused")()
+        self.gated = block.gated
+        if block.gated:
+            self.halves, self.gate = compiled("halves", "fused")(), compiled("gated_branch", "fused")()
+        else:
+            self.mlp = compiled("residual_mlp", "fused")()
         bias2 = np.zeros(len(block.fc2)) if block.bias2 is None else block.bias2
         self.fc1, self.bias1 = constant(block.fc1, "fc1"), constant(block.bias1, "bias1")
         self.fc2, self.bias2 = constant(block.fc2, "fc2"), constant(bias2, "bias2")
 
     def construct(self, x):
-        return self.mlp(self.neocell(x), self.fc1, self.bias1, self.fc2, self.bias2, x)
-
-
-class _GatedBlock(nn.Cell):
-    """fc1 is two products, one for each half of its rows, so that none is cut out of a larger plane."""
-
-    def __init__(self, block: FoldedBlock):
-        super().__init__()
-        (fc_u, fc_v), (bias_u, bias_v) = np.split(block.fc1, 2), np.split(block.bias1, 2)
-        self.fc_u, self.fc_v = _Pointwise(fc_u, bias_u), _Pointwise(fc_v, bias_v)
-        self.neocell = _NeoCell(block.neocell)
-        self.act = gelu()
-        self.fc2 = _Pointwise(block.fc2, block.bias2)
-
-    def construct(self, x):
-        return x + self.fc2(self.act(self.fc_u(x)) * self.neocell(self.fc_v(x)))
+        if not self.gated:
+            return self.mlp(self.neocell(x), self.fc1, self.bias1, self.fc2, self.bias2, x)
+        u, v = self.halves(x, self.fc1, self.bias1)
+        return self.gate(x, u, self.neocell(v), self.fc2, self.bias2)
 
 
 class _Downsample(nn.Cell):

@@ -1,8 +1,9 @@
 """The compiled CPU path by itself: its own driver against double precision, under sanitizers and on every vector width.
 
 The driver checks forward and all gradients of 388 cells (planes of 1 x 1 to 56 x 56 and 9 x 301, k 1 to 33, shifts,
-rectangles, float32 and float16), of MLPs, pointwise layers (products in float32, and in bfloat16 with at most twice the
-error of rounding alone), GELU, BatchNorm, and updates of weights, and that 1, 2 and 3 threads give the same bits.
+rectangles, float32 and float16), of MLPs and pointwise layers, with and without a gate (products in float32, and in
+bfloat16 with at most twice the error of rounding alone), GELU, BatchNorm, and updates of weights, and that 1, 2 and 3
+threads give the same bits.
 """
 
 import os
@@ -90,6 +91,7 @@ def assert_complete(output):
         "388 cells" in output
         and "40 mlps" in output
         and "28 pointwise layers" in output
+        and "28 gated layers" in output
         and "updates, largest error" in output
         and "30 batch norms" in output
     )

@@ -12,8 +12,9 @@
 
 namespace neonext {
 
-// Both return the number of failures, which they print.
+// These return the number of failures, which they print.
 int Check();
+int CheckProducts();
 int CheckThreads();
 int CheckInterruptions();
 void CheckMlp();

@@ -109,10 +109,11 @@ def write_cifar10(folder: Path, train_images: int):
 
 @pytest.mark.slow
 def test_two_epochs_of_the_cifar10_recipe(tmp_path):
-    """NeoNeXt-T as the recipe has it; only the epochs and the number of images are fewer."""
+    """NeoNeXt-T as the recipe has it, with a block a stage; only the epochs and the number of images are fewer."""
     write_cifar10(tmp_path / "cifar-10-batches-bin", 130)
     (path,) = (p for p in CONFIGS if p.stem == "cifar10_neoinit")
     config = replace(TrainConfig.from_yaml(path), epochs=2, data_dir=str(tmp_path), num_workers=0)
+    config = replace(config, structure={**(config.structure or {}), "depths": [1, 1, 1, 1]})
     summary = train(replace(config, eval_batch_size=60, log_interval=1, output_dir=str(tmp_path / "run")))
     assert summary["final"]["epoch"] == 2 and summary["final"]["images"] == 60
     events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -19,12 +19,9 @@
 #include "amx.h"
 #include "plan.h"
 #include "simd.h"
+#include "tensor.h"
 
 namespace neonext {
-
-constexpr int kTile = 16;  // words in a row of a tile, and of a row in a line of a panel
-
-inline int Parts(int64_t size, int of) { return static_cast<int>((size + of - 1) / of); }
 
 // out[v] (rows x lanes, in rows of kTile) = panel (rows x words) times the columns at right[v], rows of kTile.
 template <class F, int rows, int vectors>

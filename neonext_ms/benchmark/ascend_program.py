@@ -36,7 +36,8 @@ def _ours(case: dict, images: np.ndarray, ranks):
 
     amp = {} if case["precision"] == "float32" else {"amp_level": "O2", "amp_dtype": case["precision"]}
     config = TrainConfig(model=case["model"], batch_size=case["batch_size"], **amp, **case["training"])
-    network = create_model(config.model, CLASSES, seed=0, drop_path_rate=config.drop_path_rate)
+    structure = config.model_overrides
+    network = create_model(config.model, CLASSES, seed=0, drop_path_rate=config.drop_path_rate, **structure)
     train_step, eval_step = make_steps(config, network, ranks)
     if case["work"] == "evaluate":
         eval_step(images)

@@ -174,8 +174,16 @@ def test_one_term_is_the_papers_cell_bit_for_bit(backend, mode):
         np.testing.assert_array_equal(value, other)
 
 
+@pytest.fixture
+def eagerly():
+    """Graphs of many terms take seconds to compile; that they are as good is tested with few."""
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    yield
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_training_starts_as_that_of_the_papers_cell(backend):
+def test_training_starts_as_that_of_the_papers_cell(backend, eagerly):
     groups = parse_spec("4+7", 8, 1)
     x = Tensor(np.random.default_rng(3).standard_normal((2, 8, 14, 17)).astype(np.float32))
     plain, terms = NeoCell(groups, backend=backend, seed=0), NeoCellTerms(groups, 2, 4, backend=backend, seed=0)
@@ -196,7 +204,7 @@ def shift_matrix(size, offset):
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
-def test_a_depthwise_convolution_is_as_many_full_plane_terms_as_its_kernel_has_rows(kernel):
+def test_a_depthwise_convolution_is_as_many_full_plane_terms_as_its_kernel_has_rows(kernel, eagerly):
     """K = sum of sigma u v^T, and each u v^T is a product of a band of u from the left and one of v from the right."""
     rng = np.random.default_rng(kernel)
     channels, h, w = 3, 12, 9

@@ -116,15 +116,15 @@ class Starts:
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
-    """Two ranks of which a signal has stopped the last, beside saves by the clock."""
+    """Two ranks that share the optimizer, of which a signal has stopped the last, beside saves by the clock."""
     starts = Starts(tmp_path_factory.mktemp("begun"))
-    starts.start(2, stop=4, save_minutes=1e-9, sent="SIGTERM")
+    starts.start(2, stop=4, save_minutes=1e-9, sent="SIGTERM", parallel_optimizer=True)
     return starts
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Two ranks that nothing has stopped."""
+    """Two ranks that nothing has stopped, and that share nothing."""
     starts = Starts(tmp_path_factory.mktemp("whole"))
     starts.start(2, stop=0)
     return starts
@@ -132,7 +132,9 @@ def whole(tmp_path_factory):
 
 @pytest.mark.slow
 def test_two_ranks_then_one_then_two_are_a_run_that_nothing_has_stopped(begun, whole, tmp_path):
-    """Stopped by a signal to the last rank, and started anew with another number of them, who share the optimizer."""
+    """Stopped by a signal to the last rank, and started anew with another number of them, who share the optimizer when
+    they are two.
+    """
     starts = begun.copied(tmp_path / "stopped")
     assert "parallel_optimizer has no effect on one rank" in starts.start(1, stop=7, parallel_optimizer=True)
     starts.start(2, stop=0, parallel_optimizer=True)
@@ -150,12 +152,11 @@ def test_two_ranks_then_one_then_two_are_a_run_that_nothing_has_stopped(begun, w
 
 @pytest.mark.slow
 def test_two_ranks_stopped_between_checkpoints_are_the_run_that_was_not_to_the_bit(begun, whole, tmp_path):
-    """Also where some updates are saved by the clock, and others are not, and where ranks share the optimizer's state
-    for a while. A finished run can be started again.
+    """Also where updates are saved by the clock for a while, and where ranks share the optimizer's state for a while. A
+    finished run can be started again.
     """
     stopped = begun.copied(tmp_path / "stopped")
-    stopped.start(2, stop=7, save_minutes=1e-9, parallel_optimizer=True)
-    stopped.start(2, stop=0, save_minutes=1e-9)
+    stopped.start(2, stop=0)
     both = [events(starts.run, "train", "eval") for starts in (stopped, whole)]
     norms = [[event.pop("gradient_norm", 0) for event in run] for run in both]
     assert both[0] == both[1]

@@ -4,7 +4,7 @@
 #include <cstdio>
 
 #include "driver.h"
-#include "pixels.h"
+#include "tensor.h"
 
 namespace neonext {
 namespace {
@@ -71,7 +71,8 @@ struct Mlp {
 void CheckOneMlp(Mlp mlp, bool half, bool branch, const char* what) {
   GoldenMlp g = branch ? mlp.OfBranch() : mlp.golden;
   GoldenMlp rounded = g;
-  g.Run(), rounded.Run(true);
+  g.Run();
+  if (mlp.brief) rounded.Run(true);
   for (GoldenMlp* each : {&g, &rounded}) {
     for (size_t i = 0; branch && i < each->y.size(); ++i) {
       each->y[i] = mlp.trunk[i] + mlp.keep[i / g.length / g.c] * each->y[i];
@@ -141,7 +142,8 @@ void CheckPointwise(const int (&s)[5], bool half, bool brief) {
   g.b = AddRandom(own, b, 1, half), g.dy = AddRandom(own, result, 2, half);
   for (const auto& shape : {result, image, w, b}) own.emplace_back(shape, half);
   GoldenPointwise rounded = g;
-  g.Run(), rounded.Run(true);
+  g.Run();
+  if (brief) rounded.Run(true);
   char name[80];
   std::snprintf(name, sizeof(name), "pointwise N %d C %d to %d %d x %d half %d bfloat16 %d", s[0], s[1], s[2], s[3],
                 s[4], half, brief);
@@ -217,6 +219,7 @@ void CheckRefusals() {
 }  // namespace
 
 void CheckMlp() {
+  g_seed = 2;  // the same values whatever was checked before
   CheckValues();
   CheckRefusals();
   CheckPointwise();

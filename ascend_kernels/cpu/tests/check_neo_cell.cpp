@@ -1,8 +1,6 @@
 // Checks against double precision and between numbers of threads.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
-#include <thread>
 
 #include "driver.h"
 
@@ -147,22 +145,11 @@ int Check() {
   return g_failures;
 }
 
-// Many small calls in a row on three threads, for a sanitizer that watches them.
-int CheckThreads() {
-  neonext_set_threads(3);
-  Cell small({Square(4, 16, 1), Square(7, 16, 1)}, 8, 14, 14, false);
-  for (int i = 0; i < 200; ++i) {
-    if (i % 20 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // until the helpers sleep
-    ExpectCode("forward", small.Forward(), 0);
-    ExpectCode("backward", small.Backward(), 0);
-  }
-  // Two callers at once: one of them works alone.
-  std::vector<char> alone = small.Outputs();
-  Cell twin = small;
-  std::thread other([&] { twin.Forward(), twin.Backward(); });
-  small.Forward(), small.Backward();
-  other.join();
-  ExpectCode("two callers", small.Outputs() == alone && twin.Outputs() == alone, 1);
+// What has products of bfloat16 in it.
+int CheckProducts() {
+  std::printf("%s, bfloat16: %s\n", neonext_simd(), neonext_bfloat16());
+  CheckMlp();
+  CheckGated();
   return g_failures;
 }
 

@@ -1,4 +1,5 @@
-// Test driver and benchmark of the compiled CPU path: `driver check`, `threads`, `interruptions` or `bench`.
+// Test driver and benchmark of the compiled CPU path: `driver check`, `products`, `threads`, `interruptions` or
+// `bench`.
 #include "driver.h"
 
 #include <algorithm>
@@ -49,8 +50,9 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (command == "check") return neonext::Check() ? 1 : 0;
+  if (command == "products") return neonext::CheckProducts() ? 1 : 0;
   if (command == "threads") return neonext::CheckThreads() ? 1 : 0;
   if (command == "interruptions") return neonext::CheckInterruptions() ? 1 : 0;
-  std::fprintf(stderr, "usage: driver check | threads | interruptions | bench\n");
+  std::fprintf(stderr, "usage: driver check | products | threads | interruptions | bench\n");
   return 2;
 }

@@ -1,6 +1,7 @@
 // What the test driver's checks and its benchmark share: tensors, and NeoCells with random contents.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -12,8 +13,9 @@
 
 namespace neonext {
 
-// Both return the number of failures, which they print.
+// These return the number of failures, which they print.
 int Check();
+int CheckProducts();
 int CheckThreads();
 int CheckInterruptions();
 void CheckMlp();
@@ -90,7 +92,7 @@ inline void Compare(const std::string& what, const Buffer& got, const std::vecto
     error = std::isnan(e) ? INFINITY : std::max(error, e);
     if (plain) plain_error = std::max(plain_error, std::fabs((*plain)[i] - want[i]));
   }
-  const double unit = largest * (got.dtype == "float16" ? 1.0 / 2048 : 1.0 / 16777216);
+  const double unit = got.dtype == "float16" ? std::max(largest / 2048, 0x1p-24) : largest / 16777216;
   if (plain) {
     g_worst_ratio = std::max(g_worst_ratio, (error - limit * unit) / std::max(plain_error, 1e-30));
     error -= 2 * plain_error;

@@ -16,8 +16,16 @@ import pytest
 from tests.support.paths import ROOT
 
 KERNEL = ROOT / "ascend_kernels" / "cpu"
-# Checks that look into the kernels, so that they have their variants.
-VECTORS = [KERNEL / "tests" / f"check_{name}.cpp" for name in ("mlp", "gelu", "interruptions")]
+TESTS = KERNEL / "tests"
+# What has no variants: most of the driver's checks do not look into the kernels, and nor do these parts of them.
+COMMON = ["driver", "check_neo_cell", "check_mlp", "check_gated", "check_update", "check_batch_norm", "check_threads"]
+WITHOUT_VECTORS = ["parallel", "plan"]
+# All parts of a driver; the first ones' copies of inline functions are taken.
+PRODUCTS = ["mlp", "pointwise", "machine"]
+VECTORS = [*PRODUCTS, "neo_cell", "batch_norm", "update", "arguments"]
+CHECKS = ["check_gelu", "check_interruptions"]
+DRIVER = [*VECTORS, *CHECKS, *WITHOUT_VECTORS, *COMMON]
+THREADS = ["neo_cell", "arguments", *WITHOUT_VECTORS, "check_threads", "threads"]
 DEBUG = ["-Og", "-g1", "-march=native"]  # lines for a sanitizer's report; more takes the compiler twice as long
 SANITIZERS = [*DEBUG, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
@@ -49,36 +57,52 @@ def compiler(*arguments):
 
 
 @pytest.fixture(scope="module")
-def checks(tmp_path_factory):
-    """The driver's own objects, which have no variants."""
-    folder = tmp_path_factory.mktemp("checks")
-    sources = [source for source in (KERNEL / "tests").glob("*.cpp") if source not in VECTORS]
-    for source in sources:
-        compiler("-O1", "-c", source, "-o", folder / f"{source.stem}.o")
-    return [folder / f"{source.stem}.o" for source in sources]
+def objects(tmp_path_factory):
+    """Compiles parts of the driver with some flags, each once for all tests."""
+    folder, numbers = tmp_path_factory.mktemp("objects"), {}
+
+    def compile_all(parts, flags):
+        found = []
+        for part in parts:
+            used = ["-O1"] if part in (*COMMON, "threads") else flags
+            output = folder / f"{numbers.setdefault(tuple(used), len(numbers))}-{part}.o"
+            if not output.exists():
+                source = f"{part}.cpp"
+                compiler(*used, "-c", (KERNEL if (KERNEL / source).exists() else TESTS) / source, "-o", output)
+            found.append(output)
+        return found
+
+    return compile_all
 
 
 @pytest.fixture
-def build_driver(checks, tmp_path):
-    """Of kernels with some flags; they stand first, so that of inline functions their copies are taken."""
-
-    def build(flags):
-        compiler(*flags, *sorted(KERNEL.glob("*.cpp")), *VECTORS, *checks, "-o", tmp_path / "driver")
+def link(tmp_path):
+    def link_driver(objects, *flags):
+        compiler(*flags, *objects, "-o", tmp_path / "driver")
         return tmp_path / "driver"
 
-    return build
+    return link_driver
 
 
-def run(driver, command, **variables):
-    done = subprocess.run([str(driver), command], capture_output=True, text=True, env={**os.environ, **variables})
+def run(driver, *command, **variables):
+    done = subprocess.run([driver, *command], capture_output=True, text=True, env={**os.environ, **variables})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
+def test_the_driver_has_all_parts():
+    sources = {path.stem for path in [*KERNEL.glob("*.cpp"), *TESTS.glob("*.cpp")]}
+    assert sources == {*DRIVER, *THREADS}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", variants())
-def test_driver_agrees_with_double_precision(variant, build_driver):
-    driver = build_driver(variants()[variant])
+def test_driver_agrees_with_double_precision(variant, objects, link):
+    flags = variants()[variant]
+    if variant == "sanitizers":
+        driver = link(objects(DRIVER, flags), *flags)
+    else:
+        driver = link([*objects([*VECTORS, *CHECKS], flags), *objects([*WITHOUT_VECTORS, *COMMON], ["-O1"])])
     output = run(driver, "check")
     assert_complete(output)
     run(driver, "interruptions")
@@ -87,29 +111,30 @@ def test_driver_agrees_with_double_precision(variant, build_driver):
 
 
 def assert_complete(output):
-    assert (
-        "388 cells" in output
-        and "40 mlps" in output
-        and "28 pointwise layers" in output
-        and "28 gated layers" in output
-        and "updates, largest error" in output
-        and "30 batch norms" in output
-    )
+    assert_products_complete(output)
+    assert "388 cells" in output and "updates, largest error" in output and "30 batch norms" in output
+
+
+def assert_products_complete(output):
+    assert "40 mlps" in output and "28 pointwise layers" in output and "28 gated layers" in output
 
 
 @pytest.mark.slow
 @pytest.mark.skipif("avx512_bf16" not in machine_flags(), reason="a machine with AMX has these instructions, too")
-def test_tiles_of_an_emulated_amx_and_a_system_that_refuses_them(build_driver):
-    driver = build_driver(["-O1", "-march=native", "-DNEONEXT_EMULATED_AMX"])
+def test_tiles_of_an_emulated_amx_and_a_system_that_refuses_them(objects, link):
+    """Products alone: in nothing else is AMX used."""
+    products = objects(PRODUCTS, ["-O1", "-march=native", "-DNEONEXT_EMULATED_AMX"])
+    others = [part for part in [*VECTORS, *CHECKS] if part not in PRODUCTS]
+    driver = link([*products, *objects(others, variants()["avx512"]), *objects([*WITHOUT_VECTORS, *COMMON], ["-O1"])])
     for output, name in (
-        (run(driver, "check"), "amx"),
-        (run(driver, "check", EMULATED_AMX_REFUSED="1"), "avx512_bf16"),
+        (run(driver, "products"), "amx"),
+        (run(driver, "products", EMULATED_AMX_REFUSED="1"), "avx512_bf16"),
     ):
-        assert_complete(output)
+        assert_products_complete(output)
         assert output.startswith(f"avx512, bfloat16: {name}\n")
-    run(driver, "threads")
 
 
 @pytest.mark.slow
-def test_threads_do_not_race(build_driver):
-    run(build_driver([*DEBUG, "-fsanitize=thread"]), "threads")
+def test_threads_do_not_race(objects, link):
+    flags = [*DEBUG, "-fsanitize=thread"]
+    run(link(objects(THREADS, flags), *flags))

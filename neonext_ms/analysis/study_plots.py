@@ -1,4 +1,4 @@
-"""The result of a study as a picture: curves of runs that were evaluated several times, else where they ended."""
+"""The result of a study as a picture: curves of a few variants that were evaluated several times, else their ends."""
 
 from pathlib import Path
 
@@ -8,21 +8,21 @@ from neonext_ms.analysis.pictures import to_png
 from neonext_ms.analysis.study_report import runs_of
 from neonext_ms.files import write_atomically
 
-# Distinct for colour-blind readers (Okabe and Ito); further variants take them again.
+# Distinct for colour-blind readers (Okabe and Ito).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def plot_study(result: dict, output: Path):
     """Draw what `run_study` returns as a PNG. An older picture of that name is replaced.
 
-    Of runs that were evaluated more than once validation accuracy and loss against epochs, as in the paper's Fig. 6:
-    each run, mean and spread; those that diverged are dotted, with a cross where they ended, and do not count in the
-    mean. Of others the accuracies: a line a variant with its runs, their mean and one standard deviation, and a band
-    that shows the first variant's across all.
+    Of at most seven variants whose runs were evaluated more than once, validation accuracy and loss against epochs, as
+    in the paper's Fig. 6: each run, mean and spread; those that diverged are dotted, with a cross where they ended, and
+    do not count in the mean. Of others the accuracies at the end: a line a variant with its runs, their mean and one
+    standard deviation, and a band that shows the first variant's across all.
     """
     from matplotlib.figure import Figure
 
-    if any(len(run["curve"]) > 1 for run in result["runs"]):
+    if len(result["table"]) <= len(_COLOURS) and any(len(run["curve"]) > 1 for run in result["runs"]):
         figure = Figure(figsize=(9, 3.9), layout="constrained")
         _draw_curves(figure, result)
     else:
@@ -38,7 +38,7 @@ def _draw_curves(figure, result: dict):
         figure.subplots(1, 2), (("accuracy", "accuracy (%)", 100), ("loss", "loss", 1))
     ):
         for number, row in enumerate(result["table"]):
-            _draw_variant(axes, row, runs_of(result, row), (key, factor), _COLOURS[number % len(_COLOURS)])
+            _draw_variant(axes, row, runs_of(result, row), (key, factor), _COLOURS[number])
         axes.set(title=f"Validation {title}", xlabel="epoch")
         axes.title.set_fontsize(10)
         axes.grid(alpha=0.3)

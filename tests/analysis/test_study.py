@@ -198,6 +198,18 @@ def test_the_picture_shows_runs_mean_and_the_first_variants_band(tmp_path, monke
         assert image.width > 700
 
 
+def test_curves_are_drawn_of_no_more_variants_than_there_are_colours(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: drawn.append(len(figure.axes)))
+    curve = [{"epoch": 1, "loss": 1.0, "accuracy": 0.25}, *RESULT["runs"][0]["curve"]]
+    for count in (7, 8):
+        names = [f"v{i}" for i in range(count)]
+        runs = [{**RESULT["runs"][0], "variant": name, "curve": curve} for name in names]
+        table = [{**RESULT["table"][0], "variant": name, "label": name} for name in names]
+        plot_study({**RESULT, "runs": runs, "table": table}, tmp_path / "s.png")
+    assert drawn == [2, 1], "accuracy and loss, or one line for each"
+
+
 def test_table_and_picture_are_made_again_from_the_result(tmp_path, capsys):
     path, readme = tmp_path / "first.json", tmp_path / "README.md"
     path.write_text(json.dumps(RESULT))

@@ -65,8 +65,7 @@ def _draw_variant(axes, row: dict, runs: list[dict], measure: tuple[str, float],
         else:
             axes.plot(epochs, values, marker=".", **thin)
             curves.append(values)
-    diverged = f", {row['diverged']} diverged" if row["diverged"] else ""
-    label = f"{row['label']}, {row['runs']} run{'s' * (row['runs'] != 1)}{diverged}"
+    label = f"{row['label']}, {row['runs']} run{'s' * (row['runs'] != 1)}{_diverged(row)}"
     mean, spread = (np.mean(curves, 0), np.std(curves, 0, ddof=len(curves) > 1)) if curves else ([], [])
     epochs = [point["epoch"] for point in next(run for run in runs if not run["diverged"])["curve"]] if curves else []
     axes.plot(epochs, mean, color=colour, linewidth=1.8, label=label)
@@ -81,12 +80,16 @@ def _draw_ends(figure, result: dict):
         axes.plot(ends, [place] * len(ends), ".", color="#666666", markersize=5, label="a run" if place == 0 else None)
         if row["accuracy"]:
             _draw_mean(axes, place, row["accuracy"])
-    axes.set_yticks(range(len(rows)), [row["label"] for row in rows], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_yticks(range(len(rows)), [row["label"] + _diverged(row) for row in rows], fontsize=8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("accuracy on the validation images (%)", fontsize=9)
     axes.tick_params(axis="x", labelsize=8)
     axes.grid(axis="x", alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+
+
+def _diverged(row: dict) -> str:
+    return f", {row['diverged']} diverged" if row["diverged"] else ""
 
 
 def _draw_mean(axes, place: int, accuracy: dict):

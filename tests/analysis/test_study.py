@@ -189,7 +189,7 @@ def test_the_picture_shows_runs_mean_and_the_first_variants_band(tmp_path, monke
     monkeypatch.setattr(Figure, "savefig", spy)
     plot_study(RESULT, tmp_path / "s.png")
     (axes,) = drawn
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["the paper's", "wide"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["the paper's", "wide, 1 diverged"]
     assert axes.yaxis_inverted(), "in the order of the table"
     points = [line for line in axes.lines if line.get_marker() == "."]
     assert [list(line.get_xdata()) for line in points] == [[50, 75], []], "a run that diverged is none"

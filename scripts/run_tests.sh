@@ -53,6 +53,7 @@ fi
 MS_OM_PATH="$(mktemp -d)" # MindSpore leaves files of failed compilations here instead of in the checkout
 export MS_OM_PATH
 trap 'rm -rf "$MS_OM_PATH"' EXIT
+unset PYTHONDONTWRITEBYTECODE # each of the many processes that tests start would compile the package anew
 # MindSpore makes and leaves millions of small objects for a graph. Where glibc keeps them in the threads' caches, on
 # large pages, compiling takes a fifth less.
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.tcache_count=65535:glibc.malloc.hugetlb=1}"

@@ -63,9 +63,9 @@ inline GeluAndSlope GeluWithSlopeAnywhere(Vec::F x) {  // the slope is Phi(x) + 
   return {Gelu(x, g), Vec::SelectNegative(x, left, Vec::Sub(Constant(1.0f), left))};
 }
 
-#if defined(NEONEXT_AVX512)
+#if defined(NEONEXT_AVX512) || defined(NEONEXT_AVX2)
 
-// Where tables of 16 fit into a register, values up to 4.5 take a third of the instructions.
+// Where one instruction looks up a value for every lane, values up to 4.5 take a third of the instructions.
 template <int terms>
 inline Vec::F GeluNear(Vec::F x, Vec::F u, const TablePlace& place) {
   return Vec::Fma(Minus(u), place.LookUp(kGeluTable<terms>.phi), Vec::Max(x, Vec::Zero()));
@@ -88,7 +88,7 @@ template <int terms>
           Vec::SelectBelow(u, end, SlopeNear<terms>(x, place), far.slope)};
 }
 
-// terms: 7 for float32's precision, 4 for that of bfloat16.
+// terms: see GeluIntervals.
 template <int terms>
 inline Vec::F Gelu(Vec::F x) {
   const Vec::F u = Vec::Abs(x);

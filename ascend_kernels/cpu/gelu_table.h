@@ -1,4 +1,5 @@
-// GELU near zero from tables: of Phi(-u) and of GELU's slope at -u, for u = |x| < 4.5, as polynomials on 16 intervals.
+// GELU near zero from tables: of Phi(-u) and of GELU's slope at -u, for u = |x| < 4.5, as polynomials on as many
+// intervals as a permutation tells apart.
 #pragma once
 
 #include <cmath>
@@ -8,14 +9,20 @@
 namespace neonext {
 
 struct GeluIntervals {
-  static constexpr int kIntervals = 16;
-  static constexpr float kEnd = 4.5f, kPerUnit = 3.4375f;  // intervals a unit of u; interval i is i - 1/2 to i + 1/2
+  static constexpr int kIntervals = Vec::kLanes;
+  static constexpr int kTerms = kIntervals == 16 ? 7 : 9;       // for float32's precision
+  static constexpr int kRoughTerms = kIntervals == 16 ? 4 : 6;  // for that of bfloat16
+  static constexpr float kEnd = 4.5f;
+  static constexpr float kPerUnit = kIntervals == 16 ? 3.4375f : 1.65625f;  // interval i is i - 1/2 to i + 1/2 of them
+  // Where in an interval its polynomial starts. Phi(-u) falls: over a wide interval by so much that what rounding does
+  // to its middle would be large at its end, so that is where it starts.
+  static constexpr float kOrigin = kIntervals == 16 ? 0.0f : 0.5f;
 };
 
-template <int kTerms>
+template <int terms>
 struct GeluTable : GeluIntervals {
-  // coefficients[t][i]: of f^t, f = u kPerUnit - i
-  alignas(64) float phi[kTerms][kIntervals], slope[kTerms][kIntervals];
+  // coefficients[t][i]: of f^t, f = u kPerUnit - i - kOrigin
+  alignas(64) float phi[terms][kIntervals], slope[terms][kIntervals];
 
   GeluTable() {
     for (int i = 0; i < kIntervals; ++i) {
@@ -30,28 +37,28 @@ struct GeluTable : GeluIntervals {
   // The polynomial through the Chebyshev nodes of interval i, by divided differences.
   template <class Function>
   static void Fit(int i, float (*coefficients)[kIntervals], Function function) {
-    double node[kTerms], difference[kTerms], power[kTerms] = {};
-    for (int n = 0; n < kTerms; ++n) {
-      node[n] = 0.5 * std::cos(3.14159265358979323846 * (n + 0.5) / kTerms);
-      difference[n] = function((i + node[n]) / kPerUnit);
+    double node[terms], difference[terms], power[terms] = {};
+    for (int n = 0; n < terms; ++n) {
+      node[n] = 0.5 * std::cos(3.14159265358979323846 * (n + 0.5) / terms) - kOrigin;
+      difference[n] = function((i + kOrigin + node[n]) / kPerUnit);
     }
-    for (int order = 1; order < kTerms; ++order) {
-      for (int n = kTerms - 1; n >= order; --n) {
+    for (int order = 1; order < terms; ++order) {
+      for (int n = terms - 1; n >= order; --n) {
         difference[n] = (difference[n] - difference[n - 1]) / (node[n] - node[n - order]);
       }
     }
-    for (int n = kTerms - 1; n >= 0; --n) {  // power = power (f - node[n]) + difference[n]
-      for (int t = kTerms - 1; t >= 0; --t) power[t] = (t ? power[t - 1] : 0) - node[n] * power[t];
+    for (int n = terms - 1; n >= 0; --n) {  // power = power (f - node[n]) + difference[n]
+      for (int t = terms - 1; t >= 0; --t) power[t] = (t ? power[t - 1] : 0) - node[n] * power[t];
       power[0] += difference[n];
     }
-    for (int t = 0; t < kTerms; ++t) coefficients[t][i] = static_cast<float>(power[t]);
+    for (int t = 0; t < terms; ++t) coefficients[t][i] = static_cast<float>(power[t]);
   }
 };
 
-template <int kTerms>
-inline const GeluTable<kTerms> kGeluTable;
+template <int terms>
+inline const GeluTable<terms> kGeluTable;
 
-#if defined(NEONEXT_AVX512)
+#if defined(NEONEXT_AVX512) || defined(NEONEXT_AVX2)
 
 // Interval and place in it, for every lane of u.
 struct TablePlace {
@@ -64,12 +71,14 @@ struct TablePlace {
     const Vec::F magic = Vec::Set1(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to whole numbers
     const Vec::F rounded = Vec::Fma(u, Vec::Set1(Table::kPerUnit), magic);
     interval = Vec::Bits(rounded);
-    f = Vec::Fma(u, Vec::Set1(Table::kPerUnit), Vec::Sub(magic, rounded));
+    Vec::F minus = Vec::Sub(magic, rounded);
+    if constexpr (Table::kOrigin > 0) minus = Vec::Sub(minus, Vec::Set1(Table::kOrigin));
+    f = Vec::Fma(u, Vec::Set1(Table::kPerUnit), minus);
   }
   template <int terms>
   Vec::F LookUp(const float (&coefficients)[terms][Table::kIntervals]) const {
     Vec::F sum = Vec::Permute(Vec::Load(coefficients[terms - 1]), interval);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int t = terms - 2; t >= 0; --t) {
       sum = Vec::Fma(sum, f, Vec::Permute(Vec::Load(coefficients[t]), interval));
     }

@@ -25,10 +25,15 @@ template <class S, int planes, class T>
   const ptrdiff_t w = plan.w, w_out = plan.w_out;  // stores might be to anywhere, as far as the compiler knows
   const float* const left = cut ? channel.a_cut : channel.a;
   const auto load = [&](ptrdiff_t row) { return Vec::Load<planes>(x, row * w + column.in_at, column.in_mask); };
-  const auto store = [&](ptrdiff_t row, int i) {  // i: the row of A
-    const float* const a = left + i * S::kHIn;
-    const Vec::F t = Dot<S::kHIn>([&](int p) { return Vec::Set1(a[p]); }, [&](int p) { return x_row[p]; });
-    const auto term = [&](int q) { return S::kWIn == S::kWOut && q == 0 ? t : Vec::Permute(t, lane_of[q]); };
+  Vec::F t[S::kHOut];
+  const auto multiply = [&] {  // all rows before the first of them is needed: they do not wait for each other
+    for (int i = 0; i < S::kHOut; ++i) {
+      const float* const a = left + i * S::kHIn;
+      t[i] = Dot<S::kHIn>([&](int p) { return Vec::Set1(a[p]); }, [&](int p) { return x_row[p]; });
+    }
+  };
+  const auto store = [&](ptrdiff_t row, int i) {  // i: the row of the block
+    const auto term = [&](int q) { return S::kWIn == S::kWOut && q == 0 ? t[i] : Vec::Permute(t[i], lane_of[q]); };
     const Vec::F out = Dot<S::kWIn>(term, [&](int q) { return b[q]; }, &bias);
     Vec::Store<planes>(y, row * w_out + column.out_at, column.out_mask, out);
   };
@@ -36,15 +41,18 @@ template <class S, int planes, class T>
     const int from[] = {block.in.at, -cut};
     const auto row = [&](int i) { return from[i >= cut] + i; };
     for (int p = 0; p < S::kHIn; ++p) x_row[p] = load(row(p));
-    for (int i = 0; i < S::kHIn; ++i) store(row(i), i);
+    multiply();
+    for (int i = 0; i < S::kHOut; ++i) store(row(i), i);
   } else if (block.in.count == S::kHIn && block.out.count == S::kHOut) {
     for (int p = 0; p < S::kHIn; ++p) x_row[p] = load(block.in.at + p);
+    multiply();
     for (int i = 0; i < S::kHOut; ++i) store(block.out.at + i, i);
   } else {
     for (int p = 0; p < S::kHIn; ++p) {
       const bool inside = p >= block.in.first && p < block.in.first + block.in.count;
       x_row[p] = inside ? load(block.in.at + p - block.in.first) : Vec::Zero();
     }
+    multiply();
     for (int i = 0; i < block.out.count; ++i) store(block.out.at + i, block.out.first + i);
   }
 }

@@ -17,6 +17,7 @@
 #include <cstring>
 
 #include "amx.h"
+#include "gelu_table.h"
 #include "plan.h"
 #include "simd.h"
 #include "tensor.h"
@@ -58,7 +59,7 @@ struct Exact {
   using Word = float;
   using Vector = Vec::F;
   static constexpr bool kExact = true;
-  static constexpr int kGeluTerms = 7;
+  static constexpr int kGeluTerms = GeluIntervals::kTerms;
   static constexpr int kDepth = 1;  // values in a word
   static constexpr Word kOne = 1;
   static constexpr int kStep = 1;  // the words of a depth are a multiple of this
@@ -97,7 +98,7 @@ struct Exact {
 
 struct Rounded : Exact {
   static constexpr bool kExact = false;
-  static constexpr int kGeluTerms = 4;
+  static constexpr int kGeluTerms = GeluIntervals::kRoughTerms;
   static Vec::F Enter(Vec::F value) { return Vec::RoundToBfloat16(value); }
 
   using Kept = uint16_t;
@@ -126,7 +127,7 @@ struct Paired {
   using Word = uint32_t;
   using Vector = __m512bh;
   static constexpr bool kExact = false;
-  static constexpr int kGeluTerms = 4;
+  static constexpr int kGeluTerms = GeluIntervals::kRoughTerms;
   static constexpr int kDepth = 2;
   static constexpr Word kOne = 0x3f803f80;
   static constexpr int kStep = kAmx ? kTile : 1;

@@ -1,9 +1,9 @@
 // The vector of the machine this file is compiled for: AVX-512, AVX2 with FMA, NEON, or plain C++.
 //
-// Every variant has the same members, but for those of AVX-512 that its tables of 16 need (see gelu.h). min(a, b) is b
-// when either is not a number. F holds `lanes` floats, I as many lane numbers, Mask says which lanes a load or a store
-// touches. With `planes` > 1 a vector can be filled from several places: its lanes are cut into equal parts, and part i
-// comes from pointer i. Lanes outside the mask load as zero and are not stored.
+// Every variant has the same members, but for those that tables need, which AVX-512 and AVX2 have (see gelu.h).
+// min(a, b) is b when either is not a number. F holds `lanes` floats, I as many lane numbers, Mask says which lanes a
+// load or a store touches. With `planes` > 1 a vector can be filled from several places: its lanes are cut into equal
+// parts, and part i comes from pointer i. Lanes outside the mask load as zero and are not stored.
 #pragma once
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)

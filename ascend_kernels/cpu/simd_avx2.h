@@ -39,7 +39,13 @@ struct Vec8 {
     const F rounded = _mm256_castsi256_ps(_mm256_and_si256(up, _mm256_set1_epi32(~0xffff)));
     return _mm256_blendv_ps(rounded, v, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
   }
+  static F Max(F a, F b) { return _mm256_max_ps(a, b); }
   static F Permute(F v, I index) { return _mm256_permutevar8x32_ps(v, index); }
+  static I Bits(F v) { return _mm256_castps_si256(v); }  // as an index: permute takes the last three of them
+  static bool AllBelow(F a, F b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)) == 0xff; }
+  static F SelectBelow(F a, F b, F below, F other) {
+    return _mm256_blendv_ps(other, below, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+  }
   static F Load(const float* p) { return _mm256_load_ps(p); }
   static F LoadUnaligned(const float* p) { return _mm256_loadu_ps(p); }
   static F LoadUnaligned(const Half* p) {
@@ -56,7 +62,21 @@ struct Vec8 {
   static void StoreUnaligned(Half* p, F v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   }
-  static void StoreFirst(float* p, int count, F v) { _mm256_maskstore_ps(p, First(count), v); }
+  // Two stores, the second of which overlaps the first: AMD's processors take tens of cycles for a masked one.
+  static void StoreFirst(float* p, int count, F v) {
+    const __m128 low = _mm256_castps256_ps128(v);
+    if (count >= 4) {
+      const F last =
+          Permute(v, _mm256_add_epi32(_mm256_set1_epi32(count - 4), _mm256_setr_epi32(0, 1, 2, 3, 0, 0, 0, 0)));
+      _mm_storeu_ps(p, low);
+      _mm_storeu_ps(p + count - 4, _mm256_castps256_ps128(last));
+    } else if (count >= 2) {
+      _mm_storel_pi(reinterpret_cast<__m64*>(p), low);
+      _mm_store_ss(p + count - 1, count == 2 ? _mm_movehdup_ps(low) : _mm_movehl_ps(low, low));
+    } else if (count == 1) {
+      _mm_store_ss(p, low);
+    }
+  }
   static void StoreFirst(Half* p, int count, F v) {
     alignas(16) Half lanes[8];
     StoreUnaligned(lanes, v);

@@ -59,8 +59,9 @@ void CheckGelu(double limit, double slope_limit) {
 }  // namespace
 
 void CheckGelu() {
-  CheckGelu<7>(8, 4);
-  CheckGelu<4>(1 << 15, 128);  // what rounding to bfloat16 may change; the slope's is an absolute one
+  CheckGelu<GeluIntervals::kTerms>(8, 4);
+  CheckGelu<GeluIntervals::kRoughTerms>(1 << 15,
+                                        128);  // what rounding to bfloat16 may change; the slope's is an absolute one
 }
 
 }  // namespace neonext

@@ -1,10 +1,11 @@
 """The operator at the planes of the paper's network: beside its other formulations, convolutions and its own kernel."""
 
 import contextlib
+import itertools
 
 from mindspore import nn, ops
 
-from neonext_ms.benchmark.cases import Case, Settings, torch_contenders, worker_contender
+from neonext_ms.benchmark.cases import TORCH, Case, Settings, torch_contenders, worker_contender
 from neonext_ms.benchmark.graphs import CHAIN, chain, random_tensor
 from neonext_ms.benchmark.kernel_alone import KernelChain
 from neonext_ms.benchmark.timing import Contender
@@ -43,9 +44,10 @@ def operator_case(
             found.append(chain(lambda: _depthwise(c), x, backward, 1, "depthwise 7 x 7"))
         found += torch_contenders(workers, settings, case, "depthwise", "depthwise 7 x 7", CHAIN)
         if "wbmm" in settings.against:
-            for window in (w for w in WINDOWS if plane % w == 0):
-                name = f"torch WBMM {window} x {window}"
-                found.append(worker_contender(workers["torch"], name, case, "torch", "wbmm", window, repeats=CHAIN))
+            forms = [form for form in TORCH if form in settings.against] or ["torch"]
+            for window, form in itertools.product((w for w in WINDOWS if plane % w == 0), forms):
+                name = f"{form} WBMM {window} x {window}"
+                found.append(worker_contender(workers["torch"], name, case, form, "wbmm", window, repeats=CHAIN))
         if settings.authors:
             details = (spec, c, shift)
             found.append(

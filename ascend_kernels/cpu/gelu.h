@@ -72,9 +72,19 @@ inline Vec::F GeluNear(Vec::F x, Vec::F u, const TablePlace& place) {
 }
 
 template <int terms>
-inline Vec::F SlopeNear(Vec::F x, const TablePlace& place) {
-  const Vec::F left = place.LookUp(kGeluTable<terms>.slope);
-  return Vec::SelectNegative(x, left, Vec::Sub(Constant(1.0f), left));
+inline GeluAndSlope GeluWithSlopeNear(Vec::F x, Vec::F u, const TablePlace& place) {
+  const GeluTable<terms>& table = kGeluTable<terms>;
+  Vec::F phi, left;  // left: the slope at -u, which is Phi(-u) + u times the derivative of Phi(-u)
+  if constexpr (GeluIntervals::kSlopeTable) {
+    phi = place.LookUp(table.phi);
+    left = place.LookUp(table.slope);
+  } else {
+    Vec::F derivative;
+    phi = place.LookUp(table.phi, &derivative);
+    left = Vec::Fma(u, derivative, phi);
+  }
+  return {Vec::Fma(Minus(u), phi, Vec::Max(x, Vec::Zero())),
+          Vec::SelectNegative(x, left, Vec::Sub(Constant(1.0f), left))};
 }
 
 // For vectors with any larger value. Each lane has the form of its own value: what becomes of a pixel must not depend
@@ -82,10 +92,8 @@ inline Vec::F SlopeNear(Vec::F x, const TablePlace& place) {
 template <int terms>
 [[gnu::noinline, gnu::cold]] inline GeluAndSlope GeluWithSlopeFar(Vec::F x) {
   const Vec::F u = Vec::Abs(x), end = Constant(GeluIntervals::kEnd);
-  const TablePlace place(u);
-  const GeluAndSlope far = GeluWithSlopeAnywhere(x);
-  return {Vec::SelectBelow(u, end, GeluNear<terms>(x, u, place), far.gelu),
-          Vec::SelectBelow(u, end, SlopeNear<terms>(x, place), far.slope)};
+  const GeluAndSlope near = GeluWithSlopeNear<terms>(x, u, TablePlace(u)), far = GeluWithSlopeAnywhere(x);
+  return {Vec::SelectBelow(u, end, near.gelu, far.gelu), Vec::SelectBelow(u, end, near.slope, far.slope)};
 }
 
 // terms: see GeluIntervals.
@@ -100,8 +108,7 @@ template <int terms>
 inline GeluAndSlope GeluWithSlope(Vec::F x) {
   const Vec::F u = Vec::Abs(x);
   if (!Vec::AllBelow(u, Constant(GeluIntervals::kEnd))) return GeluWithSlopeFar<terms>(x);
-  const TablePlace place(u);
-  return {GeluNear<terms>(x, u, place), SlopeNear<terms>(x, place)};
+  return GeluWithSlopeNear<terms>(x, u, TablePlace(u));
 }
 
 #else

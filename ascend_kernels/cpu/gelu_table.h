@@ -11,12 +11,14 @@ namespace neonext {
 struct GeluIntervals {
   static constexpr int kIntervals = Vec::kLanes;
   static constexpr int kTerms = kIntervals == 16 ? 7 : 9;       // for float32's precision
-  static constexpr int kRoughTerms = kIntervals == 16 ? 4 : 6;  // for that of bfloat16
+  static constexpr int kRoughTerms = kIntervals == 16 ? 4 : 7;  // for that of bfloat16
   static constexpr float kEnd = 4.5f;
   static constexpr float kPerUnit = kIntervals == 16 ? 3.4375f : 1.65625f;  // interval i is i - 1/2 to i + 1/2 of them
   // Where in an interval its polynomial starts. Phi(-u) falls: over a wide interval by so much that what rounding does
   // to its middle would be large at its end, so that is where it starts.
   static constexpr float kOrigin = kIntervals == 16 ? 0.0f : 0.5f;
+  // Whether the slope has a table of its own. Where permutations are slow, Phi(-u)'s polynomial gives it as well.
+  static constexpr bool kSlopeTable = kIntervals == 16;
 };
 
 template <int terms>
@@ -27,6 +29,7 @@ struct GeluTable : GeluIntervals {
   GeluTable() {
     for (int i = 0; i < kIntervals; ++i) {
       Fit(i, phi, [](double u) { return 0.5 * std::erfc(u * std::sqrt(0.5)); });
+      if (!kSlopeTable) continue;
       Fit(i, slope, [](double u) {
         return 0.5 * std::erfc(u * std::sqrt(0.5)) - u * std::exp(-0.5 * u * u) * 0.39894228040143268;
       });
@@ -82,6 +85,19 @@ struct TablePlace {
     for (int t = terms - 2; t >= 0; --t) {
       sum = Vec::Fma(sum, f, Vec::Permute(Vec::Load(coefficients[t]), interval));
     }
+    return sum;
+  }
+  // The same with its derivative by u.
+  template <int terms>
+  Vec::F LookUp(const float (&coefficients)[terms][Table::kIntervals], Vec::F* derivative) const {
+    Vec::F by_f = Vec::Permute(Vec::Load(coefficients[terms - 1]), interval);
+    Vec::F sum = Vec::Fma(by_f, f, Vec::Permute(Vec::Load(coefficients[terms - 2]), interval));
+#pragma GCC unroll 16
+    for (int t = terms - 3; t >= 0; --t) {
+      by_f = Vec::Fma(by_f, f, sum);
+      sum = Vec::Fma(sum, f, Vec::Permute(Vec::Load(coefficients[t]), interval));
+    }
+    *derivative = Vec::Mul(by_f, Vec::Set1(Table::kPerUnit));
     return sum;
   }
 };

@@ -20,6 +20,8 @@ class TorchCases:
 
     def __init__(self, threads: int, authors: Path | None = None):
         torch.set_num_threads(threads)
+        # All cases are compiled from the same few lines of code, of which PyTorch keeps 8 forms, and runs others eagerly.
+        torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1 << 20
         self._authors = authors and AuthorsCode(authors)
         self._cases = {}
 
@@ -118,7 +120,7 @@ def _runner(net: nn.Module, form: str, shape, backward: bool, input_gradient: bo
         net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
     if form == "torch-bf16" and not backward:
         net, x = net.bfloat16(), x.bfloat16()
-    called = net if form == "torch" else torch.compile(net)
+    called = net if form == "torch" else torch.compile(net, dynamic=False)
     if not backward:
 
         def run():

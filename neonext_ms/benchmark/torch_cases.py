@@ -20,7 +20,7 @@ class TorchCases:
 
     def __init__(self, threads: int, authors: Path | None = None):
         torch.set_num_threads(threads)
-        # All cases are compiled from the same few lines of code, of which PyTorch keeps 8 forms, and runs others eagerly.
+        # All cases are compiled from the same few lines of code; beyond 8 forms of them PyTorch would run eagerly.
         torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1 << 20
         self._authors = authors and AuthorsCode(authors)
         self._cases = {}

@@ -53,4 +53,18 @@ inline Half ToHalf(float value) {
 inline void FromFloat(float value, float* out) { *out = value; }
 inline void FromFloat(float value, Half* out) { *out = ToHalf(value); }
 
+// Copies fewer than 8 values, in two pieces of a known size that may overlap.
+template <class T>
+inline void CopyFew(T* to, const T* from, int count) {
+  if (count >= 4) {
+    std::memcpy(to, from, 4 * sizeof(T));
+    std::memcpy(to + count - 4, from + count - 4, 4 * sizeof(T));
+  } else if (count >= 2) {
+    std::memcpy(to, from, 2 * sizeof(T));
+    std::memcpy(to + count - 2, from + count - 2, 2 * sizeof(T));
+  } else if (count == 1) {
+    *to = *from;
+  }
+}
+
 }  // namespace neonext

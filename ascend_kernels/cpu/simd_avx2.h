@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 #include "half.h"
 
@@ -54,7 +53,7 @@ struct Vec8 {
   static F LoadFirst(const float* p, int count) { return _mm256_maskload_ps(p, First(count)); }
   static F LoadFirst(const Half* p, int count) {
     alignas(16) Half lanes[8] = {};
-    std::memcpy(lanes, p, count * sizeof(Half));
+    CopyFew(lanes, p, count);
     return LoadUnaligned(lanes);
   }
   static void Store(float* p, F v) { _mm256_store_ps(p, v); }
@@ -62,25 +61,12 @@ struct Vec8 {
   static void StoreUnaligned(Half* p, F v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   }
-  // Two stores, the second of which overlaps the first: AMD's processors take tens of cycles for a masked one.
-  static void StoreFirst(float* p, int count, F v) {
-    const __m128 low = _mm256_castps256_ps128(v);
-    if (count >= 4) {
-      const F last =
-          Permute(v, _mm256_add_epi32(_mm256_set1_epi32(count - 4), _mm256_setr_epi32(0, 1, 2, 3, 0, 0, 0, 0)));
-      _mm_storeu_ps(p, low);
-      _mm_storeu_ps(p + count - 4, _mm256_castps256_ps128(last));
-    } else if (count >= 2) {
-      _mm_storel_pi(reinterpret_cast<__m64*>(p), low);
-      _mm_store_ss(p + count - 1, count == 2 ? _mm_movehdup_ps(low) : _mm_movehl_ps(low, low));
-    } else if (count == 1) {
-      _mm_store_ss(p, low);
-    }
-  }
-  static void StoreFirst(Half* p, int count, F v) {
-    alignas(16) Half lanes[8];
+  // Not with a mask: AMD's processors take tens of cycles for such a store.
+  template <class T>
+  static void StoreFirst(T* p, int count, F v) {
+    alignas(32) T lanes[8];
     StoreUnaligned(lanes, v);
-    std::memcpy(p, lanes, count * sizeof(Half));
+    CopyFew(p, lanes, count);
   }
   static I LoadIndex(const int32_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
 

@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 #include "half.h"
 
@@ -49,7 +48,7 @@ struct Vec8 {
   template <class T>
   static F LoadFirst(const T* p, int count) {
     T lanes[8] = {};
-    std::memcpy(lanes, p, count * sizeof(T));
+    CopyFew(lanes, p, count);
     return LoadUnaligned(lanes);
   }
   static void Store(float* p, F v) {
@@ -65,7 +64,7 @@ struct Vec8 {
   static void StoreFirst(T* p, int count, F v) {
     T lanes[8];
     StoreUnaligned(lanes, v);
-    std::memcpy(p, lanes, count * sizeof(T));
+    CopyFew(p, lanes, count);
   }
   static I LoadIndex(const int32_t* p) { return {Bytes(p), Bytes(p + 4)}; }
 

@@ -40,6 +40,9 @@ lint() {
 }
 
 cd "$ROOT"
+for argument in "$@"; do # several processes of pytest do not say that a path does not exist
+  [[ "$argument" != tests/* || -e "${argument%%::*}" ]] || die "there is no ${argument%%::*}: name files or folders of tests/"
+done
 if [[ "${1:-}" == "--mindspore" ]]; then
   [[ "${2:-}" =~ ^[0-9]+\.[0-9]+$ ]] || die "--mindspore must be a version such as 2.9, got '${2:-}'"
   use_environment dev "$2"

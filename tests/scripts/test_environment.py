@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.support.paths import ROOT
+
 USE = 'set -euo pipefail; source "$1/scripts/env.sh"; use_environment digits; command -v python'
 
 
@@ -147,3 +149,10 @@ def test_another_mindspore_has_an_environment_of_its_own(project, write_setup, e
         ["bash", project / "scripts" / "run_tests.sh", "--mindspore", "2.9.0"], capture_output=True, text=True
     )
     assert wrong.returncode == 2 and wrong.stderr == "error: --mindspore must be a version such as 2.9, got '2.9.0'\n"
+
+
+def test_tests_that_do_not_exist_are_named_before_any_work():
+    command = ["bash", ROOT / "scripts" / "run_tests.sh", "tests/ops", "tests/nowhere.py::test_it", "-k", "x"]
+    wrong = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert wrong.returncode == 2 and wrong.stdout == ""
+    assert wrong.stderr == "error: there is no tests/nowhere.py: name files or folders of tests/\n"

@@ -60,8 +60,8 @@ void CheckGelu(double limit, double slope_limit) {
 
 void CheckGelu() {
   CheckGelu<GeluIntervals::kTerms>(8, 4);
-  CheckGelu<GeluIntervals::kRoughTerms>(1 << 15,
-                                        128);  // what rounding to bfloat16 may change; the slope's is an absolute one
+  // What rounding to bfloat16 may change; the slope's is an absolute one.
+  CheckGelu<GeluIntervals::kRoughTerms>(1 << 15, 128);
 }
 
 }  // namespace neonext

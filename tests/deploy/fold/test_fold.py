@@ -34,6 +34,11 @@ def test_every_member_of_the_family_at_224_and_384(name, eager):
     assert max(fold_differences(name, (224, 384), num_classes=10, depths=(1, 1, 1, 1), **shifts)) <= 1e-5
 
 
+def test_a_gated_network_at_its_full_depth(eager):
+    """Where statistics that are not its own make it overflow."""
+    assert max(fold_differences("neonext_t_v3", (64,), num_classes=10)) <= 1e-5
+
+
 ODD = {"depths": (2, 1, 1), "dims": (9, 14, 20), "kernels": ("4+7", "7", "2"), "shifts": (1, 2, 0)}
 ODD |= {"linear_bias": True, "layer_scale": 0.5}
 

@@ -15,7 +15,8 @@ namespace {
 template <class T, class F>
 struct ForwardTensors {
   Planes<T> x;
-  const T *w1, *b1, *w2;
+  Tensor w1, w2;
+  const T* b1;
   Rows<T> y;
   typename F::Kept* hidden_out;  // (tiles, hidden, 16), or null
 };
@@ -23,7 +24,8 @@ struct ForwardTensors {
 template <class T, class F>
 void RunForward(const Sizes& s, const ForwardTensors<T, F>& f) {
   using Word = typename F::Word;
-  const Panels<F> w1(Scratch::panels1, f.w1, s.hidden, s.channels), w2(Scratch::panels2, f.w2, s.channels, s.hidden);
+  const auto w1 = PanelsOf<F, T>(Scratch::panels1, f.w1, s.hidden, s.channels);
+  const auto w2 = PanelsOf<F, T>(Scratch::panels2, f.w2, s.channels, s.hidden);
   const int64_t x_size = AcrossSize<F>(s.channels), h_size = AcrossSize<F>(s.hidden);
   ParallelTiles(s.pixels.tiles(), h_size * sizeof(Word), [&](int first, int count) {
     Word* x = ScratchFor<Word>(Scratch::x, count * x_size);
@@ -48,9 +50,10 @@ void RunForward(const Sizes& s, const ForwardTensors<T, F>& f) {
 template <class F>
 constexpr Type kHiddenType = F::kExact ? Type::f32 : Type::bf16;
 
-bool HasShapes(const Sizes& s, const Tensor& w1, const Tensor& b1, const Tensor& w2, const Tensor& b2) {
-  return w1.size() > 0 && w1.HasShape({s.hidden, s.channels}) && b1.HasShape({s.hidden}) &&
-         w2.HasShape({s.channels, s.hidden}) && b2.HasShape({s.channels});
+template <class F>
+bool HaveShapes(const Sizes& s, const Tensor& w1, const Tensor& b1, const Tensor& w2, const Tensor& b2) {
+  return w1.size() > 0 && HoldsWeights<F>(w1, s.hidden, s.channels) && b1.HasShape({s.hidden}) &&
+         HoldsWeights<F>(w2, s.channels, s.hidden) && b2.HasShape({s.channels});
 }
 
 // The tensors that make a branch of an MLP: keep (N), centre, scale and shift (C), float32.
@@ -74,10 +77,10 @@ int Forward(const Arguments& in, bool branch, bool training) {
   const Tensor x = in[0], w1 = in[1], b1 = in[2], w2 = in[3], b2 = in[4];
   const int at = branch ? 10 : 5;
   const Tensor y = in[at], trunk = branch ? in[5] : y;
-  if (!in.AreFloatsLike(x, 5) || y.type != x.type || trunk.type != x.type) return NEONEXT_BAD_TYPE;
-  if (x.ndim < 2 || w1.ndim != 2) return NEONEXT_BAD_SHAPE;
-  const Sizes s{PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(w1.shape[0])};
-  if (!HasShapes(s, w1, b1, w2, b2) || !trunk.SameShape(x) || !y.SameShape(x)) return NEONEXT_BAD_SHAPE;
+  if (!in.AreFloatsLike(x, 5, {1, 3}) || y.type != x.type || trunk.type != x.type) return NEONEXT_BAD_TYPE;
+  if (x.ndim < 2 || b1.ndim != 1) return NEONEXT_BAD_SHAPE;
+  const Sizes s{PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(b1.shape[0])};
+  if (!HaveShapes<F>(s, w1, b1, w2, b2) || !trunk.SameShape(x) || !y.SameShape(x)) return NEONEXT_BAD_SHAPE;
   Branch of;
   if (const int code = branch ? TakeBranch(in, 6, s, &of) : NEONEXT_OK) return code;
   typename F::Kept* hidden = nullptr;
@@ -90,7 +93,7 @@ int Forward(const Arguments& in, bool branch, bool training) {
     using T = decltype(type);
     const Rows<T> rows{s.pixels, s.channels, y.As<T>(), b2.As<T>(), of.keep, branch ? trunk.As<T>() : nullptr};
     const Planes<T> planes{x.As<T>(), s.channels, of.centre, of.scale, of.shift};
-    RunForward<T, F>(s, {planes, w1.As<T>(), b1.As<T>(), w2.As<T>(), rows, hidden});
+    RunForward<T, F>(s, {planes, w1, w2, b1.As<T>(), rows, hidden});
   });
 }
 
@@ -106,7 +109,7 @@ int Backward(const Arguments& in, bool branch) {
   }
   if (x.ndim < 2 || w1.ndim != 2) return NEONEXT_BAD_SHAPE;
   const Sizes s{PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(w1.shape[0])};
-  if (!HasShapes(s, w1, db1, w2, db2) || !dy.SameShape(x) || !dx.SameShape(x) || !dw1.SameShape(w1) ||
+  if (!HaveShapes<F>(s, w1, db1, w2, db2) || !dy.SameShape(x) || !dx.SameShape(x) || !dw1.SameShape(w1) ||
       !dw2.SameShape(w2) || !hidden.HasShape({s.pixels.tiles(), s.hidden, kTile})) {
     return NEONEXT_BAD_SHAPE;
   }

@@ -35,6 +35,12 @@ int neocell_forward(NEONEXT_PARAMETERS);
 // Inputs: x, dy, layout, left and right of every group. Outputs: dx, dleft and dright of every group, dbias.
 int neocell_backward(NEONEXT_PARAMETERS);
 
+// Weights in the form that products read them in, so that they are not brought into it in every call. Input: w (rows,
+// depth), float32 or float16. Output: int32, of neonext_packed_size(rows, depth). Forward passes of the layers below
+// take it in the place of the weight, on the machine and in the precision (see the end) that it was made for.
+int neonext_pack(NEONEXT_PARAMETERS);
+int64_t neonext_packed_size(int rows, int depth);
+
 // y = w2 gelu(w1 x + b1) + b2 at every pixel, gelu(v) = v (1 + erf(v / sqrt(2))) / 2.
 // Inputs, all of one type: x (N, C, ...); w1 (hidden, C); b1 (hidden); w2 (C, hidden); b2 (C). Output: y, like x.
 // A branch, y = trunk + keep (w2 gelu(w1 z + b1) + b2) with z = (x - centre) scale + shift, has five more inputs:
@@ -71,6 +77,8 @@ int gated_backward(NEONEXT_PARAMETERS);
 // The same, with what enters a product rounded to bfloat16 (weights, x or z, gelu() or gelu() z; in the backward pass
 // also dy and the gradient of the MLP's hidden values, whose sum is db1). Sums are float32; gelu() and its slope are as
 // exact as bfloat16. What is subnormal may count as zero. The MLP's hidden values are kept in bfloat16.
+int neonext_pack_bfloat16(NEONEXT_PARAMETERS);
+int64_t neonext_packed_size_bfloat16(int rows, int depth);
 int mlp_forward_bfloat16(NEONEXT_PARAMETERS);
 int mlp_forward_training_bfloat16(NEONEXT_PARAMETERS);
 int mlp_backward_bfloat16(NEONEXT_PARAMETERS);

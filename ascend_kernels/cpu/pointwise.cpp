@@ -10,10 +10,10 @@ namespace neonext {
 namespace {
 
 template <class T, class F>
-void Forward(const Planes<T>& x, const T* w, const Rows<T>& y) {
+void Forward(const Planes<T>& x, const Tensor& w, const Rows<T>& y) {
   using Word = typename F::Word;
   const Pixels& pixels = y.pixels;
-  const Panels<F> weight(Scratch::panels1, w, y.channels, x.channels);
+  const auto weight = PanelsOf<F, T>(Scratch::panels1, w, y.channels, x.channels);
   const int64_t size = AcrossSize<F>(x.channels);
   ParallelTiles(pixels.tiles(), size * sizeof(Word), [&](int first, int count) {
     Word* tiles = ScratchFor<Word>(Scratch::x, count * size);
@@ -64,9 +64,10 @@ void Backward(const Planes<T>& x, const Planes<T>& dy, const T* w, const Gradien
 }
 
 // Whether y has x's images and pixels, and the channels of the matrix w (out, in) fit both; halves: y is one of two.
+template <class F>
 bool Fit(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y, bool halves = false) {
   const int64_t out = y.ndim < 2 ? 0 : y.shape[1] * (halves ? 2 : 1);
-  return x.ndim >= 2 && y.ndim == x.ndim && w.HasShape({out, x.shape[1]}) && b.HasShape({out}) &&
+  return x.ndim >= 2 && y.ndim == x.ndim && HoldsWeights<F>(w, out, x.shape[1]) && b.HasShape({out}) &&
          x.shape[0] == y.shape[0] && w.size() > 0 && std::equal(x.shape + 2, x.shape + x.ndim, y.shape + 2);
 }
 
@@ -84,13 +85,13 @@ Planes<T> Halves(const Tensor& first, const Tensor& last) {
 template <class F>
 int Forward(const Arguments& in, bool halves) {
   const Tensor x = in[0], w = in[1], b = in[2], y = in[3], last = in[halves ? 4 : 3];
-  if (!in.AreFloatsLike(x, halves ? 5 : 4)) return NEONEXT_BAD_TYPE;
-  if (!Fit(x, w, b, y, halves) || !last.SameShape(y)) return NEONEXT_BAD_SHAPE;
+  if (!in.AreFloatsLike(x, halves ? 5 : 4, {1})) return NEONEXT_BAD_TYPE;
+  if (!Fit<F>(x, w, b, y, halves) || !last.SameShape(y)) return NEONEXT_BAD_SHAPE;
   return WithType(x.type, [&](auto type) {
     using T = decltype(type);
-    Rows<T> rows{PixelsOf(x), static_cast<int>(w.shape[0]), y.As<T>(), b.As<T>()};
+    Rows<T> rows{PixelsOf(x), static_cast<int>(b.shape[0]), y.As<T>(), b.As<T>()};
     if (halves) rows.rest = last.As<T>();
-    Forward<T, F>(Whole<T>(x), w.As<T>(), rows);
+    Forward<T, F>(Whole<T>(x), w, rows);
   });
 }
 
@@ -100,7 +101,7 @@ int Backward(const Arguments& in, bool halves) {
   const Tensor x = in[0], dy = in[1], last = in[at - 1], w = in[at];
   const Tensor dx = in[at + 1], dw = in[at + 2], db = in[at + 3];
   if (!in.AreFloatsLike(x, at + 4)) return NEONEXT_BAD_TYPE;
-  if (!Fit(x, w, db, dy, halves) || !last.SameShape(dy)) return NEONEXT_BAD_SHAPE;
+  if (!Fit<F>(x, w, db, dy, halves) || !last.SameShape(dy)) return NEONEXT_BAD_SHAPE;
   if (!dx.SameShape(x) || !dw.SameShape(w)) return NEONEXT_BAD_SHAPE;
   return WithType(x.type, [&](auto type) {
     using T = decltype(type);
@@ -125,13 +126,13 @@ bool AreGated(const Tensor& u, const Tensor& z, const Tensor& keep) {
 template <class F>
 int GatedForward(const Arguments& in) {
   const Tensor u = in[0], z = in[1], w = in[2], b = in[3], trunk = in[4], keep = in[5], y = in[6];
-  if (!in.AreFloatsLike(u, 5) || y.type != u.type || keep.type != Type::f32) return NEONEXT_BAD_TYPE;
-  if (!AreGated(u, z, keep) || !Fit(u, w, b, y) || !trunk.SameShape(y)) return NEONEXT_BAD_SHAPE;
+  if (!in.AreFloatsLike(u, 5, {2}) || y.type != u.type || keep.type != Type::f32) return NEONEXT_BAD_TYPE;
+  if (!AreGated(u, z, keep) || !Fit<F>(u, w, b, y) || !trunk.SameShape(y)) return NEONEXT_BAD_SHAPE;
   return WithType(u.type, [&](auto type) {
     using T = decltype(type);
     const Rows<T> rows{PixelsOf(u),  static_cast<int>(y.shape[1]), y.As<T>(), b.As<T>(), keep.As<float>(),
                        trunk.As<T>()};
-    Forward<T, F>(Gated<T>(u, z), w.As<T>(), rows);
+    Forward<T, F>(Gated<T>(u, z), w, rows);
   });
 }
 
@@ -143,7 +144,7 @@ int GatedBackward(const Arguments& in) {
   for (const Tensor& each : {du, dz, dw, db}) {
     if (each.type != u.type) return NEONEXT_BAD_TYPE;
   }
-  if (!AreGated(u, z, keep) || !Fit(u, w, db, dy)) return NEONEXT_BAD_SHAPE;
+  if (!AreGated(u, z, keep) || !Fit<F>(u, w, db, dy)) return NEONEXT_BAD_SHAPE;
   if (!du.SameShape(u) || !dz.SameShape(u) || !dw.SameShape(w)) return NEONEXT_BAD_SHAPE;
   return WithType(u.type, [&](auto type) {
     using T = decltype(type);

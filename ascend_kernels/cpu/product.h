@@ -6,6 +6,7 @@
 
 #include "operand.h"
 #include "parallel.h"
+#include "tensor.h"
 
 namespace neonext {
 
@@ -63,17 +64,27 @@ inline void TransposeBlock(const T* from, int64_t from_stride, int rows, int col
 // A matrix in panels, which every task of a call reads. Rows that fill up the last panel are zero.
 template <class F>
 class Panels {
+  using Word = typename F::Word;
+
  public:
-  // matrix (rows, depth); transposed: it is stored as (depth, rows).
-  template <class T>
-  Panels(Scratch where, const T* matrix, int rows, int depth, bool transposed = false)
+  // Words of the panels of a matrix (rows, depth).
+  static int64_t SizeOf(int rows, int depth) { return Panels(nullptr, rows, depth).size(); }
+
+  // Panels that are there.
+  Panels(const Word* data, int rows, int depth)
       : rows(rows),
         depth(depth),
         words(WordsOf<F>(depth)),
-        size_(static_cast<int64_t>(Parts(words, kTile)) * Product<F>::kSize) {
-    data_ = ScratchFor<Word>(where, count() * size_);
+        size_(static_cast<int64_t>(Parts(words, kTile)) * Product<F>::kSize),
+        data_(data) {}
+
+  // Makes those of a matrix (rows, depth); transposed: it is stored as (depth, rows).
+  template <class T>
+  Panels(Scratch where, const T* matrix, int rows, int depth, bool transposed = false) : Panels(nullptr, rows, depth) {
+    Word* const data = ScratchFor<Word>(where, size());
+    data_ = data;
     ParallelFor(count(), [&](int i) {
-      Word* panel = data_ + i * size_;
+      Word* panel = data + i * size_;
       const int first = i * F::kRows, present = rows_in(i);
       if (present < F::kRows || depth % kLine != 0) std::fill_n(panel, size_, Word{});
       for (int k = 0; k < depth; k += kLine, panel += Product<F>::kSize) {
@@ -87,6 +98,8 @@ class Panels {
     });
   }
 
+  const Word* data() const { return data_; }
+  int64_t size() const { return count() * size_; }
   int count() const { return Parts(rows, F::kRows); }
   int rows_in(int panel) const { return std::min(F::kRows, rows - panel * F::kRows); }
   Product<F> Times(int panel, const typename F::Word* tile, const typename F::Word* other) const {
@@ -96,7 +109,6 @@ class Panels {
   const int rows, depth, words;
 
  private:
-  using Word = typename F::Word;
   static constexpr int kLine = kTile * F::kDepth;  // values of a row in a line
 
   template <class T>
@@ -128,8 +140,23 @@ class Panels {
     }
   }
 
-  int64_t size_;
-  Word* data_;
+  int64_t size_;  // of one
+  const Word* data_;
 };
+
+// Whether w holds the weights of a matrix (rows, depth): as they are, or, in int32, as neonext_pack made panels of
+// them.
+template <class F>
+bool HoldsWeights(const Tensor& w, int64_t rows, int64_t depth) {
+  if (w.type != Type::i32) return w.HasShape({rows, depth});
+  return std::max(rows, depth) < INT32_MAX && w.HasShape({Panels<F>::SizeOf(rows, depth)});
+}
+
+// Their panels; T: the type of weights as they are.
+template <class F, class T>
+Panels<F> PanelsOf(Scratch where, const Tensor& w, int rows, int depth) {
+  if (w.type == Type::i32) return Panels<F>(w.As<typename F::Word>(), rows, depth);
+  return Panels<F>(where, w.As<T>(), rows, depth);
+}
 
 }  // namespace neonext

@@ -57,10 +57,12 @@ struct Arguments {
                                                        : Type::other;
     return {params[i], ndims[i], shapes[i], type};
   }
-  // Whether the first `count` are all of x's type, and that is a float type.
-  bool AreFloatsLike(const Tensor& x, int count) const {
+  // Whether the first `count` are all of x's type, and that is a float type; of `weights`, which are some of them, each
+  // may be packed instead.
+  bool AreFloatsLike(const Tensor& x, int count, std::initializer_list<int> weights = {}) const {
     for (int i = 0; i < count; ++i) {
-      if ((*this)[i].type != x.type) return false;
+      const bool packed = (*this)[i].type == Type::i32 && std::find(weights.begin(), weights.end(), i) != weights.end();
+      if ((*this)[i].type != x.type && !packed) return false;
     }
     return x.IsFloat();
   }

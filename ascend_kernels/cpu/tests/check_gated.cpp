@@ -59,6 +59,7 @@ void CheckHalves(const Case& a) {
     ExpectCode(name.c_str(), CallOperator(forward, Pick(own, {2, 0, 1, 5, 6})), 0);
     ExpectCode(name.c_str(), CallOperator(backward, Pick(own, {2, 3, 4, 0, 7, 8, 9})), 0);
   });
+  CheckPacked(name, forward, a.brief, own, {2, 0, 1, 5, 6}, {0}, {5, 6});
   const auto compare = [&](const char* part, int number, const std::vector<double>& want,
                            const std::vector<double>& plain) {
     Compare(name + part, own[number], want, a.Limit(), a.brief ? &plain : nullptr);
@@ -92,6 +93,7 @@ void CheckBehindGate(const Case& a) {
     ExpectCode(name.c_str(), CallOperator(forward, Pick(own, {2, 3, 0, 1, 5, 6, 7})), 0);
     ExpectCode(name.c_str(), CallOperator(backward, Pick(own, {2, 3, 4, 0, 6, 8, 9, 10, 11})), 0);
   });
+  CheckPacked(name, forward, a.brief, own, {2, 3, 0, 1, 5, 6, 7}, {0}, {7});
   const auto compare = [&](const char* part, int number, auto values) {
     const std::vector<double> plain = values(rounded);
     Compare(name + part, own[number], values(g), a.Limit(), a.brief ? &plain : nullptr);

@@ -86,6 +86,10 @@ void CheckOneMlp(Mlp mlp, bool half, bool branch, const char* what) {
     ExpectCode("y without the hidden values", alone == mlp.own[5].bytes, 1);
     ExpectCode(what, mlp.Backward(branch), 0);
   });
+  CheckPacked(name, mlp.brief ? mlp_forward_bfloat16 : mlp_forward, mlp.brief, mlp.own,
+              branch ? std::initializer_list<int>{0, 1, 2, 3, 4, 13, 14, 15, 16, 17, 5}
+                     : std::initializer_list<int>{0, 1, 2, 3, 4, 5},
+              {1, 3}, {5});
   const double limit = LimitOf(half, std::max(g.hidden, g.n * g.length));
   using Values = std::vector<double> GoldenMlp::*;
   const auto compare = [&](const char* part, int number, Values values) {
@@ -153,6 +157,7 @@ void CheckPointwise(const int (&s)[5], bool half, bool brief) {
     ExpectCode(name, CallOperator(forward, Pick(own, {0, 1, 2, 4})), 0);
     ExpectCode(name, CallOperator(backward, Pick(own, {0, 3, 1, 5, 6, 7})), 0);
   });
+  CheckPacked(name, forward, brief, own, {0, 1, 2, 4}, {1}, {4});
   const double limit = LimitOf(half, std::max(g.out, g.n * g.length));
   const auto compare = [&](const char* part, int number, std::vector<double> GoldenPointwise::* values) {
     Compare(std::string(name) + part, own[number], g.*values, limit, brief ? &(rounded.*values) : nullptr);

@@ -227,6 +227,30 @@ void CheckThreadCounts(const std::string& name, const std::vector<Buffer>& own, 
   }
 }
 
+inline Buffer Packed(Buffer w, bool brief) {
+  const int rows = static_cast<int>(w.shape[0]), depth = static_cast<int>(w.shape[1]);
+  Buffer packed({brief ? neonext_packed_size_bfloat16(rows, depth) : neonext_packed_size(rows, depth)}, false);
+  packed.dtype = "int32";
+  ExpectCode("pack", CallOperator(brief ? neonext_pack_bfloat16 : neonext_pack, {&w, &packed}), 0);
+  return packed;
+}
+
+// What a call gave it gives again, to the bit, with packed weights; and it refuses those of another size.
+inline void CheckPacked(const std::string& name, Function function, bool brief, std::vector<Buffer> own,
+                        std::initializer_list<int> tensors, std::initializer_list<int> weights,
+                        std::initializer_list<int> outputs) {
+  const std::vector<Buffer> plain = own;
+  for (int i : outputs) std::fill(own[i].bytes.begin(), own[i].bytes.end(), '\x7f');
+  for (int i : weights) own[i] = Packed(own[i], brief);
+  ExpectCode(name.c_str(), CallOperator(function, Pick(own, tensors)), 0);
+  for (int i : outputs) ExpectCode((name + ": packed").c_str(), own[i].bytes == plain[i].bytes, 1);
+  for (int i : weights) {
+    ++own[i].shape[0];
+    ExpectCode((name + ": packed size").c_str(), CallOperator(function, Pick(own, tensors)), NEONEXT_BAD_SHAPE);
+    --own[i].shape[0];
+  }
+}
+
 // The limit is the error of sums of so many float32 products, or of one rounding to float16.
 inline double LimitOf(bool half, int longest) { return half ? 2 : 24 * std::sqrt(std::max(1.0, longest / 600.0)); }
 

@@ -11,6 +11,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, dtype_to_nptype, float3
 from neonext_ms.deploy.fold.weights import FoldedBlock, FoldedCell, FoldedDownsample, FoldedWeights
 from neonext_ms.models.layers import space_to_depth
 from neonext_ms.ops.backend import compiled
+from neonext_ms.ops.cpu.packed import pack_weights
 
 
 class CompiledNeoNeXt(nn.Cell):
@@ -64,18 +65,21 @@ class _Block(nn.Cell):
         self.neocell = _NeoCell(block.neocell)
         self.gated = block.gated
         if block.gated:
-            self.halves, self.gate = compiled("halves", "fused")(), compiled("gated_branch", "fused")()
+            self.halves, self.gate = (
+                compiled("halves", "fused")().forward,
+                compiled("gated_branch", "fused")().branch.forward,
+            )
         else:
             self.mlp = compiled("residual_mlp", "fused")()
         bias2 = np.zeros(len(block.fc2)) if block.bias2 is None else block.bias2
-        self.fc1, self.bias1 = constant(block.fc1, "fc1"), constant(block.bias1, "bias1")
-        self.fc2, self.bias2 = constant(block.fc2, "fc2"), constant(bias2, "bias2")
+        self.fc1, self.bias1 = packed(block.fc1, "fc1"), constant(block.bias1, "bias1")
+        self.fc2, self.bias2 = packed(block.fc2, "fc2"), constant(bias2, "bias2")
 
     def construct(self, x):
         if not self.gated:
             return self.mlp(self.neocell(x), self.fc1, self.bias1, self.fc2, self.bias2, x)
         u, v = self.halves(x, self.fc1, self.bias1)
-        return self.gate(x, u, self.neocell(v), self.fc2, self.bias2)
+        return self.gate(u, self.neocell(v), self.fc2, self.bias2, x, ops.ones(x.shape[:1], float32))
 
 
 class _Downsample(nn.Cell):
@@ -93,12 +97,16 @@ class _Pointwise(nn.Cell):
 
     def __init__(self, weight: np.ndarray, bias: np.ndarray | None = None):
         super().__init__()
-        self.fused = compiled("pointwise", "fused")()
-        self.weight = constant(weight, "weight")
+        self.forward = compiled("pointwise", "fused")().forward
+        self.weight = packed(weight, "weight")
         self.bias = constant(np.zeros(len(weight)) if bias is None else bias, "bias")
 
     def construct(self, x):
-        return self.fused(x, self.weight, self.bias)
+        return self.forward(x, self.weight, self.bias)
+
+
+def packed(weight: np.ndarray, name: str) -> Parameter:
+    return Parameter(pack_weights(constant(weight, name)), name=name, requires_grad=False)
 
 
 def constant(value: np.ndarray, name: str, dtype=float32) -> Parameter:

@@ -22,7 +22,7 @@ class FusedHalves(nn.Cell):
         super().__init__()
         halves, gradients = cpu_function("halves_forward"), cpu_function("halves_backward")
         self.forward = ops.Custom(
-            halves, lambda x, w, b: ([x[0], w[0] // 2, *x[2:]],) * 2, lambda x, *_: (x,) * 2, "aot"
+            halves, lambda x, w, b: ([x[0], b[0] // 2, *x[2:]],) * 2, lambda x, *_: (x,) * 2, "aot"
         )
         self.backward = ops.Custom(gradients, lambda x, first, last, w: (x, w, [w[0]]), lambda x, *_: (x,) * 3, "aot")
 

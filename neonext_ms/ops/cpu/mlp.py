@@ -52,7 +52,7 @@ class FusedMLP(nn.Cell):
 class FusedResidualMLP(nn.Cell):
     """trunk + MLP(x) in one pass, for evaluation: it has no gradients.
 
-    Inputs: those of FusedMLP, all of x's type, and
+    Inputs: those of FusedMLP, all of x's type or, of weights, packed (`pack_weights`), and
         trunk: like x.
 
     Outputs:

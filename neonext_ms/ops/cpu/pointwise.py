@@ -22,7 +22,7 @@ class FusedPointwise(nn.Cell):
     def __init__(self):
         super().__init__()
         self.forward = ops.Custom(
-            cpu_function("pointwise_forward"), lambda x, w, b: [x[0], w[0], *x[2:]], lambda x, *_: x, "aot"
+            cpu_function("pointwise_forward"), lambda x, w, b: [x[0], b[0], *x[2:]], lambda x, *_: x, "aot"
         )
         self.backward = ops.Custom(
             cpu_function("pointwise_backward"), lambda x, dy, w: (x, w, [w[0]]), lambda x, *_: (x,) * 3, "aot"

@@ -21,7 +21,7 @@ TESTS = KERNEL / "tests"
 COMMON = ["driver", "check_neo_cell", "check_mlp", "check_gated", "check_update", "check_batch_norm", "check_threads"]
 WITHOUT_VECTORS = ["parallel", "plan"]
 # All parts of a driver; the first ones' copies of inline functions are taken.
-PRODUCTS = ["mlp", "pointwise", "machine"]
+PRODUCTS = ["mlp", "pointwise", "pack", "machine"]
 VECTORS = [*PRODUCTS, "neo_cell", "batch_norm", "update", "arguments"]
 CHECKS = ["check_gelu", "check_interruptions"]
 DRIVER = [*VECTORS, *CHECKS, *WITHOUT_VECTORS, *COMMON]

@@ -1,0 +1,35 @@
+// Weights written down as products read them, once for many calls.
+#include <cstring>
+
+#include "neonext_cpu.h"
+#include "product.h"
+#include "tensor.h"
+
+namespace {
+
+using namespace neonext;
+
+template <class F>
+int Pack(const Arguments& arguments) {
+  const Tensor w = arguments[0], packed = arguments[1];
+  if (!w.IsFloat() || packed.type != Type::i32) return NEONEXT_BAD_TYPE;
+  if (w.ndim != 2 || w.size() == 0 || !HoldsWeights<F>(packed, w.shape[0], w.shape[1])) return NEONEXT_BAD_SHAPE;
+  return WithType(w.type, [&](auto type) {
+    const Panels<F> panels(Scratch::panels1, w.As<decltype(type)>(), w.shape[0], w.shape[1]);
+    std::memcpy(packed.data, panels.data(), panels.size() * sizeof(typename F::Word));
+  });
+}
+
+}  // namespace
+
+extern "C" {
+
+int neonext_pack(NEONEXT_PARAMETERS) { return nparam == 2 ? Pack<Exact>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT; }
+int neonext_pack_bfloat16(NEONEXT_PARAMETERS) {
+  return nparam == 2 ? Pack<Bfloat16>(NEONEXT_TENSORS) : NEONEXT_BAD_COUNT;
+}
+
+int64_t neonext_packed_size(int rows, int depth) { return Panels<Exact>::SizeOf(rows, depth); }
+int64_t neonext_packed_size_bfloat16(int rows, int depth) { return Panels<Bfloat16>::SizeOf(rows, depth); }
+
+}  // extern "C"

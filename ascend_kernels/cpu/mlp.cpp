@@ -27,7 +27,7 @@ void RunForward(const Sizes& s, const ForwardTensors<T, F>& f) {
   const auto w1 = PanelsOf<F, T>(Scratch::panels1, f.w1, s.hidden, s.channels);
   const auto w2 = PanelsOf<F, T>(Scratch::panels2, f.w2, s.channels, s.hidden);
   const int64_t x_size = AcrossSize<F>(s.channels), h_size = AcrossSize<F>(s.hidden);
-  ParallelTiles(s.pixels.tiles(), h_size * sizeof(Word), [&](int first, int count) {
+  ParallelTiles(s.pixels.tiles(), h_size * sizeof(Word), w1.bytes() + w2.bytes(), [&](int first, int count) {
     Word* x = ScratchFor<Word>(Scratch::x, count * x_size);
     Word* h = ScratchFor<Word>(Scratch::hidden, count * h_size);
     LoadAcross<F>(s.pixels, f.x, first, count, x);

@@ -16,7 +16,7 @@ int Pack(const Arguments& arguments) {
   if (w.ndim != 2 || w.size() == 0 || !HoldsWeights<F>(packed, w.shape[0], w.shape[1])) return NEONEXT_BAD_SHAPE;
   return WithType(w.type, [&](auto type) {
     const Panels<F> panels(Scratch::panels1, w.As<decltype(type)>(), w.shape[0], w.shape[1]);
-    std::memcpy(packed.data, panels.data(), panels.size() * sizeof(typename F::Word));
+    std::memcpy(packed.data, panels.data(), panels.bytes());
   });
 }
 

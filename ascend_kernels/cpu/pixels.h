@@ -51,9 +51,10 @@ struct Planes {
 };
 
 // Some tiles of x as floats, a tile at every tile_size of out. Channel by channel: memory is walked through in
-// stretches that are as long as the tiles together.
+// stretches that are as long as the tiles together. The processor does not foresee where the next ones are.
 template <class T>
 inline void LoadRows(const Pixels& pixels, const Planes<T>& x, int first, int count, int64_t tile_size, float* out) {
+  constexpr int kAheadOf = 4;  // channels
   struct Part {
     const T* from;
     float* to;
@@ -76,6 +77,7 @@ inline void LoadRows(const Pixels& pixels, const Planes<T>& x, int first, int co
     const int64_t from = c * pixels.length, to = static_cast<int64_t>(c) * kTile;
     const Vec::F centre = of(x.centre, c), scale = of(x.scale, c), shift = of(x.shift, c);
     for (const Part& part : parts) {
+      __builtin_prefetch(part.from + from + kAheadOf * pixels.length);
       Vec::F value = Vec::Load<1>(&part.from, from, part.mask);
       if (x.centre) value = Vec::Fma(Vec::Sub(value, centre), scale, shift);
       if (x.factor) value = Vec::Mul(value, Vec::Set1(part.factor));
@@ -222,14 +224,13 @@ struct GateRows {
   }
 };
 
-// Hidden or other values that one task keeps near while it goes through all panels.
-constexpr int64_t kNear = 512 << 10;  // bytes
-
 // Calls work(first, count) for groups of the tiles 0..count - 1, shared out evenly over the threads; tile_bytes: what a
-// tile occupies while it is worked on.
+// tile occupies while it is worked on; weight_bytes: the panels that every task goes through. Few tiles stay in the
+// second cache; but where the panels are larger than it, it pays to go through them less often.
 template <class Work>
-inline void ParallelTiles(int tiles, int64_t tile_bytes, Work work) {
-  const int most = static_cast<int>(std::max<int64_t>(2, kNear / tile_bytes));
+inline void ParallelTiles(int tiles, int64_t tile_bytes, int64_t weight_bytes, Work work) {
+  constexpr int64_t kNear = 512 << 10;
+  const int most = static_cast<int>(std::max<int64_t>(2, std::max(kNear, weight_bytes / 4) / tile_bytes));
   const int pairs = Parts(tiles, 2), threads = ThreadCount();
   const int tasks = std::min(pairs, Parts(Parts(tiles, most), threads) * threads);
   ParallelFor(tasks, [&](int i) {

@@ -3,6 +3,8 @@
 // Letters: N images, C channels, H x W plane, H' x W' output plane, k block size, s shift.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <cstdint>
 #include <memory>
 #include <new>
@@ -10,15 +12,26 @@
 
 namespace neonext {
 
-// Memory that vectors can be loaded from whole.
+// Memory that vectors can be loaded from whole. Where it is large it asks for large pages: a processor that walks
+// through more small ones than it remembers waits for each.
 template <class T>
 struct CacheLineAllocator {
   using value_type = T;
+  static constexpr size_t kLine = 64, kLargePage = 2 << 20;
   CacheLineAllocator() = default;
   template <class U>
   CacheLineAllocator(const CacheLineAllocator<U>&) {}
-  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{64})); }
-  void deallocate(T* p, size_t) { ::operator delete(p, std::align_val_t{64}); }
+  static std::align_val_t AlignmentOf(size_t n) {
+    return std::align_val_t{n * sizeof(T) < kLargePage ? kLine : kLargePage};
+  }
+  T* allocate(size_t n) {
+    void* const memory = ::operator new(n * sizeof(T), AlignmentOf(n));
+#if defined(MADV_HUGEPAGE)
+    if (n * sizeof(T) >= kLargePage) madvise(memory, n * sizeof(T) / kLargePage * kLargePage, MADV_HUGEPAGE);
+#endif
+    return static_cast<T*>(memory);
+  }
+  void deallocate(T* p, size_t n) { ::operator delete(p, AlignmentOf(n)); }
   bool operator==(const CacheLineAllocator&) const { return true; }
   bool operator!=(const CacheLineAllocator&) const { return false; }
 };

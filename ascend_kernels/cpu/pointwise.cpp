@@ -15,7 +15,7 @@ void Forward(const Planes<T>& x, const Tensor& w, const Rows<T>& y) {
   const Pixels& pixels = y.pixels;
   const auto weight = PanelsOf<F, T>(Scratch::panels1, w, y.channels, x.channels);
   const int64_t size = AcrossSize<F>(x.channels);
-  ParallelTiles(pixels.tiles(), size * sizeof(Word), [&](int first, int count) {
+  ParallelTiles(pixels.tiles(), size * sizeof(Word), weight.bytes(), [&](int first, int count) {
     Word* tiles = ScratchFor<Word>(Scratch::x, count * size);
     LoadAcross<F>(pixels, x, first, count, tiles);
     EachProduct(weight, tiles, count,
@@ -38,7 +38,7 @@ void Backward(const Planes<T>& x, const Planes<T>& dy, const T* w, const Gradien
   int first = 0;
   do {  // without a pixel once, for sums of zero
     const int count = std::min(chunk, tiles - first);
-    ParallelTiles(count, bytes, [&](int at, int n) {
+    ParallelTiles(count, bytes, weight.bytes(), [&](int at, int n) {
       EachTile(pixels, x, first + at, n, [&](int t, const float* tile) { xt.Take(tile, at + t); });
       Word* across;
       if constexpr (F::kDepth == 1) {

@@ -100,6 +100,7 @@ class Panels {
 
   const Word* data() const { return data_; }
   int64_t size() const { return count() * size_; }
+  int64_t bytes() const { return size() * sizeof(Word); }
   int count() const { return Parts(rows, F::kRows); }
   int rows_in(int panel) const { return std::min(F::kRows, rows - panel * F::kRows); }
   Product<F> Times(int panel, const typename F::Word* tile, const typename F::Word* other) const {

@@ -4,23 +4,29 @@ from neonext_ms.benchmark.cases import Case, Settings, torch_contenders, worker_
 from neonext_ms.benchmark.graphs import random_tensor, runner
 from neonext_ms.benchmark.timing import Contender
 from neonext_ms.benchmark.worker import Worker
+from neonext_ms.deploy.fold.graph import fold
 from neonext_ms.models import create_model
 from neonext_ms.ops.precision import using_matmul_precision
 
 
 def network_case(backward: bool, settings: Settings, workers: dict[str, Worker]) -> Case:
-    """The model of the settings, beside a network of ConvNeXt-T's shape."""
+    """The model of the settings, forward also as `Classifier` has it, folded; beside a network of ConvNeXt-T's shape."""
 
-    def network(backend: str, precision: str | None = None):
+    def network(backend: str, precision: str | None = None, folded: bool = False):
         with using_matmul_precision(precision):
             made = create_model(settings.model, seed=0, backend=backend)
+            if folded:
+                return runner(fold(made, side, backend=backend), random_tensor(case.shape))
         dy_shape = (settings.model_batch_size, made.num_classes) if backward else None
         return runner(made, random_tensor(case.shape), dy_shape, input_gradient=False)
 
     def contenders() -> list[Contender]:
-        found = [Contender(settings.model, network("auto"))]
-        if "bfloat16" in settings.against:
-            found.append(Contender(f"{settings.model}, bfloat16 products", network("auto", "bfloat16")))
+        forms = {"": None} | ({", bfloat16 products": "bfloat16"} if "bfloat16" in settings.against else {})
+        found = [Contender(f"{settings.model}{form}", network("auto", forms[form])) for form in forms]
+        if not backward:
+            found += [
+                Contender(f"{settings.model}, folded{form}", network("auto", forms[form], True)) for form in forms
+            ]
         if "dense" in settings.against:
             found.append(Contender("dense", network("dense")))
         found += torch_contenders(workers, settings, case, "network", "ConvNeXt-T-shaped network")

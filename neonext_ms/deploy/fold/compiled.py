@@ -65,10 +65,8 @@ class _Block(nn.Cell):
         self.neocell = _NeoCell(block.neocell)
         self.gated = block.gated
         if block.gated:
-            self.halves, self.gate = (
-                compiled("halves", "fused")().forward,
-                compiled("gated_branch", "fused")().branch.forward,
-            )
+            self.halves = compiled("halves", "fused")().forward
+            self.gate = compiled("gated_branch", "fused")().branch.forward
         else:
             self.mlp = compiled("residual_mlp", "fused")()
         bias2 = np.zeros(len(block.fc2)) if block.bias2 is None else block.bias2
@@ -106,6 +104,7 @@ class _Pointwise(nn.Cell):
 
 
 def packed(weight: np.ndarray, name: str) -> Parameter:
+    """As `constant`, in the form that products read."""
     return Parameter(pack_weights(constant(weight, name)), name=name, requires_grad=False)
 
 

@@ -10,7 +10,7 @@ from neonext_ms.ops.precision import using_matmul_precision
 
 
 def network_case(backward: bool, settings: Settings, workers: dict[str, Worker]) -> Case:
-    """The model of the settings, forward also as `Classifier` has it, folded; beside a network of ConvNeXt-T's shape."""
+    """The model of the settings, forward also folded; beside a network of the shape of ConvNeXt-T."""
 
     def network(backend: str, precision: str | None = None, folded: bool = False):
         with using_matmul_precision(precision):
@@ -21,12 +21,12 @@ def network_case(backward: bool, settings: Settings, workers: dict[str, Worker])
         return runner(made, random_tensor(case.shape), dy_shape, input_gradient=False)
 
     def contenders() -> list[Contender]:
-        forms = {"": None} | ({", bfloat16 products": "bfloat16"} if "bfloat16" in settings.against else {})
-        found = [Contender(f"{settings.model}{form}", network("auto", forms[form])) for form in forms]
-        if not backward:
-            found += [
-                Contender(f"{settings.model}, folded{form}", network("auto", forms[form], True)) for form in forms
-            ]
+        found = []
+        for precision in (None, "bfloat16") if "bfloat16" in settings.against else (None,):
+            name = settings.model + (", bfloat16 products" if precision else "")
+            found.append(Contender(name, network("auto", precision)))
+            if not backward:
+                found.append(Contender(f"{name}, folded", network("auto", precision, folded=True)))
         if "dense" in settings.against:
             found.append(Contender("dense", network("dense")))
         found += torch_contenders(workers, settings, case, "network", "ConvNeXt-T-shaped network")

@@ -1,6 +1,6 @@
 """How far folding moves a network's logits: rounding, for every member of the family.
 
-Networks of full size with statistics, scales and offsets as training leaves them, on noise.
+Networks of full size with scales and offsets as training leaves them and statistics of their own, on noise.
 """
 
 from collections.abc import Sequence

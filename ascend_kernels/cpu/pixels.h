@@ -54,7 +54,7 @@ struct Planes {
 // stretches that are as long as the tiles together. The processor does not foresee where the next ones are.
 template <class T>
 inline void LoadRows(const Pixels& pixels, const Planes<T>& x, int first, int count, int64_t tile_size, float* out) {
-  constexpr int kAheadOf = 4;  // channels
+  constexpr int kChannelsAhead = 4;
   struct Part {
     const T* from;
     float* to;
@@ -77,7 +77,7 @@ inline void LoadRows(const Pixels& pixels, const Planes<T>& x, int first, int co
     const int64_t from = c * pixels.length, to = static_cast<int64_t>(c) * kTile;
     const Vec::F centre = of(x.centre, c), scale = of(x.scale, c), shift = of(x.shift, c);
     for (const Part& part : parts) {
-      __builtin_prefetch(part.from + from + kAheadOf * pixels.length);
+      __builtin_prefetch(part.from + from + kChannelsAhead * pixels.length);
       Vec::F value = Vec::Load<1>(&part.from, from, part.mask);
       if (x.centre) value = Vec::Fma(Vec::Sub(value, centre), scale, shift);
       if (x.factor) value = Vec::Mul(value, Vec::Set1(part.factor));

@@ -61,7 +61,7 @@ def network(
     output: str | None = None,
     readme: str | None = None,
 ):
-    """Time a network, forward.
+    """Time a network, forward, as it was trained and folded.
 
     Args:
         against: the network with MindSpore's own operators or products in bfloat16, or a ConvNeXt-T-shaped one in

@@ -221,6 +221,27 @@ void CheckRefusals() {
   ExpectCode("mlp: number of tensors", CallOperator(mlp_backward, mlp.List({0, 6, 7, 1, 3})), NEONEXT_BAD_COUNT);
 }
 
+void CheckPack() {
+  std::vector<Buffer> own;  // w; panels
+  AddRandom(own, {5, 7}, 1, false);
+  own.push_back(Packed(own[0], false));
+  const auto expect = [&](const char* what, int code) {
+    ExpectCode(what, CallOperator(neonext_pack, Pick(own, {0, 1})), code);
+  };
+  expect("pack", NEONEXT_OK);
+  own[0].shape = {35};
+  expect("pack: axes of w", NEONEXT_BAD_SHAPE);
+  own[0].shape = {5, 7};
+  --own[1].shape[0];
+  expect("pack: size", NEONEXT_BAD_SHAPE);
+  own[1].dtype = "float32";
+  expect("pack: type", NEONEXT_BAD_TYPE);
+  ExpectCode("pack: number of tensors", CallOperator(neonext_pack_bfloat16, Pick(own, {0})), NEONEXT_BAD_COUNT);
+  Mlp mlp(2, 8, 16, 4, 4, false, false);  // packed weights are of forward passes alone
+  mlp.own[1] = Packed(mlp.own[1], false);
+  ExpectCode("mlp: backward with packed weights", mlp.Backward(false), NEONEXT_BAD_TYPE);
+}
+
 }  // namespace
 
 void CheckMlp() {
@@ -228,6 +249,7 @@ void CheckMlp() {
   CheckValues();
   CheckRefusals();
   CheckPointwise();
+  CheckPack();
 }
 
 }  // namespace neonext

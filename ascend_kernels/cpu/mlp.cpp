@@ -5,6 +5,7 @@
 // and enters the second while it is in the cache. Training keeps them, before GELU, in tiles, for the backward pass.
 #include "mlp.h"
 #include "gelu.h"
+#include "infer.h"
 #include "mlp_backward.h"
 #include "neonext_cpu.h"
 #include "tensor.h"
@@ -18,33 +19,75 @@ struct ForwardTensors {
   Tensor w1, w2;
   const T* b1;
   Rows<T> y;
-  typename F::Kept* hidden_out;  // (tiles, hidden, 16), or null
+  typename F::Kept* hidden_out;  // (tiles, hidden, 16); null in inference
 };
 
 template <class T, class F>
-void RunForward(const Sizes& s, const ForwardTensors<T, F>& f) {
+void Train(const Sizes& s, const ForwardTensors<T, F>& f) {
   using Word = typename F::Word;
-  const auto w1 = PanelsOf<F, T>(Scratch::panels1, f.w1, s.hidden, s.channels);
-  const auto w2 = PanelsOf<F, T>(Scratch::panels2, f.w2, s.channels, s.hidden);
+  const Panels<F> w1(Scratch::panels1, f.w1.template As<T>(), s.hidden, s.channels);
+  const Panels<F> w2(Scratch::panels2, f.w2.template As<T>(), s.channels, s.hidden);
   const int64_t x_size = AcrossSize<F>(s.channels), h_size = AcrossSize<F>(s.hidden);
-  ParallelTiles(s.pixels.tiles(), h_size * sizeof(Word), w1.bytes() + w2.bytes(), [&](int first, int count) {
+  ParallelTiles<2>(s.pixels.tiles(), h_size * sizeof(Word), w1.bytes() + w2.bytes(), [&](int first, int count) {
     Word* x = ScratchFor<Word>(Scratch::x, count * x_size);
     Word* h = ScratchFor<Word>(Scratch::hidden, count * h_size);
     LoadAcross<F>(s.pixels, f.x, first, count, x);
     for (int t = 0; t < count; ++t) FillUp<F>(h + t * h_size, s.hidden);
     EachProduct(w1, x, count, [&](int t, const float* product, int row, int rows) {
       const T* bias = f.b1 + row;
-      typename F::Kept* kept =
-          f.hidden_out ? f.hidden_out + (static_cast<int64_t>(first + t) * s.hidden + row) * kTile : nullptr;
+      typename F::Kept* kept = f.hidden_out + (static_cast<int64_t>(first + t) * s.hidden + row) * kTile;
       StoreAcross<F>(h + t * h_size + row / F::kDepth * kTile, rows, [&](int r, int i) {
         const Vec::F value = Vec::Add(Vec::Load(product + r * kTile + i), Vec::Set1(ToFloat(bias[r])));
-        if (kept) F::Keep(kept + r * kTile + i, value);
+        F::Keep(kept + r * kTile + i, value);
         return Gelu<F::kGeluTerms>(value);
       });
     });
     EachProduct(w2, h, count,
                 [&](int t, const float* product, int row, int rows) { f.y.Store(product, row, rows, first + t); });
   });
+}
+
+// gelu(product + bias) as lines of the panel that enters the second product. both: the pair of tiles has its second.
+template <class F>
+void StoreHidden(const Product<F>& product, const float* bias, bool both, typename F::Word* line) {
+  const auto value = [bias](const float* of, int r, int column) {
+    return Gelu<F::kGeluTerms>(Vec::Add(Vec::Load(of + r * kTile + column % kTile), Vec::Load(bias + column)));
+  };
+  for (int r = 0; r < F::kRows; ++r, line += kTile) {
+    if constexpr (F::kDepth == 2) {
+      F::StoreLine(line, value(product.first, r, 0), both ? value(product.second, r, kTile) : Vec::Zero());
+    } else {
+      for (int c = 0; c < kTile; c += Vec::kLanes) {
+        Vec::Store(line + c, F::Enter(value(product.first, r, c)));
+        if (both) Vec::Store(line + Product<F>::kSize + c, F::Enter(value(product.second, r, kTile + c)));
+      }
+    }
+  }
+}
+
+template <class T, class F>
+Step<F> HiddenStep(const WeightTiles<F>& weights, const T* bias, int64_t x_size, int64_t h_size) {
+  return {weights.pairs(), [=, &weights](const Operands<F>& operands, int pair, int first, int count, int) {
+            constexpr int kLines = 2 / F::kDepth;  // that a pair makes
+            const int present = weights.present(pair);
+            alignas(64) float own[2 * kTile] = {};
+            for (int i = 0; i < present; ++i) own[i] = ToFloat(bias[2 * kTile * pair + i]);
+            for (int i = first; i < first + count; ++i) {
+              StoreHidden(weights.Times(operands.x + i * x_size, pair), own, present > kTile,
+                          operands.h + i * h_size + kLines * pair * Product<F>::kSize);
+            }
+          }};
+}
+
+template <class T, class F>
+void Infer(const Sizes& s, const ForwardTensors<T, F>& f) {
+  const auto w1 = TilesOf<F, T>(Scratch::panels1, f.w1, s.hidden, s.channels);
+  const auto w2 = TilesOf<F, T>(Scratch::panels2, f.w2, s.channels, s.hidden);
+  const int64_t x_size = PixelPanels<F>::SizeOf(s.channels), h_size = PixelPanels<F>::SizeOf(s.hidden);
+  TakeSteps<F>(
+      PixelPanels<F>::CountOf(s.pixels), x_size, h_size, w1.bytes() + w2.bytes(),
+      {HiddenStep(w1, f.b1, x_size, h_size), LastStep(w2, &Operands<F>::h, h_size, f.y)},
+      [&](int first, int count, typename F::Word* to) { PixelPanels<F>::Load(s.pixels, f.x, first, count, to); });
 }
 
 template <class F>
@@ -77,9 +120,11 @@ int Forward(const Arguments& in, bool branch, bool training) {
   const Tensor x = in[0], w1 = in[1], b1 = in[2], w2 = in[3], b2 = in[4];
   const int at = branch ? 10 : 5;
   const Tensor y = in[at], trunk = branch ? in[5] : y;
-  if (!in.AreFloatsLike(x, 5, {1, 3}) || y.type != x.type || trunk.type != x.type) return NEONEXT_BAD_TYPE;
+  if (!(training ? in.AreFloatsLike(x, 5) : in.AreFloatsLike(x, 5, {1, 3})) || y.type != x.type || trunk.type != x.type)
+    return NEONEXT_BAD_TYPE;
   if (x.ndim < 2 || b1.ndim != 1) return NEONEXT_BAD_SHAPE;
-  const Sizes s{PixelsOf(x), static_cast<int>(x.shape[1]), static_cast<int>(b1.shape[0])};
+  const Pixels pixels = training ? PixelsOf(x) : PixelPanels<F>::PixelsOf(x);
+  const Sizes s{pixels, static_cast<int>(x.shape[1]), static_cast<int>(b1.shape[0])};
   if (!HaveShapes<F>(s, w1, b1, w2, b2) || !trunk.SameShape(x) || !y.SameShape(x)) return NEONEXT_BAD_SHAPE;
   Branch of;
   if (const int code = branch ? TakeBranch(in, 6, s, &of) : NEONEXT_OK) return code;
@@ -93,7 +138,8 @@ int Forward(const Arguments& in, bool branch, bool training) {
     using T = decltype(type);
     const Rows<T> rows{s.pixels, s.channels, y.As<T>(), b2.As<T>(), of.keep, branch ? trunk.As<T>() : nullptr};
     const Planes<T> planes{x.As<T>(), s.channels, of.centre, of.scale, of.shift};
-    RunForward<T, F>(s, {planes, w1, w2, b1.As<T>(), rows, hidden});
+    const ForwardTensors<T, F> tensors{planes, w1, w2, b1.As<T>(), rows, hidden};
+    hidden ? Train<T, F>(s, tensors) : Infer<T, F>(s, tensors);
   });
 }
 

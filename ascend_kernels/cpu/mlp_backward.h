@@ -41,7 +41,7 @@ class BackwardPass {
     int first = 0;
     do {  // without a pixel once, for sums of zero
       const int count = std::min(chunk, s.pixels.tiles() - first);
-      ParallelTiles(count, tile_bytes(), w1.bytes() + w2.bytes(), [&](int at, int n) { PerPixel(first, at, n); });
+      ParallelTiles<2>(count, tile_bytes(), w1.bytes() + w2.bytes(), [&](int at, int n) { PerPixel(first, at, n); });
       for (const Along<F>& each : {dh, g}) each.Finish(count);
       for (const Turned<F>& each : {xt, dyt}) each.Finish(count);
       ParallelFor(dw1.panels(), [&](int panel) {

@@ -74,7 +74,7 @@ struct Exact {
   static Vec::F Recall(const Kept* from) { return Vec::Load<1>(&from, 0, Vec::MakeMask<1>(Vec::kLanes, 1)); }
 
   static Vec::F Enter(Vec::F value) { return value; }
-  static Vector Load(const Word* p) { return Vec::Load(p); }
+  static Vector Load(const Word* p) { return Vec::LoadUnaligned(p); }
   static Vector Broadcast(Word word) { return Vec::Set1(word); }
   static Vec::F MultiplyAdd(Vector a, Vector b, Vec::F sum) { return Vec::Fma(a, b, sum); }
 
@@ -135,7 +135,7 @@ struct Paired {
 
   using Session = AmxSession;
 
-  static Vector Load(const Word* p) { return reinterpret_cast<Vector>(_mm512_load_si512(p)); }
+  static Vector Load(const Word* p) { return reinterpret_cast<Vector>(_mm512_loadu_si512(p)); }
   static Vector Broadcast(Word word) { return reinterpret_cast<Vector>(_mm512_set1_epi32(static_cast<int32_t>(word))); }
   static Vec::F MultiplyAdd(Vector a, Vector b, Vec::F sum) { return _mm512_dpbf16_ps(sum, b, a); }
 

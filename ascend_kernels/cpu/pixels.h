@@ -1,6 +1,6 @@
-// The pixels of all images as the columns of one matrix, N images of L pixels each, cut into tiles of 16.
+// The pixels of all images as the columns of one matrix, N images of L pixels each, cut into tiles.
 //
-// A tile of a tensor (N, C, L) is C rows of 16 floats; columns beyond the last pixel are zero.
+// A tile of a tensor (N, C, L) is C rows of 16 floats, of which the first `width` are pixels, or zero beyond the last.
 #pragma once
 
 #include <algorithm>
@@ -15,21 +15,25 @@ namespace neonext {
 
 struct Pixels {
   int64_t images, length;
+  int width = kTile;
 
   int64_t count() const { return images * length; }
-  int tiles() const { return Parts(count(), kTile); }
+  int tiles() const { return Parts(count(), width); }
 
   // Calls work(tile, column in it, pixel in the plane, number of pixels, image) for every stretch of `count` tiles from
   // `first` on that lies in one tile and one image; tiles are counted from `first`.
   template <class Work>
   void EachStretch(int first, int count, Work work) const {
-    int64_t pixel = static_cast<int64_t>(first) * kTile;
-    const int64_t begin = pixel, end = std::min(pixel + static_cast<int64_t>(count) * kTile, this->count());
-    while (pixel < end) {
-      const int64_t image = pixel / length, at = pixel % length, column = (pixel - begin) % kTile;
-      const int64_t size = std::min({length - at, end - pixel, kTile - column});
-      work(static_cast<int>((pixel - begin) / kTile), static_cast<int>(column), at, static_cast<int>(size), image);
-      pixel += size;
+    const int64_t begin = static_cast<int64_t>(first) * width;
+    int64_t left = std::min(static_cast<int64_t>(count) * width, this->count() - begin);
+    if (left <= 0) return;
+    int64_t image = begin / length, at = begin % length;
+    for (int tile = 0, column = 0; left > 0;) {
+      const int64_t size = std::min({length - at, left, static_cast<int64_t>(width - column)});
+      work(tile, column, at, static_cast<int>(size), image);
+      left -= size;
+      if ((at += size) == length) at = 0, ++image;
+      if ((column += size) == width) column = 0, ++tile;
     }
   }
 };
@@ -61,7 +65,7 @@ inline void LoadRows(const Pixels& pixels, const Planes<T>& x, int first, int co
     Vec::Mask mask;
     float factor;
   };
-  if ((first + count) * static_cast<int64_t>(kTile) > pixels.count()) {
+  if ((first + count) * static_cast<int64_t>(pixels.width) > pixels.count()) {
     std::fill_n(out + (count - 1) * tile_size, x.channels * kTile, 0.0f);
   }
   thread_local std::vector<Part> parts;
@@ -177,6 +181,8 @@ struct Rows {
   }
 
  private:
+  static constexpr int kRowsAhead = 2 * kTile;  // what the next product has, or later ones
+
   void StoreWhole(const float* values, int first, int rows, int tile) const {
     pixels.EachStretch(tile, 1, [&](int, int column, int64_t at, int size, int64_t image) {
       const int64_t start = (image * channels + first) * pixels.length + at;
@@ -186,6 +192,9 @@ struct Rows {
       EachVector(size, [&](int i, Vec::Mask m) {
         const float* from = values + column;
         for (int r = 0; r < rows; ++r) {
+          const int64_t next = (r + kRowsAhead) * pixels.length + i;
+          __builtin_prefetch(to + next, 1);
+          if (other) __builtin_prefetch(other + next);
           Vec::F value = Vec::Load<1>(&from, r * kTile + i, m);
           if (bias) value = Vec::Add(value, Vec::Set1(ToFloat(bias[first + r])));
           if (factor) value = Vec::Mul(value, scale);
@@ -226,16 +235,17 @@ struct GateRows {
 
 // Calls work(first, count) for groups of the tiles 0..count - 1, shared out evenly over the threads; tile_bytes: what a
 // tile occupies while it is worked on; weight_bytes: the panels that every task goes through. Few tiles stay in the
-// second cache; but where the panels are larger than it, it pays to go through them less often.
-template <class Work>
+// second cache; but where the panels are larger than it, it pays to go through them less often. together: tiles that
+// are multiplied together, in whose multiples they are shared out.
+template <int together, class Work>
 inline void ParallelTiles(int tiles, int64_t tile_bytes, int64_t weight_bytes, Work work) {
   constexpr int64_t kNear = 512 << 10;
-  const int most = static_cast<int>(std::max<int64_t>(2, std::max(kNear, weight_bytes / 4) / tile_bytes));
-  const int pairs = Parts(tiles, 2), threads = ThreadCount();
-  const int tasks = std::min(pairs, Parts(Parts(tiles, most), threads) * threads);
+  const int most = static_cast<int>(std::max<int64_t>(together, std::max(kNear, weight_bytes / 4) / tile_bytes));
+  const int groups = Parts(tiles, together), threads = ThreadCount();
+  const int tasks = std::min(groups, Parts(Parts(tiles, most), threads) * threads);
   ParallelFor(tasks, [&](int i) {
-    const int first = 2 * static_cast<int>(int64_t(pairs) * i / tasks);
-    const int last = std::min(tiles, 2 * static_cast<int>(int64_t(pairs) * (i + 1) / tasks));
+    const int first = together * static_cast<int>(int64_t(groups) * i / tasks);
+    const int last = std::min(tiles, together * static_cast<int>(int64_t(groups) * (i + 1) / tasks));
     work(first, last - first);
   });
 }

@@ -1,6 +1,7 @@
 // A pointwise layer, y = W x + b at every pixel, forward and backward; with a result in halves, or of a gated x.
 #include <algorithm>
 
+#include "infer.h"
 #include "neonext_cpu.h"
 #include "pixels.h"
 #include "tensor.h"
@@ -11,16 +12,11 @@ namespace {
 
 template <class T, class F>
 void Forward(const Planes<T>& x, const Tensor& w, const Rows<T>& y) {
-  using Word = typename F::Word;
-  const Pixels& pixels = y.pixels;
-  const auto weight = PanelsOf<F, T>(Scratch::panels1, w, y.channels, x.channels);
-  const int64_t size = AcrossSize<F>(x.channels);
-  ParallelTiles(pixels.tiles(), size * sizeof(Word), weight.bytes(), [&](int first, int count) {
-    Word* tiles = ScratchFor<Word>(Scratch::x, count * size);
-    LoadAcross<F>(pixels, x, first, count, tiles);
-    EachProduct(weight, tiles, count,
-                [&](int t, const float* product, int row, int n) { y.Store(product, row, n, first + t); });
-  });
+  const auto weights = TilesOf<F, T>(Scratch::panels1, w, y.channels, x.channels);
+  const int64_t size = PixelPanels<F>::SizeOf(x.channels);
+  TakeSteps<F>(
+      PixelPanels<F>::CountOf(y.pixels), size, 0, weights.bytes(), {LastStep(weights, &Operands<F>::x, size, y)},
+      [&](int first, int count, typename F::Word* to) { PixelPanels<F>::Load(y.pixels, x, first, count, to); });
 }
 
 // dx: of x, or of both factors of a gated x.
@@ -38,7 +34,7 @@ void Backward(const Planes<T>& x, const Planes<T>& dy, const T* w, const Gradien
   int first = 0;
   do {  // without a pixel once, for sums of zero
     const int count = std::min(chunk, tiles - first);
-    ParallelTiles(count, bytes, weight.bytes(), [&](int at, int n) {
+    ParallelTiles<2>(count, bytes, weight.bytes(), [&](int at, int n) {
       EachTile(pixels, x, first + at, n, [&](int t, const float* tile) { xt.Take(tile, at + t); });
       Word* across;
       if constexpr (F::kDepth == 1) {
@@ -89,7 +85,8 @@ int Forward(const Arguments& in, bool halves) {
   if (!Fit<F>(x, w, b, y, halves) || !last.SameShape(y)) return NEONEXT_BAD_SHAPE;
   return WithType(x.type, [&](auto type) {
     using T = decltype(type);
-    Rows<T> rows{PixelsOf(x), static_cast<int>(b.shape[0]), y.As<T>(), b.As<T>()};
+    const Pixels pixels = PixelPanels<F>::PixelsOf(x);
+    Rows<T> rows{pixels, static_cast<int>(b.shape[0]), y.As<T>(), b.As<T>()};
     if (halves) rows.rest = last.As<T>();
     Forward<T, F>(Whole<T>(x), w, rows);
   });
@@ -130,8 +127,8 @@ int GatedForward(const Arguments& in) {
   if (!AreGated(u, z, keep) || !Fit<F>(u, w, b, y) || !trunk.SameShape(y)) return NEONEXT_BAD_SHAPE;
   return WithType(u.type, [&](auto type) {
     using T = decltype(type);
-    const Rows<T> rows{PixelsOf(u),  static_cast<int>(y.shape[1]), y.As<T>(), b.As<T>(), keep.As<float>(),
-                       trunk.As<T>()};
+    const Pixels pixels = PixelPanels<F>::PixelsOf(u);
+    const Rows<T> rows{pixels, static_cast<int>(y.shape[1]), y.As<T>(), b.As<T>(), keep.As<float>(), trunk.As<T>()};
     Forward<T, F>(Gated<T>(u, z), w, rows);
   });
 }

@@ -16,11 +16,13 @@ inline void EachVector(int count, Work work) {
   for (int i = 0; i < count; i += Vec::kLanes) work(i, Vec::MakeMask<1>(std::min<int>(Vec::kLanes, count - i), 1));
 }
 
-// Products of one panel with one or two tiles; other may be null.
+constexpr int kBlock = 8;  // rows and columns that are transposed together
+
+// Products of one panel with one or two tiles; other may be null. There is room behind their rows for whole blocks.
 template <class F>
 struct Product {
-  static constexpr int kSize = F::kRows * kTile;
-  alignas(64) float first[kSize], second[kSize];
+  static constexpr int kSize = F::kRows * kTile, kRoom = Parts(F::kRows, kBlock) * kBlock * kTile;
+  alignas(64) float first[kRoom], second[kRoom];
 
   Product(const typename F::Word* panel, int64_t line_stride, const typename F::Word* tile,
           const typename F::Word* other, int words) {
@@ -28,16 +30,19 @@ struct Product {
   }
 };
 
-constexpr int kBlock = 8;
-
 // to[c][r] = from[r][c] for a block of rows x columns (at most 8 x 8).
 template <class T>
 inline void TransposeBlock(const T* from, int64_t from_stride, int rows, int columns, float* to, int64_t to_stride) {
 #if defined(NEONEXT_AVX512) || defined(NEONEXT_AVX2)
   if constexpr (sizeof(T) == sizeof(float)) {
-    if (rows == kBlock && columns == kBlock) {
+    if (rows == kBlock) {
       __m256 v[kBlock], w[kBlock];
-      for (int r = 0; r < kBlock; ++r) v[r] = _mm256_loadu_ps(from + r * from_stride);
+      if (columns == kBlock) {
+        for (int r = 0; r < kBlock; ++r) v[r] = _mm256_loadu_ps(from + r * from_stride);
+      } else {
+        const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(columns), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+        for (int r = 0; r < kBlock; ++r) v[r] = _mm256_maskload_ps(from + r * from_stride, mask);
+      }
       for (int r = 0; r < kBlock; r += 2) {
         w[r] = _mm256_unpacklo_ps(v[r], v[r + 1]);
         w[r + 1] = _mm256_unpackhi_ps(v[r], v[r + 1]);
@@ -49,8 +54,8 @@ inline void TransposeBlock(const T* from, int64_t from_stride, int rows, int col
         v[r + 3] = _mm256_shuffle_ps(w[r + 1], w[r + 3], 0xee);
       }
       for (int r = 0; r < kBlock / 2; ++r) {
-        _mm256_storeu_ps(to + r * to_stride, _mm256_permute2f128_ps(v[r], v[r + 4], 0x20));
-        _mm256_storeu_ps(to + (r + 4) * to_stride, _mm256_permute2f128_ps(v[r], v[r + 4], 0x31));
+        if (r < columns) _mm256_storeu_ps(to + r * to_stride, _mm256_permute2f128_ps(v[r], v[r + 4], 0x20));
+        if (r + 4 < columns) _mm256_storeu_ps(to + (r + 4) * to_stride, _mm256_permute2f128_ps(v[r], v[r + 4], 0x31));
       }
       return;
     }
@@ -67,20 +72,13 @@ class Panels {
   using Word = typename F::Word;
 
  public:
-  // Words of the panels of a matrix (rows, depth).
-  static int64_t SizeOf(int rows, int depth) { return Panels(nullptr, rows, depth).size(); }
-
-  // Panels that are there.
-  Panels(const Word* data, int rows, int depth)
+  // transposed: the matrix (rows, depth) is stored as (depth, rows).
+  template <class T>
+  Panels(Scratch where, const T* matrix, int rows, int depth, bool transposed = false)
       : rows(rows),
         depth(depth),
         words(WordsOf<F>(depth)),
-        size_(static_cast<int64_t>(Parts(words, kTile)) * Product<F>::kSize),
-        data_(data) {}
-
-  // Makes those of a matrix (rows, depth); transposed: it is stored as (depth, rows).
-  template <class T>
-  Panels(Scratch where, const T* matrix, int rows, int depth, bool transposed = false) : Panels(nullptr, rows, depth) {
+        size_(static_cast<int64_t>(Parts(words, kTile)) * Product<F>::kSize) {
     Word* const data = ScratchFor<Word>(where, size());
     data_ = data;
     ParallelFor(count(), [&](int i) {
@@ -109,9 +107,9 @@ class Panels {
 
   const int rows, depth, words;
 
- private:
   static constexpr int kLine = kTile * F::kDepth;  // values of a row in a line
 
+  // `count` values of every row into a line.
   template <class T>
   static void TakeRows(const T* from, int64_t stride, int rows, int count, Word* line) {
     for (int r = 0; r < rows; ++r, from += stride, line += kTile) StoreRow(from, count, line);
@@ -129,6 +127,8 @@ class Panels {
     }
     if constexpr (!F::kExact) TakeRows<float>(turned, kLine, rows, count, line);
   }
+
+ private:
   template <class T>
   static void StoreRow(const T* from, int count, Word* to) {
     if constexpr (F::kDepth == 1) {
@@ -144,20 +144,5 @@ class Panels {
   int64_t size_;  // of one
   const Word* data_;
 };
-
-// Whether w holds the weights of a matrix (rows, depth): as they are, or, in int32, as neonext_pack made panels of
-// them.
-template <class F>
-bool HoldsWeights(const Tensor& w, int64_t rows, int64_t depth) {
-  if (w.type != Type::i32) return w.HasShape({rows, depth});
-  return std::max(rows, depth) < INT32_MAX && w.HasShape({Panels<F>::SizeOf(rows, depth)});
-}
-
-// Their panels; T: the type of weights as they are.
-template <class F, class T>
-Panels<F> PanelsOf(Scratch where, const Tensor& w, int rows, int depth) {
-  if (w.type == Type::i32) return Panels<F>(w.As<typename F::Word>(), rows, depth);
-  return Panels<F>(where, w.As<T>(), rows, depth);
-}
 
 }  // namespace neonext

@@ -49,6 +49,7 @@ struct Vec {
   static float Sum(F v) { return _mm512_reduce_add_ps(v); }
 
   static F Load(const float* p) { return _mm512_load_ps(p); }
+  static F LoadUnaligned(const float* p) { return _mm512_loadu_ps(p); }
   static void Store(float* p, F v) { _mm512_store_ps(p, v); }
   static I LoadIndex(const int32_t* p) { return _mm512_load_si512(p); }
 

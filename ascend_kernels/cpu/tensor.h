@@ -14,7 +14,7 @@ namespace neonext {
 
 constexpr int kTile = 16;  // words in a row of a tile, and of a row in a line of a panel
 
-inline int Parts(int64_t size, int of) { return static_cast<int>((size + of - 1) / of); }
+constexpr int Parts(int64_t size, int of) { return static_cast<int>((size + of - 1) / of); }
 
 enum class Type { f32, f16, bf16, i32, other };
 

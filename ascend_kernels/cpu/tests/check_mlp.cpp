@@ -108,7 +108,7 @@ void LeaveNaN() {
   for (bool brief : {false, true}) {
     Mlp mlp(1, 64, 2048, 32, 32, false, brief);
     for (int i : {0, 1, 3, 7}) std::fill(mlp.own[i].bytes.begin(), mlp.own[i].bytes.end(), '\xff');
-    ExpectCode("mlp of NaN", mlp.Forward(true, false), 0);
+    for (bool training : {false, true}) ExpectCode("mlp of NaN", mlp.Forward(training, false), 0);
     ExpectCode("mlp of NaN", mlp.Backward(false), 0);
   }
 }
@@ -159,7 +159,7 @@ void CheckPointwise(const int (&s)[5], bool half, bool brief) {
   });
   CheckPacked(name, forward, brief, own, {0, 1, 2, 4}, {1}, {4});
   const double limit = LimitOf(half, std::max(g.out, g.n * g.length));
-  const auto compare = [&](const char* part, int number, std::vector<double> GoldenPointwise::* values) {
+  const auto compare = [&](const char* part, int number, std::vector<double> GoldenPointwise::*values) {
     Compare(std::string(name) + part, own[number], g.*values, limit, brief ? &(rounded.*values) : nullptr);
   };
   compare(" y", 4, &GoldenPointwise::y);
@@ -222,7 +222,7 @@ void CheckRefusals() {
 }
 
 void CheckPack() {
-  std::vector<Buffer> own;  // w; panels
+  std::vector<Buffer> own;  // w; packed
   AddRandom(own, {5, 7}, 1, false);
   own.push_back(Packed(own[0], false));
   const auto expect = [&](const char* what, int code) {
@@ -237,9 +237,10 @@ void CheckPack() {
   own[1].dtype = "float32";
   expect("pack: type", NEONEXT_BAD_TYPE);
   ExpectCode("pack: number of tensors", CallOperator(neonext_pack_bfloat16, Pick(own, {0})), NEONEXT_BAD_COUNT);
-  Mlp mlp(2, 8, 16, 4, 4, false, false);  // packed weights are of forward passes alone
+  Mlp mlp(2, 8, 16, 4, 4, false, false);  // packed weights are for inference alone
   mlp.own[1] = Packed(mlp.own[1], false);
   ExpectCode("mlp: backward with packed weights", mlp.Backward(false), NEONEXT_BAD_TYPE);
+  ExpectCode("mlp: training with packed weights", mlp.Forward(true, false), NEONEXT_BAD_TYPE);
 }
 
 }  // namespace

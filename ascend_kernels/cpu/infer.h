@@ -187,7 +187,7 @@ void TakeSteps(int panels, int64_t x_size, int64_t h_size, int64_t weight_bytes,
 
 // The step that ends a layer: products of `size` words a panel, handed to what stores rows.
 template <class F, class Target>
-Step<F> LastStep(const WeightTiles<F>& weights, typename F::Word* Operands<F>::*of, int64_t size,
+Step<F> LastStep(const WeightTiles<F>& weights, typename F::Word* Operands<F>::* of, int64_t size,
                  const Target& target) {
   return {weights.pairs(),
           [&weights, of, size, &target](const Operands<F>& operands, int pair, int first, int count, int at) {

@@ -159,7 +159,7 @@ void CheckPointwise(const int (&s)[5], bool half, bool brief) {
   });
   CheckPacked(name, forward, brief, own, {0, 1, 2, 4}, {1}, {4});
   const double limit = LimitOf(half, std::max(g.out, g.n * g.length));
-  const auto compare = [&](const char* part, int number, std::vector<double> GoldenPointwise::*values) {
+  const auto compare = [&](const char* part, int number, std::vector<double> GoldenPointwise::* values) {
     Compare(std::string(name) + part, own[number], g.*values, limit, brief ? &(rounded.*values) : nullptr);
   };
   compare(" y", 4, &GoldenPointwise::y);

@@ -6,12 +6,14 @@ exported: a compiled operator is a library of this machine.
 """
 
 import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, dtype_to_nptype, float32, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, float16, float32, nn, ops
 
 from neonext_ms.deploy.fold.weights import FoldedBlock, FoldedCell, FoldedDownsample, FoldedWeights
 from neonext_ms.models.layers import space_to_depth
 from neonext_ms.ops.backend import compiled
 from neonext_ms.ops.cpu.packed import pack_weights
+
+_NUMPY_TYPES = {float32: np.float32, float16: np.float16}
 
 
 class CompiledNeoNeXt(nn.Cell):
@@ -111,4 +113,4 @@ def packed(weight: np.ndarray, name: str) -> Parameter:
 def constant(value: np.ndarray, name: str, dtype=float32) -> Parameter:
     """What is never trained. What dtype cannot hold becomes infinite: outputs that are not finite are refused."""
     with np.errstate(over="ignore"):
-        return Parameter(Tensor(value.astype(dtype_to_nptype(dtype))), name=name, requires_grad=False)
+        return Parameter(Tensor(value.astype(_NUMPY_TYPES[dtype])), name=name, requires_grad=False)

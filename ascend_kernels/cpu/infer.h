@@ -1,9 +1,9 @@
-// Layers whose input nobody needs again, as in inference: pixels are the rows of the left operand of their products,
-// output channels the columns of the right one.
+// Forward passes that keep nothing in tiles for the backward pass (MLPs in inference, pointwise layers always): pixels
+// are the rows of the left operand, output channels the columns of the right one.
 //
-// In training it is the other way round (EachProduct), as the backward pass wants it. Sums are the same bits. This way
-// little is computed in vain: channels are mostly multiples of 32, which is what a product has of them, and planes of 7
-// n x 7 n pixels are cut without waste into panels of 14. And where pixels are few, threads share out the weights.
+// Elsewhere it is the other way round (EachProduct). Sums are the same bits. This way little is computed in vain: a
+// product has 32 channels, and layers mostly multiples of them; and 14 pixels, of which planes of 7 n x 7 n pixels are
+// made. Where pixels are few, threads share out the weights.
 #pragma once
 
 #include <algorithm>
@@ -112,14 +112,12 @@ struct PixelPanels {
     EachTile(pixels, x, first * kTiles, tiles, [&](int t, const float* tile) {
       Word* line = panels + t / kTiles * size + t % kTiles * kWidth * kTile;
       for (int c = 0; c < x.channels; c += kLine, tile += kLine * kTile, line += Product<F>::kSize) {
-        const int present = std::min(kLine, x.channels - c);
-        if (present < kLine) std::fill_n(line, kWidth * kTile, Word{});
-        Panels<F>::TakeColumns(tile, kTile, kWidth, present, line);
+        Panels<F>::TakeColumns(tile, kTile, kWidth, std::min(kLine, x.channels - c), line);
       }
     });
   }
 
-  // Hands rows (16 of them, of the panel's pixels) of a product, which has pixels as rows, to what stores rows.
+  // Hands some channels (16 at most) of a panel's product to what stores rows of channels.
   template <class Target>
   static void Store(const float* product, int first, int rows, int panel, const Target& target) {
     constexpr int kPixels = Parts(kWidth, kBlock) * kBlock;

@@ -5,9 +5,8 @@
 // the columns are put together.
 //   Exact    a word is a float32.
 //   Rounded  the same, rounded to bfloat16: for machines without instructions for it.
-//   Paired   a word is two values in bfloat16, neighbours in depth, that one instruction multiplies and adds. Whole
-//   tiles
-//            are multiplied where the processor has AMX.
+//   Paired   a word is two values in bfloat16, neighbours in depth, that one instruction multiplies and adds, or, of
+//            whole tiles, one of AMX.
 // A right operand is a tile: rows of 16 words, one for every word of the depth. A left one is cut into panels of kRows
 // rows, in lines of 16 words a row: a line of a panel is (kRows, 16), and the lines lie in the order of their use.
 #pragma once

@@ -114,6 +114,15 @@ def test_folding_leaves_the_network_as_it_was(odd):
     assert all((p.asnumpy() == before[p.name]).all() for p in odd.get_parameters())
 
 
+@pytest.mark.parametrize("backend", ["auto", "dense"])
+def test_mindspore_warns_of_nothing(odd, odd_images, eager, backend, monkeypatch):
+    """As it does of interfaces that it is going to remove, at a level that the command line leaves out."""
+    said = []
+    monkeypatch.setattr(ms.log, "warning", lambda *what, **_: said.append(what))
+    fold(odd, 36, backend=backend)(odd_images)
+    assert said == []
+
+
 def test_half_precision_and_the_tanh_form_are_what_they_say(odd, odd_images, eager):
     """Near the network, but not nearer than they can be; half precision also in the weights."""
     expected = odd(odd_images).asnumpy()

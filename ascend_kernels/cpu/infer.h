@@ -26,7 +26,7 @@ class WeightTiles {
 
   // Tiles that are there.
   WeightTiles(const Word* data, int rows, int depth)
-      : rows(rows), words(WordsOf<F>(depth)), tile_(static_cast<int64_t>(words) * kTile), data_(data) {}
+      : rows_(rows), words_(WordsOf<F>(depth)), tile_(static_cast<int64_t>(words_) * kTile), data_(data) {}
 
   template <class T>
   WeightTiles(Scratch where, const T* matrix, int rows, int depth) : WeightTiles(nullptr, rows, depth) {
@@ -39,17 +39,16 @@ class WeightTiles {
   }
 
   const Word* data() const { return data_; }
-  int64_t size() const { return Parts(rows, kTile) * tile_; }
+  int64_t size() const { return Parts(rows_, kTile) * tile_; }
   int64_t bytes() const { return size() * sizeof(Word); }
-  int pairs() const { return Parts(rows, 2 * kTile); }
+  int pairs() const { return Parts(rows_, 2 * kTile); }
   // Of a panel and a pair of tiles.
   Product<F> Times(const Word* panel, int pair) const {
     const Word* const tile = data_ + 2 * pair * tile_;
-    return Product<F>(panel, Product<F>::kSize, tile, present(pair) > kTile ? tile + tile_ : nullptr, words);
+    return Product<F>(panel, Product<F>::kSize, tile, present(pair) > kTile ? tile + tile_ : nullptr, words_);
   }
-  int present(int pair) const { return std::min(2 * kTile, rows - 2 * kTile * pair); }
-
-  const int rows, words;
+  // Its rows.
+  int present(int pair) const { return std::min(2 * kTile, rows_ - 2 * kTile * pair); }
 
  private:
   template <class T>
@@ -70,6 +69,7 @@ class WeightTiles {
     }
   }
 
+  int rows_, words_;
   int64_t tile_;  // words of one
   const Word* data_;
 };

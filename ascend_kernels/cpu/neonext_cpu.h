@@ -36,8 +36,9 @@ int neocell_forward(NEONEXT_PARAMETERS);
 int neocell_backward(NEONEXT_PARAMETERS);
 
 // Weights in the form that products read them in, so that they are not brought into it in every call. Input: w (rows,
-// depth), float32 or float16. Output: int32, of neonext_packed_size(rows, depth). Forward passes of the layers below
-// take it in the place of the weight, on the machine and in the precision (see the end) that it was made for.
+// depth), float32 or float16. Output: int32, of neonext_packed_size(rows, depth). Forward passes of the layers below,
+// but for mlp_forward_training, take it in the place of the weight, on the machine and in the precision (see the end)
+// that it was made for.
 int neonext_pack(NEONEXT_PARAMETERS);
 int64_t neonext_packed_size(int rows, int depth);
 

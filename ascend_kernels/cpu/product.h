@@ -75,10 +75,7 @@ class Panels {
   // transposed: the matrix (rows, depth) is stored as (depth, rows).
   template <class T>
   Panels(Scratch where, const T* matrix, int rows, int depth, bool transposed = false)
-      : rows(rows),
-        depth(depth),
-        words(WordsOf<F>(depth)),
-        size_(static_cast<int64_t>(Parts(words, kTile)) * Product<F>::kSize) {
+      : rows(rows), words(WordsOf<F>(depth)), size_(static_cast<int64_t>(Parts(words, kTile)) * Product<F>::kSize) {
     Word* const data = ScratchFor<Word>(where, size());
     data_ = data;
     ParallelFor(count(), [&](int i) {
@@ -96,7 +93,6 @@ class Panels {
     });
   }
 
-  const Word* data() const { return data_; }
   int64_t size() const { return count() * size_; }
   int64_t bytes() const { return size() * sizeof(Word); }
   int count() const { return Parts(rows, F::kRows); }
@@ -105,15 +101,11 @@ class Panels {
     return Product<F>(data_ + panel * size_, Product<F>::kSize, tile, other, words);
   }
 
-  const int rows, depth, words;
+  const int rows, words;
 
   static constexpr int kLine = kTile * F::kDepth;  // values of a row in a line
 
-  // `count` values of every row into a line.
-  template <class T>
-  static void TakeRows(const T* from, int64_t stride, int rows, int count, Word* line) {
-    for (int r = 0; r < rows; ++r, from += stride, line += kTile) StoreRow(from, count, line);
-  }
+  // Writes a line from `count` columns of `rows` values, a column every `stride`.
   template <class T>
   static void TakeColumns(const T* from, int64_t stride, int rows, int count, Word* line) {
     alignas(64) float turned[F::kRows * kLine];
@@ -129,6 +121,10 @@ class Panels {
   }
 
  private:
+  template <class T>
+  static void TakeRows(const T* from, int64_t stride, int rows, int count, Word* line) {
+    for (int r = 0; r < rows; ++r, from += stride, line += kTile) StoreRow(from, count, line);
+  }
   template <class T>
   static void StoreRow(const T* from, int count, Word* to) {
     if constexpr (F::kDepth == 1) {
